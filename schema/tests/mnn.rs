@@ -132,7 +132,7 @@ fn files_of_the_converter_verify() {
     let cases = [
         ("mnv2_tv1_fp32.mnn", "Convolution", 36),
         ("ultraface_rfb320.mnn", "ConvolutionDepthwise", 18),
-        ("ultraface_rfb320_int8_kl.mnn", "ConvolutionDepthwise", 18),
+        ("ultraface_rfb320_int8_kl.mnn", "DepthwiseConvInt8", 18),
     ];
     for (file, op, count) in cases {
         let Ok(bytes) = std::fs::read(shared.join("data/models").join(file)) else {

@@ -326,16 +326,22 @@ fn emit_verify(out: &mut String, table: &Table, slots: &[Slot]) {
     let _ = write!(
         out,
         "\nimpl Verifiable for {}<'_> {{\n    fn run_verifier(verifier: &mut Verifier, at: usize) -> Result<(), InvalidFlatbuffer> {{\n        \
-         verifier.visit_table(at)?\n",
-        table.name
+         let {}table = verifier.visit_table(at)?;\n",
+        table.name,
+        if slots.is_empty() { "" } else { "mut " }
     );
     for slot in slots {
         let field = &slot.field.name;
         match &slot.kind {
             Kind::Union(item) => {
+                // Not `visit_union`: it refuses a tag without a value, which the format's
+                // own writer leaves behind every op that has no parameter.
                 let _ = writeln!(
                     out,
-                    "            .visit_union::<u8, _>(\"{field}_type\", Self::{0}_TYPE, {field:?}, Self::{0}, false, verify_{1})?",
+                    "        table = table.visit_field::<u8>(\"{field}_type\", Self::{0}_TYPE, false)?;\n        \
+                     let tag = match table.deref(Self::{0}_TYPE)? {{\n            \
+                     Some(at) => table.verifier().get_u8(at)?,\n            None => 0,\n        }};\n        \
+                     if let Some(at) = table.deref(Self::{0})? {{\n            verify_{1}(tag, table.verifier(), at)?;\n        }}",
                     slot.vt,
                     snake_case(&item.name)
                 );
@@ -345,11 +351,11 @@ fn emit_verify(out: &mut String, table: &Table, slots: &[Slot]) {
                     (Kind::String, true) => "ForwardsUOffset<Vector<'_, ForwardsUOffset<&'_ str>>>".to_string(),
                     _ => wire_type(slot, "'_"),
                 };
-                let _ = writeln!(out, "            .visit_field::<{wire}>({field:?}, Self::{}, false)?", slot.vt);
+                let _ = writeln!(out, "        table = table.visit_field::<{wire}>({field:?}, Self::{}, false)?;", slot.vt);
             }
         }
     }
-    let _ = writeln!(out, "            .finish();\n        Ok(())\n    }}\n}}");
+    let _ = writeln!(out, "        table.finish();\n        Ok(())\n    }}\n}}");
 }
 
 fn owned_type(slot: &Slot) -> String {
