@@ -1,0 +1,142 @@
+//! Dimensions: known sizes and interned symbolic expressions.
+
+use crate::entity::{EntityId, PrimaryMap};
+use std::collections::HashMap;
+
+crate::entity_id! {
+    /// An interned symbolic size.
+    Sym, "s"
+}
+
+/// One extent of a shape.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Dim {
+    /// Known at compile time.
+    Const(u64),
+    /// Known only by its expression; equal ids mean equal sizes.
+    Sym(Sym),
+}
+
+impl Dim {
+    /// The size, if known.
+    pub fn known(self) -> Option<u64> {
+        match self {
+            Dim::Const(n) => Some(n),
+            Dim::Sym(_) => None,
+        }
+    }
+}
+
+impl From<u64> for Dim {
+    fn from(n: u64) -> Dim {
+        Dim::Const(n)
+    }
+}
+
+impl From<usize> for Dim {
+    fn from(n: usize) -> Dim {
+        Dim::Const(n as u64)
+    }
+}
+
+/// What a [`Sym`] stands for.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum SymExpr {
+    /// A named parameter of the model, such as `batch`.
+    Named(String),
+    /// A size that nothing is known about; every one differs from every other.
+    Fresh(u32),
+    /// Sum of two sizes.
+    Add(Dim, Dim),
+    /// Product of two sizes.
+    Mul(Dim, Dim),
+    /// Floor of the quotient of two sizes.
+    Div(Dim, Dim),
+}
+
+/// The interner of symbolic sizes. Building an expression folds constants, so that an expression
+/// is symbolic only when it must be.
+#[derive(Clone, Debug, Default)]
+pub struct SymTable {
+    exprs: PrimaryMap<Sym, SymExpr>,
+    ids: HashMap<SymExpr, Sym>,
+    fresh: u32,
+}
+
+impl SymTable {
+    fn intern(&mut self, e: SymExpr) -> Dim {
+        if let Some(&s) = self.ids.get(&e) {
+            return Dim::Sym(s);
+        }
+        let s = self.exprs.push(e.clone());
+        self.ids.insert(e, s);
+        Dim::Sym(s)
+    }
+    /// The size called `name`.
+    pub fn named(&mut self, name: &str) -> Dim {
+        self.intern(SymExpr::Named(name.to_string()))
+    }
+    /// A size different from all others.
+    pub fn fresh(&mut self) -> Dim {
+        self.fresh += 1;
+        self.intern(SymExpr::Fresh(self.fresh))
+    }
+    /// `a + b`.
+    pub fn add(&mut self, a: Dim, b: Dim) -> Dim {
+        match (a, b) {
+            (Dim::Const(x), Dim::Const(y)) => x.checked_add(y).map_or_else(|| self.fresh(), Dim::Const),
+            (Dim::Const(0), d) | (d, Dim::Const(0)) => d,
+            (Dim::Const(_), Dim::Sym(_)) => self.intern(SymExpr::Add(b, a)),
+            _ => self.intern(SymExpr::Add(a, b)),
+        }
+    }
+    /// `a * b`.
+    pub fn mul(&mut self, a: Dim, b: Dim) -> Dim {
+        match (a, b) {
+            (Dim::Const(x), Dim::Const(y)) => x.checked_mul(y).map_or_else(|| self.fresh(), Dim::Const),
+            (Dim::Const(1), d) | (d, Dim::Const(1)) => d,
+            (Dim::Const(0), _) | (_, Dim::Const(0)) => Dim::Const(0),
+            (Dim::Const(_), Dim::Sym(_)) => self.intern(SymExpr::Mul(b, a)),
+            _ => self.intern(SymExpr::Mul(a, b)),
+        }
+    }
+    /// `floor(a / b)`; a fresh size if `b` is zero.
+    pub fn div(&mut self, a: Dim, b: Dim) -> Dim {
+        match (a, b) {
+            (_, Dim::Const(0)) => self.fresh(),
+            (d, Dim::Const(1)) => d,
+            (Dim::Const(x), Dim::Const(y)) => Dim::Const(x / y),
+            _ if a == b => Dim::Const(1),
+            _ => self.intern(SymExpr::Div(a, b)),
+        }
+    }
+    /// The expression behind a symbol.
+    pub fn expr(&self, s: Sym) -> &SymExpr {
+        &self.exprs[s]
+    }
+    /// Text of a dimension: `4`, `batch`, `?3`, `(batch*4)`. Parses back through the graph parser.
+    pub fn show(&self, d: Dim) -> String {
+        match d {
+            Dim::Const(n) => n.to_string(),
+            Dim::Sym(s) => match self.expr(s) {
+                SymExpr::Named(n) => n.clone(),
+                SymExpr::Fresh(i) => format!("?{i}"),
+                SymExpr::Add(a, b) => format!("({}+{})", self.show(*a), self.show(*b)),
+                SymExpr::Mul(a, b) => format!("({}*{})", self.show(*a), self.show(*b)),
+                SymExpr::Div(a, b) => format!("({}/{})", self.show(*a), self.show(*b)),
+            },
+        }
+    }
+    /// Number of symbols.
+    pub fn len(&self) -> usize {
+        self.exprs.len()
+    }
+    /// Whether there is no symbol.
+    pub fn is_empty(&self) -> bool {
+        self.exprs.is_empty()
+    }
+    /// All symbols, a symbol after those it is built from.
+    pub fn syms(&self) -> impl Iterator<Item = Sym> + use<> {
+        (0..self.exprs.len()).map(Sym::new)
+    }
+}
