@@ -1,0 +1,67 @@
+//! From a kernel to machine code: verify, allocate registers, encode.
+
+use crate::ir::Kernel;
+
+/// Machine code of one kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompiledKernel {
+    /// Code followed by its constants; position independent, without relocations. The entry is at offset 0.
+    pub code: Vec<u8>,
+    /// Alignment that the code needs, in bytes.
+    pub align: usize,
+    /// Bytes of stack that it uses below the return address.
+    pub frame_bytes: usize,
+    /// What register allocation did.
+    pub stats: Stats,
+}
+
+/// Figures about one compiled kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Instructions of the vector IR, without terminators.
+    pub insts: usize,
+    /// Moves, spills and reloads that register allocation put into innermost loops: 0 in a well-planned kernel.
+    pub edits_in_innermost_loops: usize,
+    /// Moves, spills and reloads in the whole kernel.
+    pub edits: usize,
+    /// Spill slots, in units of 8 bytes.
+    pub spills: usize,
+}
+
+/// Why a kernel could not be compiled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// The kernel breaks an invariant of the IR.
+    #[error("kernel {kernel}: {}", .problems.join("; "))]
+    Invalid {
+        /// Name of the kernel.
+        kernel: String,
+        /// All problems found.
+        problems: Vec<String>,
+    },
+    /// Register allocation failed.
+    #[error("kernel {kernel}: register allocation: {reason}")]
+    Registers {
+        /// Name of the kernel.
+        kernel: String,
+        /// What the allocator says.
+        reason: String,
+    },
+    /// An instruction could not be encoded.
+    #[error("kernel {kernel}: encoding {inst}: {reason}")]
+    Encoding {
+        /// Name of the kernel.
+        kernel: String,
+        /// The instruction.
+        inst: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Kernel {
+    /// Verifies, allocates registers and encodes.
+    pub fn compile(&self) -> Result<CompiledKernel, CompileError> {
+        Err(CompileError::Encoding { kernel: self.name.clone(), inst: String::new(), reason: "no encoder yet".to_owned() })
+    }
+}
