@@ -1,1 +1,12 @@
-//! .
+//! The loop level of mnnc: kernels over explicit buffers, their generators and the memory plan.
+//!
+//! Lowering walks the optimised graph twice. First every node is offered to the kernel families
+//! ([`family::Family`]); the first that takes it says in which storage it wants its inputs (blocked, with which
+//! halo). Then the nodes are lowered in order: each result is stored the way most of its readers want it, repacked on demand for the others.
+//! A node that no family takes goes through [`schedule::LoopKernel`], a generic loop nest made from the op's `compute`, which
+//! reads and writes any [`storage::Storage`].
+
+pub mod family;
+pub mod lowering;
+pub mod schedule;
+pub mod storage;

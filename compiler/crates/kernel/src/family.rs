@@ -1,0 +1,58 @@
+//! The kernel families: who lowers which node, and what a family may ask of the lowering.
+
+use crate::lowering::Lowering;
+use crate::storage::Halo;
+use mnnc_ir::scalar::ScalarFn;
+use mnnc_ir::{Graph, Node, NodeId, OpError, ValueId};
+use mnnc_vector::Target;
+
+/// A node as a family sees it: an anchor (convolution, pooling, softmax, …) and the element-wise chain fused behind it.
+/// A plain node is an anchor without an epilogue; a fused chain without an anchor is an epilogue alone.
+pub struct View<'g> {
+    /// The graph.
+    pub graph: &'g Graph,
+    /// The node of the main region.
+    pub node: NodeId,
+    /// The anchor: `node` itself, or the first node of its `fused` region.
+    pub anchor: Option<&'g Node>,
+    /// Id of the anchor.
+    pub anchor_id: Option<NodeId>,
+    /// Inputs of the anchor, as values of the main region; absent optional ones are `None`.
+    pub inputs: Vec<Option<ValueId>>,
+    /// What happens to each element of the anchor's result.
+    pub epilogue: Option<Epilogue>,
+    /// Results of the node in the main region.
+    pub outputs: Vec<ValueId>,
+}
+
+/// An element-wise chain as one formula. `Arg(0)` is the anchor's element (if there is an anchor), the following
+/// arguments are the elements of `sides` at the same position, broadcast as ONNX does. Equal shape to the anchor's result.
+#[derive(Clone, Debug)]
+pub struct Epilogue {
+    /// The formula.
+    pub f: ScalarFn,
+    /// Operands besides the anchor's result, as values of the main region.
+    pub sides: Vec<ValueId>,
+}
+
+/// How a reader would like to find a value.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// Any storage will do.
+    Any,
+    /// Dense, row-major.
+    Plain,
+    /// In channel blocks of the target's lanes, with at least this zero border.
+    Blocked(Halo),
+}
+
+/// A family of kernels: one generator with its parameters.
+pub trait Family: Sync {
+    /// Name, first part of the names of its kernels.
+    fn name(&self) -> &'static str;
+    /// Whether this family lowers the node on this target, and if so in which form it wants which value. Values not
+    /// listed are `Any`.
+    fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>>;
+    /// Emits the steps of a node that [`take`](Self::take) accepted.
+    fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError>;
+}

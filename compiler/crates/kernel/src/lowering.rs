@@ -1,0 +1,1 @@
+//! The state of a lowering: which value lies where, which kernels and steps exist.

@@ -1,0 +1,104 @@
+//! How a value lies in a buffer: strides, blocking and halo, all constants.
+
+use mnnc_ir::DType;
+
+/// The address of every element of a tensor, relative to the start of its buffer:
+/// `offset + Σ index[d] * strides[d]`, where the blocked dimension `b` contributes
+/// `(index[b] / size) * strides[b] + (index[b] % size) * element` instead.
+///
+/// A halo (the zero border that a padded convolution reads) is nothing but an `offset` and larger strides.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Storage {
+    /// Element type.
+    pub dtype: DType,
+    /// Logical shape.
+    pub dims: Vec<usize>,
+    /// Bytes from one index to the next, for each dimension; 0 for a broadcast one.
+    pub strides: Vec<usize>,
+    /// Dimension 1 in blocks of this many elements, the position within the block innermost.
+    pub block: Option<usize>,
+    /// Zero rows and columns around the last two dimensions, of a blocked tensor only.
+    pub halo: Halo,
+    /// Bytes before element 0.
+    pub offset: usize,
+    /// Bytes of the whole buffer, halo and block padding included.
+    pub bytes: usize,
+}
+
+/// Zero border of the two spatial dimensions, in elements.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Halo {
+    /// Rows above.
+    pub top: usize,
+    /// Columns to the left.
+    pub left: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Columns to the right.
+    pub right: usize,
+}
+
+impl Halo {
+    /// Whether there is no border.
+    pub fn is_empty(&self) -> bool {
+        *self == Halo::default()
+    }
+    /// The border that serves both.
+    pub fn union(self, o: Halo) -> Halo {
+        Halo {
+            top: self.top.max(o.top),
+            left: self.left.max(o.left),
+            bottom: self.bottom.max(o.bottom),
+            right: self.right.max(o.right),
+        }
+    }
+}
+
+impl Storage {
+    /// Dense, row-major. `None` if the size overflows.
+    pub fn plain(dtype: DType, dims: &[usize]) -> Option<Storage> {
+        let mut strides = vec![0; dims.len()];
+        let mut bytes = dtype.size();
+        for (s, &d) in strides.iter_mut().zip(dims).rev() {
+            *s = bytes;
+            bytes = bytes.checked_mul(d)?;
+        }
+        Some(Storage { dtype, dims: dims.to_vec(), strides, block: None, halo: Halo::default(), offset: 0, bytes })
+    }
+
+    /// `[N][C/block][top+H+bottom][left+W+right][block]`. `None` if `dims` is not of rank 4 or the size overflows.
+    pub fn blocked(dtype: DType, dims: &[usize], block: usize, halo: Halo) -> Option<Storage> {
+        let &[n, c, h, w] = dims else { return None };
+        let pixel = block.checked_mul(dtype.size())?;
+        let row = pixel.checked_mul(w.checked_add(halo.left)?.checked_add(halo.right)?)?;
+        let plane = row.checked_mul(h.checked_add(halo.top)?.checked_add(halo.bottom)?)?;
+        let image = plane.checked_mul(c.div_ceil(block))?;
+        Some(Storage {
+            dtype,
+            dims: dims.to_vec(),
+            strides: vec![image, plane, row, pixel],
+            block: Some(block),
+            halo,
+            offset: halo.top * row + halo.left * pixel,
+            bytes: image.checked_mul(n)?,
+        })
+    }
+
+    /// Whether this is dense and row-major without a gap.
+    pub fn is_plain(&self) -> bool {
+        Storage::plain(self.dtype, &self.dims)
+            .is_some_and(|p| p.strides == self.strides && self.block.is_none() && self.offset == 0)
+    }
+
+    /// Byte offset of an element from the start of the buffer.
+    pub fn address(&self, index: &[usize]) -> usize {
+        let mut at = self.offset;
+        for (d, (&i, &s)) in index.iter().zip(&self.strides).enumerate() {
+            at += match self.block {
+                Some(b) if d == 1 => (i / b) * s + (i % b) * self.dtype.size(),
+                _ => i * s,
+            };
+        }
+        at
+    }
+}
