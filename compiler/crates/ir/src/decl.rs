@@ -143,6 +143,51 @@ pub struct OpCtx<'a> {
 }
 
 impl<'a> OpCtx<'a> {
+    /// Checks the node against the declaration (arity, element types, attributes), then types its outputs.
+    pub fn infer(&self, syms: &mut SymTable) -> Result<Vec<TensorType>, OpError> {
+        self.check_signature()?;
+        (self.op.infer)(self, syms)
+    }
+    /// Checks number and element types of inputs, number of outputs, names and kinds of attributes.
+    pub fn check_signature(&self) -> Result<(), OpError> {
+        let op = self.op;
+        for i in 0..self.inputs.len().max(op.inputs.len()) {
+            let Some(decl) = OpDecl::operand(op.inputs, i) else {
+                let (n, m) = (self.inputs.len(), op.inputs.len());
+                return Err(OpError::invalid(format!("{n} inputs given, {} takes at most {m}", op.name)));
+            };
+            match self.opt_input(i) {
+                Some(ty) if !decl.dtypes.has(ty.dtype) => {
+                    let allowed: Vec<&str> = DType::ALL.into_iter().filter(|&d| decl.dtypes.has(d)).map(DType::name).collect();
+                    return Err(OpError::invalid(format!(
+                        "input {i} ({}) is {}, allowed are {}",
+                        decl.name,
+                        ty.dtype,
+                        allowed.join(" ")
+                    )));
+                }
+                None if decl.arity == Arity::Required => {
+                    return Err(OpError::invalid(format!("input {i} ({}) is missing", decl.name)));
+                }
+                _ => {}
+            }
+        }
+        if self.num_outputs > 0 && OpDecl::operand(op.outputs, self.num_outputs - 1).is_none() {
+            let (n, m) = (self.num_outputs, op.outputs.len());
+            return Err(OpError::invalid(format!("{n} outputs asked for, {} has at most {m}", op.name)));
+        }
+        for (name, value) in self.attrs.iter() {
+            match op.attr(name) {
+                None => return Err(OpError::invalid(format!("{} has no attribute {name}", op.name))),
+                Some(a) if a.kind != value.kind() => {
+                    let (has, wants) = (value.kind(), a.kind);
+                    return Err(OpError::invalid(format!("attribute {name} is of kind {has:?}, not {wants:?}")));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
     /// Type of a required input.
     pub fn input(&self, i: usize) -> Result<&'a TensorType, OpError> {
         self.opt_input(i).ok_or_else(|| {
@@ -282,7 +327,8 @@ pub struct OpDecl {
     pub compute: Option<fn(&OpCtx) -> Result<Compute, OpError>>,
     /// Floating-point operations, a multiply-add counting two. Shapes are static.
     pub flops: fn(&OpCtx) -> u64,
-    /// Random valid uses for tests, a function of the seed.
+    /// Random valid uses for tests, a function of the seed. An element-wise op that gives none gets them from its
+    /// operands.
     pub samples: fn(u64) -> Vec<Sample>,
 }
 

@@ -371,7 +371,7 @@ impl Graph {
     pub fn infer(&mut self, spec: &NodeSpec) -> Result<Vec<TensorType>, OpError> {
         let facts = self.input_facts(&spec.inputs);
         let ctx = facts.ctx(spec.op, &spec.attrs, spec.outputs.len());
-        (spec.op.infer)(&ctx, &mut self.syms)
+        ctx.infer(&mut self.syms)
     }
     /// Appends a node to the main region. Output types are inferred.
     pub fn add_node(&mut self, spec: NodeSpec) -> Result<NodeId, OpError> {

@@ -1,1 +1,21 @@
-//! .
+//! Every op, declared once.
+//!
+//! A declaration ([`mnnc_ir::OpDecl`]) is a `static` in its family's file under [`family`]; [`catalogue`] lists them, one
+//! line each. To add an op: write the declaration, add the line, and add one row to each frontend that has the op.
+//!
+//! An element-wise op is its formula ([`define::elementwise`], [`define::unary`], [`define::binary`]): typing, reference
+//! evaluation ([`lanes`]), loop form, FLOPs and test samples follow. Any other op starts from [`define::BASE`] and gives
+//! `infer`, `eval`, `compute`, `flops` and `samples`; [`axes`], [`broadcast`], [`sample`] hold what these share.
+
+pub mod axes;
+pub mod broadcast;
+pub mod catalogue;
+pub mod define;
+pub mod elementwise;
+pub mod family;
+pub mod lanes;
+mod num;
+pub mod sample;
+
+pub use catalogue::{ALL, lookup, samples};
+pub use elementwise::scalar_fn;

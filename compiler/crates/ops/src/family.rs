@@ -1,0 +1,3 @@
+//! The declarations, one family a file.
+
+pub mod activation;
