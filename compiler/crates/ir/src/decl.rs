@@ -125,6 +125,15 @@ impl fmt::Display for OpError {
 
 impl std::error::Error for OpError {}
 
+/// What a region of a node takes and yields.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct RegionSig {
+    /// Types of its parameters.
+    pub params: Vec<TensorType>,
+    /// Types of its results.
+    pub results: Vec<TensorType>,
+}
+
 /// What an op's functions get to see of a node.
 #[derive(Copy, Clone, Debug)]
 pub struct OpCtx<'a> {
@@ -136,6 +145,8 @@ pub struct OpCtx<'a> {
     pub inputs: &'a [Option<TensorType>],
     /// Values of those inputs that are constants.
     pub consts: &'a [Option<Tensor>],
+    /// Signatures of the node's regions.
+    pub regions: &'a [RegionSig],
     /// Number of outputs that the node has.
     pub num_outputs: usize,
     /// Types of the outputs; empty while they are being inferred.

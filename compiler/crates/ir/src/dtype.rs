@@ -123,7 +123,7 @@ bitflags::bitflags! {
 
 impl DTypeSet {
     /// The set with one member.
-    pub fn only(d: DType) -> DTypeSet {
+    pub const fn only(d: DType) -> DTypeSet {
         DTypeSet::from_bits_retain(1 << d as u16)
     }
     /// Membership.

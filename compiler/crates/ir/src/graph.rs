@@ -10,7 +10,7 @@
 
 use crate::attr::Attrs;
 use crate::constant::{ConstId, ConstPool};
-use crate::decl::{OpCtx, OpDecl, OpError};
+use crate::decl::{OpCtx, OpDecl, OpError, RegionSig};
 use crate::dim::SymTable;
 use crate::entity::PrimaryMap;
 use crate::tensor::Tensor;
@@ -199,6 +199,7 @@ impl NodeSpec {
 pub struct NodeFacts {
     inputs: Vec<Option<TensorType>>,
     consts: Vec<Option<Tensor>>,
+    regions: Vec<RegionSig>,
     outputs: Vec<TensorType>,
 }
 
@@ -301,12 +302,18 @@ impl Graph {
     /// The facts about a node that its op's functions read; see [`NodeFacts::ctx`].
     pub fn facts(&self, n: NodeId) -> NodeFacts {
         let node = &self.nodes[n];
-        let mut facts = self.input_facts(&node.inputs);
+        let mut facts = self.input_facts(&node.inputs, &node.regions);
         facts.outputs = node.outputs.iter().map(|&v| self.values[v].ty.clone()).collect();
         facts
     }
-    fn input_facts(&self, inputs: &[Option<ValueId>]) -> NodeFacts {
+    fn input_facts(&self, inputs: &[Option<ValueId>], regions: &[RegionId]) -> NodeFacts {
+        let types = |vs: &[ValueId]| vs.iter().map(|&v| self.values[v].ty.clone()).collect();
+        let sig = |&r: &RegionId| RegionSig {
+            params: types(&self.regions[r].params),
+            results: types(&self.regions[r].results),
+        };
         NodeFacts {
+            regions: regions.iter().map(sig).collect(),
             inputs: inputs.iter().map(|v| v.map(|v| self.values[v].ty.clone())).collect(),
             consts: inputs.iter().map(|v| v.and_then(|v| self.constant(v).cloned())).collect(),
             outputs: Vec::new(),
@@ -367,9 +374,9 @@ impl Graph {
     pub fn set_results(&mut self, r: RegionId, results: Vec<ValueId>) {
         self.regions[r].results = results;
     }
-    /// Types the outputs of a node that is not in the graph yet.
+    /// Types the outputs of a node that is not in the graph yet. Its regions are complete.
     pub fn infer(&mut self, spec: &NodeSpec) -> Result<Vec<TensorType>, OpError> {
-        let facts = self.input_facts(&spec.inputs);
+        let facts = self.input_facts(&spec.inputs, &spec.regions);
         let ctx = facts.ctx(spec.op, &spec.attrs, spec.outputs.len());
         ctx.infer(&mut self.syms)
     }
@@ -541,7 +548,15 @@ impl Graph {
 impl NodeFacts {
     /// The context that an op's functions take.
     pub fn ctx<'a>(&'a self, op: &'static OpDecl, attrs: &'a Attrs, num_outputs: usize) -> OpCtx<'a> {
-        OpCtx { op, attrs, inputs: &self.inputs, consts: &self.consts, num_outputs, outputs: &self.outputs }
+        OpCtx {
+            op,
+            attrs,
+            inputs: &self.inputs,
+            consts: &self.consts,
+            regions: &self.regions,
+            num_outputs,
+            outputs: &self.outputs,
+        }
     }
     /// The context of the node that the facts are of.
     pub fn of<'a>(&'a self, node: &'a Node) -> OpCtx<'a> {

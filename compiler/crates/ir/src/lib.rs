@@ -23,7 +23,7 @@ pub mod tensor;
 pub mod types;
 
 pub use attr::{Attr, AttrDefault, AttrKind, Attrs};
-pub use decl::{AttrDecl, OpCtx, OpDecl, OpError, Operand, Traits};
+pub use decl::{AttrDecl, OpCtx, OpDecl, OpError, Operand, RegionSig, Traits};
 pub use dim::{Dim, SymTable};
 pub use dtype::{DType, DTypeSet};
 pub use graph::{Def, Graph, Node, NodeId, NodeSpec, RegionId, Value, ValueId};
