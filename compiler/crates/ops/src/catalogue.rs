@@ -11,6 +11,13 @@ use std::sync::OnceLock;
 pub static ALL: &[&OpDecl] = &[
     // activation
     &activation::RELU,
+    // conv
+    &conv::CONV,
+    // structured
+    &structured::IF,
+    &structured::LOOP,
+    &structured::SCAN,
+    &structured::FUSED,
 ];
 
 /// The op of this name.

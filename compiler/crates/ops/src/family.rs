@@ -1,3 +1,5 @@
 //! The declarations, one family a file.
 
 pub mod activation;
+pub mod conv;
+pub mod structured;

@@ -14,8 +14,12 @@ pub mod define;
 pub mod elementwise;
 pub mod family;
 pub mod lanes;
+mod loops;
 mod num;
+mod product;
+mod real;
 pub mod sample;
+mod window;
 
 pub use catalogue::{ALL, lookup, samples};
 pub use elementwise::scalar_fn;
