@@ -1,1 +1,4 @@
-//! .
+//! mnnc: an ahead-of-time compiler for neural networks.
+
+pub mod output;
+pub mod zoo;

@@ -1,0 +1,57 @@
+//! Verbs, exit codes and the last line of defence.
+
+mod completions;
+mod failure;
+mod zoo;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::guarded;
+
+/// Compiles neural networks to native code and to .mnn files.
+#[derive(Parser)]
+#[command(name = "mnnc", version, about, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 wrong use or bad input, 2 the model needs something \
+    unsupported, 3 verification failed, 4 internal error."
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Zoo(zoo::Args),
+    Completions(completions::Args),
+}
+
+/// Runs the command line and turns the outcome into the process's exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are not errors; clap prints them to stdout.
+            let code = if error.use_stderr() {
+                failure::WRONG_USE
+            } else {
+                0
+            };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let outcome = guarded(|| match cli.verb {
+        Verb::Zoo(args) => zoo::run(args),
+        Verb::Completions(args) => completions::run(args),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
