@@ -54,11 +54,17 @@ pub enum SymExpr {
     Div(Dim, Dim),
 }
 
+/// An expression with more leaves than this becomes a fresh size: shapes that sum with themselves over and over would
+/// otherwise be exponential when printed.
+const MAX_EXPR_SIZE: u32 = 64;
+
 /// The interner of symbolic sizes. Building an expression folds constants, so that an expression
 /// is symbolic only when it must be.
 #[derive(Clone, Debug, Default)]
 pub struct SymTable {
     exprs: PrimaryMap<Sym, SymExpr>,
+    /// Number of leaves of each expression, so that text cannot explode.
+    sizes: Vec<u32>,
     ids: HashMap<SymExpr, Sym>,
     fresh: u32,
 }
@@ -68,9 +74,28 @@ impl SymTable {
         if let Some(&s) = self.ids.get(&e) {
             return Dim::Sym(s);
         }
+        let size = match e {
+            SymExpr::Named(_) | SymExpr::Fresh(_) => 1,
+            SymExpr::Add(a, b) | SymExpr::Mul(a, b) | SymExpr::Div(a, b) => self.size(a) + self.size(b),
+        };
+        if size > MAX_EXPR_SIZE {
+            return self.fresh();
+        }
         let s = self.exprs.push(e.clone());
+        self.sizes.push(size);
         self.ids.insert(e, s);
         Dim::Sym(s)
+    }
+    fn size(&self, d: Dim) -> u32 {
+        match d {
+            Dim::Const(_) => 1,
+            Dim::Sym(s) => self.sizes[s.index()],
+        }
+    }
+    /// The unknown size number `i`, as the parser meets it.
+    pub(crate) fn unknown(&mut self, i: u32) -> Dim {
+        self.fresh = self.fresh.max(i);
+        self.intern(SymExpr::Fresh(i))
     }
     /// The size called `name`.
     pub fn named(&mut self, name: &str) -> Dim {
@@ -114,12 +139,12 @@ impl SymTable {
     pub fn expr(&self, s: Sym) -> &SymExpr {
         &self.exprs[s]
     }
-    /// Text of a dimension: `4`, `batch`, `?3`, `(batch*4)`. Parses back through the graph parser.
+    /// Text of a dimension: `4`, `batch`, `"2 N"`, `?3`, `(batch*4)`. Parses back through the graph parser.
     pub fn show(&self, d: Dim) -> String {
         match d {
             Dim::Const(n) => n.to_string(),
             Dim::Sym(s) => match self.expr(s) {
-                SymExpr::Named(n) => n.clone(),
+                SymExpr::Named(n) => crate::text::ident(n),
                 SymExpr::Fresh(i) => format!("?{i}"),
                 SymExpr::Add(a, b) => format!("({}+{})", self.show(*a), self.show(*b)),
                 SymExpr::Mul(a, b) => format!("({}*{})", self.show(*a), self.show(*b)),

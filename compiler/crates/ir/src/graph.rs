@@ -55,6 +55,8 @@ pub struct Value {
     pub def: Def,
     /// Nodes that read the value, one entry for each reading operand. Region results are not counted.
     users: SmallVec<[NodeId; 2]>,
+    /// How many region results (graph outputs included) are this value.
+    result_uses: u32,
 }
 
 impl Value {
@@ -78,6 +80,8 @@ pub struct Node {
     /// Bodies, for `if`, `loop`, `fused`.
     pub regions: SmallVec<[RegionId; 1]>,
     region: Option<RegionId>,
+    /// Where the node stood in its region when last placed: the start of the search in [`Graph::position`].
+    hint: u32,
 }
 
 impl Node {
@@ -112,9 +116,15 @@ pub struct Region {
     nodes: Vec<NodeId>,
     /// What the region yields.
     results: Vec<ValueId>,
+    /// The node whose body this is; none for the main region.
+    owner: Option<NodeId>,
 }
 
 impl Region {
+    /// The node whose body this is; none for the main region, or before the node is made.
+    pub fn owner(&self) -> Option<NodeId> {
+        self.owner
+    }
     /// Nodes in order of execution.
     pub fn nodes(&self) -> &[NodeId] {
         &self.nodes
@@ -290,14 +300,53 @@ impl Graph {
     pub fn find_value(&self, name: &str) -> Option<ValueId> {
         self.names.get(name).copied()
     }
+    /// Whether this is an output of the graph.
+    pub fn is_output(&self, v: ValueId) -> bool {
+        self.is_result(v) && self.outputs().contains(&v)
+    }
+    /// The only node that reads the value, if it reads it once and no region yields it.
+    pub fn single_user(&self, v: ValueId) -> Option<NodeId> {
+        match (self.values[v].users.as_slice(), self.values[v].result_uses) {
+            ([n], 0) => Some(*n),
+            _ => None,
+        }
+    }
+    /// The node that computes `v`, if it is an application of the op called `op`.
+    pub fn producer_of(&self, v: ValueId, op: &str) -> Option<NodeId> {
+        self.producer(v).filter(|&n| self.nodes[n].op.name == op)
+    }
+    /// Whether anything reads the value or yields it.
+    pub fn is_used(&self, v: ValueId) -> bool {
+        self.use_count(v) > 0
+    }
+    /// The region that a value belongs to: that of its node or parameter; the main one for inputs and constants.
+    /// `None` if its node was erased.
+    pub fn home(&self, v: ValueId) -> Option<RegionId> {
+        match self.values[v].def {
+            Def::Input(_) | Def::Const(_) => Some(self.main),
+            Def::Node(n, _) => self.nodes[n].region,
+            Def::Param(r, _) => Some(r),
+        }
+    }
+    /// The node of region `r` that is `n` or holds `n` in a body, if there is one.
+    pub fn ancestor_in(&self, r: RegionId, n: NodeId) -> Option<NodeId> {
+        let mut n = n;
+        while self.nodes[n].region? != r {
+            n = self.regions[self.nodes[n].region?].owner?;
+        }
+        Some(n)
+    }
+    /// Number of nodes in the graph, those in bodies included.
+    pub fn num_nodes(&self) -> usize {
+        self.nodes.iter().filter(|(_, n)| n.region.is_some()).count()
+    }
     /// Whether a graph or region yields this value.
     pub fn is_result(&self, v: ValueId) -> bool {
-        self.regions.iter().any(|(_, r)| r.results.contains(&v))
+        self.values[v].result_uses > 0
     }
     /// Number of operands and results that read the value.
     pub fn use_count(&self, v: ValueId) -> usize {
-        let results = self.regions.iter().flat_map(|(_, r)| &r.results).filter(|&&x| x == v).count();
-        self.values[v].users.len() + results
+        self.values[v].users.len() + self.values[v].result_uses as usize
     }
     /// The facts about a node that its op's functions read; see [`NodeFacts::ctx`].
     pub fn facts(&self, n: NodeId) -> NodeFacts {
@@ -339,7 +388,7 @@ impl Graph {
     }
     fn new_value(&mut self, name: &str, ty: TensorType, def: Def) -> ValueId {
         let name = self.fresh_name(name);
-        let v = self.values.push(Value { name: name.clone(), ty, def, users: SmallVec::new() });
+        let v = self.values.push(Value { name: name.clone(), ty, def, users: SmallVec::new(), result_uses: 0 });
         self.names.insert(name, v);
         v
     }
@@ -372,7 +421,12 @@ impl Graph {
     }
     /// Sets what a region yields; for [`main`](Self::main), the graph's outputs.
     pub fn set_results(&mut self, r: RegionId, results: Vec<ValueId>) {
-        self.regions[r].results = results;
+        for &v in &results {
+            self.values[v].result_uses += 1;
+        }
+        for old in std::mem::replace(&mut self.regions[r].results, results) {
+            self.values[old].result_uses -= 1;
+        }
     }
     /// Types the outputs of a node that is not in the graph yet. Its regions are complete.
     pub fn infer(&mut self, spec: &NodeSpec) -> Result<Vec<TensorType>, OpError> {
@@ -423,6 +477,9 @@ impl Graph {
             (true, Some(&v)) => self.values[v].name.clone(),
             _ => spec.name,
         };
+        for &body in &spec.regions {
+            self.regions[body].owner = Some(n);
+        }
         let id = self.nodes.push(Node {
             op: spec.op,
             name,
@@ -431,6 +488,7 @@ impl Graph {
             outputs,
             regions: spec.regions.into(),
             region: Some(r),
+            hint: at as u32,
         });
         debug_assert_eq!(id, n);
         self.regions[r].nodes.insert(at, n);
@@ -472,11 +530,14 @@ impl Graph {
             }
         }
         self.values[new].users.extend(users);
-        let was_output = self.outputs().contains(&old);
-        for r in self.regions.keys() {
-            for v in self.regions[r].results.iter_mut().filter(|v| **v == old) {
-                *v = new;
+        let was_output = self.is_output(old);
+        if self.values[old].result_uses > 0 {
+            for r in self.regions.keys() {
+                for v in self.regions[r].results.iter_mut().filter(|v| **v == old) {
+                    *v = new;
+                }
             }
+            self.values[new].result_uses += std::mem::take(&mut self.values[old].result_uses);
         }
         if was_output && matches!(self.values[new].def, Def::Node(..)) {
             self.swap_names(old, new);
@@ -488,6 +549,12 @@ impl Graph {
         self.names.insert(y.clone(), a);
         self.values[a].name = y;
         self.values[b].name = x;
+    }
+    /// Makes the name of an erased value available, unless a replacement has taken it over.
+    fn free_name(&mut self, v: ValueId) {
+        if self.names.get(&self.values[v].name) == Some(&v) {
+            self.names.remove(&self.values[v].name);
+        }
     }
     /// Renames a value; a taken name gets a suffix.
     pub fn rename_value(&mut self, v: ValueId, name: &str) {
@@ -514,7 +581,10 @@ impl Graph {
             debug_assert_eq!(self.use_count(v), 0, "erased node {} still has readers", self.nodes[n].name);
         }
         for r in self.nodes[n].regions.clone() {
-            self.regions[r].results.clear();
+            self.set_results(r, Vec::new());
+            for p in self.regions[r].params.clone() {
+                self.free_name(p);
+            }
             for inner in self.regions[r].nodes.clone().into_iter().rev() {
                 self.erase_node(inner);
             }
@@ -526,14 +596,30 @@ impl Graph {
                 users.remove(p);
             }
         }
-        if let Some(r) = self.nodes[n].region.take() {
-            self.regions[r].nodes.retain(|&x| x != n);
+        for v in self.nodes[n].outputs.clone() {
+            self.free_name(v);
+        }
+        if let (Some(at), Some(r)) = (self.position(n), self.nodes[n].region) {
+            self.regions[r].nodes.remove(at);
+            self.nodes[n].region = None;
         }
     }
-    /// Position of a node in its region.
+    /// Position of a node in its region. Searches outward from where the node was last placed, so that it costs no
+    /// more than the number of edits since.
     pub fn position(&self, n: NodeId) -> Option<usize> {
-        let r = self.nodes[n].region?;
-        self.regions[r].nodes.iter().position(|&x| x == n)
+        let nodes = &self.regions[self.nodes[n].region?].nodes;
+        let hint = (self.nodes[n].hint as usize).min(nodes.len());
+        let mut back = nodes[..hint].iter().rev();
+        let mut ahead = nodes[hint..].iter();
+        for step in 0.. {
+            match (ahead.next(), back.next()) {
+                (Some(&x), _) if x == n => return Some(hint + step),
+                (_, Some(&x)) if x == n => return Some(hint - 1 - step),
+                (None, None) => return None,
+                _ => {}
+            }
+        }
+        None
     }
     /// Puts the nodes of a region into topological order, changing the order no more than needed. Returns the nodes that
     /// are on a cycle (an empty list means success; on a cycle nothing changes).
@@ -541,6 +627,9 @@ impl Graph {
         crate::order::sort_region(self, r)
     }
     pub(crate) fn set_region_nodes(&mut self, r: RegionId, nodes: Vec<NodeId>) {
+        for (i, &n) in nodes.iter().enumerate() {
+            self.nodes[n].hint = i as u32;
+        }
         self.regions[r].nodes = nodes;
     }
 }

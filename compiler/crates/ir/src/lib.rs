@@ -18,8 +18,11 @@ pub mod dtype;
 pub mod entity;
 pub mod graph;
 mod order;
+pub mod parse;
+pub mod print;
 pub mod scalar;
 pub mod tensor;
+mod text;
 pub mod types;
 
 pub use attr::{Attr, AttrDefault, AttrKind, Attrs};

@@ -88,13 +88,32 @@ impl TensorType {
     pub fn num_bytes(&self) -> Option<usize> {
         self.num_elements()?.checked_mul(self.dtype.size())
     }
-    /// Text such as `f32[1x3x224x224]`, `f32[batchx10]`, `f32[1x32x7x7; c16]`.
+    /// Text such as `f32[1x3x224x224]`, `f32[batch, 10]`, `f32[1x32x7x7; c16]`, `u8[4; scale [0.5], zero [3]]`. The
+    /// graph parser reads it back.
     pub fn show(&self, syms: &SymTable) -> String {
+        let symbolic = self.dims.iter().any(|d| d.known().is_none());
         let dims: Vec<String> = self.dims.iter().map(|&d| syms.show(d)).collect();
-        let layout = match self.layout {
-            Layout::Plain => String::new(),
-            Layout::Blocked { block } => format!("; c{block}"),
-        };
-        format!("{}[{}{}]", self.dtype, dims.join("x"), layout)
+        let mut text = format!("{}[{}", self.dtype, dims.join(if symbolic { ", " } else { "x" }));
+        if let Layout::Blocked { block } = self.layout {
+            text += &format!("; c{block}");
+        }
+        if let Some(q) = &self.quant {
+            text += &format!("; scale {}", list(&q.scales));
+            if !q.zero_points.is_empty() {
+                text += &format!(", zero {}", list(&q.zero_points));
+            }
+            if let Some(axis) = q.axis {
+                text += &format!(", axis {axis}");
+            }
+            if let Some(block) = q.block {
+                text += &format!(", block {block}");
+            }
+        }
+        text.push(']');
+        text
     }
+}
+
+fn list<T: std::fmt::Debug>(items: &[T]) -> String {
+    format!("{items:?}")
 }
