@@ -371,6 +371,9 @@ impl Graph {
 
     // --- Building --------------------------------------------------------------------------------------------
 
+    pub(crate) fn next_ids(&self) -> (ValueId, NodeId, RegionId) {
+        (self.values.next_id(), self.nodes.next_id(), self.regions.next_id())
+    }
     /// A name like `hint` that no value has yet.
     pub fn fresh_name(&self, hint: &str) -> String {
         let hint = if hint.is_empty() { "v" } else { hint };
@@ -520,16 +523,21 @@ impl Graph {
     /// Makes every reader of `old`, region results included, read `new`. If `old` is a graph output, `new` takes over
     /// its name, because outputs keep theirs.
     pub fn replace_uses(&mut self, old: ValueId, new: ValueId) {
+        self.replace_uses_if(old, new, |_| true);
+    }
+    /// As [`replace_uses`](Self::replace_uses), for those nodes only that `wanted` accepts (and all results).
+    pub fn replace_uses_if(&mut self, old: ValueId, new: ValueId, wanted: impl Fn(NodeId) -> bool) {
         if old == new {
             return;
         }
         let users = std::mem::take(&mut self.values[old].users);
-        for &n in &users {
+        for n in users {
+            let reader = if wanted(n) { new } else { old };
             for input in self.nodes[n].inputs.iter_mut().filter(|v| **v == Some(old)) {
-                *input = Some(new);
+                *input = Some(reader);
             }
+            self.values[reader].users.push(n);
         }
-        self.values[new].users.extend(users);
         let was_output = self.is_output(old);
         if self.values[old].result_uses > 0 {
             for r in self.regions.keys() {
@@ -543,7 +551,7 @@ impl Graph {
             self.swap_names(old, new);
         }
     }
-    fn swap_names(&mut self, a: ValueId, b: ValueId) {
+    pub(crate) fn swap_names(&mut self, a: ValueId, b: ValueId) {
         let (x, y) = (self.values[a].name.clone(), self.values[b].name.clone());
         self.names.insert(x.clone(), b);
         self.names.insert(y.clone(), a);
@@ -567,6 +575,10 @@ impl Graph {
     /// Gives a value a more precise or re-laid type. The caller keeps the verifier's invariants.
     pub fn set_type(&mut self, v: ValueId, ty: TensorType) {
         self.values[v].ty = ty;
+    }
+    /// Renames a node. Node names are for people and need not be unique.
+    pub fn rename_node(&mut self, n: NodeId, name: impl Into<String>) {
+        self.nodes[n].name = name.into();
     }
     /// Attributes of a node, for changing.
     pub fn attrs_mut(&mut self, n: NodeId) -> &mut Attrs {
