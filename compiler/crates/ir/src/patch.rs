@@ -17,7 +17,7 @@
 //! erased. New nodes stand where the replaced ones stood; the region is sorted if that is out of order, and a rewrite that
 //! closes a cycle is refused.
 
-use crate::decl::{OpCtx, OpError};
+use crate::decl::{OpCtx, OpError, RegionSig};
 use crate::dim::SymTable;
 use crate::entity::EntityId;
 use crate::graph::{Def, Graph, NodeId, NodeSpec, RegionId, ValueId};
@@ -67,8 +67,14 @@ pub struct Patch<'g> {
     plan: Plan,
     /// Contents of the new values that are constants.
     tensors: Vec<Option<Tensor>>,
-    /// Results of the new regions.
-    regions: Vec<Vec<ValueId>>,
+    regions: Vec<NewRegion>,
+}
+
+/// What is known of a new region.
+#[derive(Clone, Debug, Default)]
+struct NewRegion {
+    params: Vec<ValueId>,
+    results: Vec<ValueId>,
 }
 
 /// A finished rewrite of the graph that it was written for.
@@ -145,18 +151,25 @@ impl<'g> Patch<'g> {
     /// Adds an empty region, to be given to a node.
     pub fn region(&mut self) -> RegionId {
         self.plan.steps.push(Step::Region);
-        self.regions.push(Vec::new());
+        self.regions.push(NewRegion::default());
         RegionId::new(self.plan.base.2.index() + self.regions.len() - 1)
     }
     /// Adds a parameter to a new region.
     pub fn param(&mut self, region: RegionId, name: &str, ty: TensorType) -> ValueId {
         self.plan.steps.push(Step::Param { region, name: name.to_string(), ty: ty.clone() });
-        self.push_value(ty, None)
+        let v = self.push_value(ty, None);
+        if let Some(r) = self.new_region_mut(region) {
+            r.params.push(v);
+        }
+        v
+    }
+    fn new_region_mut(&mut self, r: RegionId) -> Option<&mut NewRegion> {
+        r.index().checked_sub(self.plan.base.2.index()).and_then(|i| self.regions.get_mut(i))
     }
     /// Sets what a new region yields.
     pub fn results(&mut self, region: RegionId, results: Vec<ValueId>) {
-        if let Some(r) = region.index().checked_sub(self.plan.base.2.index()).and_then(|i| self.regions.get_mut(i)) {
-            *r = results.clone();
+        if let Some(r) = self.new_region_mut(region) {
+            r.results = results.clone();
         }
         self.plan.steps.push(Step::Results { region, results });
     }
@@ -185,12 +198,12 @@ impl<'g> Patch<'g> {
     fn infer(&mut self, spec: &NodeSpec) -> Result<Vec<TensorType>, OpError> {
         let inputs: Vec<_> = spec.inputs.iter().map(|v| v.map(|v| self.ty(v).clone())).collect();
         let consts: Vec<_> = spec.inputs.iter().map(|v| v.and_then(|v| self.tensor(v).cloned())).collect();
-        let results = |&r: &RegionId| -> Vec<TensorType> {
-            let new = r.index().checked_sub(self.plan.base.2.index()).and_then(|i| self.regions.get(i));
-            let values = new.map_or_else(|| self.g.region(r).results(), Vec::as_slice);
-            values.iter().map(|&v| self.ty(v).clone()).collect()
+        let types = |vs: &[ValueId]| vs.iter().map(|&v| self.ty(v).clone()).collect();
+        let sig = |&r: &RegionId| match r.index().checked_sub(self.plan.base.2.index()).and_then(|i| self.regions.get(i)) {
+            Some(new) => RegionSig { params: types(&new.params), results: types(&new.results) },
+            None => RegionSig { params: types(&self.g.region(r).params), results: types(self.g.region(r).results()) },
         };
-        let regions: Vec<_> = spec.regions.iter().map(results).collect();
+        let regions: Vec<_> = spec.regions.iter().map(sig).collect();
         let ctx = OpCtx {
             op: spec.op,
             attrs: &spec.attrs,
@@ -201,7 +214,7 @@ impl<'g> Patch<'g> {
             regions: &regions,
         };
         let syms = self.plan.syms.get_or_insert_with(|| self.g.syms.clone());
-        (spec.op.infer)(&ctx, syms)
+        ctx.infer(syms)
     }
     /// Makes all present readers of `old` read `new`. New nodes go on reading what they were told to.
     pub fn replace(&mut self, old: ValueId, new: ValueId) {
