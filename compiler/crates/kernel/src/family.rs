@@ -7,7 +7,8 @@ use mnnc_ir::{Graph, Node, NodeId, OpError, ValueId};
 use mnnc_vector::Target;
 
 /// A node as a family sees it: an anchor (convolution, pooling, softmax, …) and the element-wise chain fused behind it.
-/// A plain node is an anchor without an epilogue; a fused chain without an anchor is an epilogue alone.
+/// A plain node is an anchor without an epilogue; an element-wise node, or a fused chain of such, is an epilogue alone.
+/// Made by [`crate::view::view`].
 pub struct View<'g> {
     /// The graph.
     pub graph: &'g Graph,
@@ -31,7 +32,8 @@ pub struct View<'g> {
 pub struct Epilogue {
     /// The formula.
     pub f: ScalarFn,
-    /// Operands besides the anchor's result, as values of the main region.
+    /// Operands besides the anchor's result, as values of the main region. Constants of one element are literals of
+    /// the formula and not listed.
     pub sides: Vec<ValueId>,
 }
 

@@ -7,6 +7,16 @@
 //! reads and writes any [`storage::Storage`].
 
 pub mod family;
+mod generic;
 pub mod lowering;
 pub mod schedule;
 pub mod storage;
+pub mod view;
+pub mod weights;
+
+pub use family::{Epilogue, Family, View, Wish};
+pub use lowering::{Forms, Lowering, NodeError, Placed, lower};
+pub use schedule::{
+    Access, BufferId, Kernel, KernelCode, KernelId, LoopKernel, Operand, Schedule, Step,
+};
+pub use storage::{Halo, Storage};

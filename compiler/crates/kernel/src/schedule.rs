@@ -7,6 +7,7 @@
 //! * A child buffer lies inside its parent; only such buffers share bytes while both live.
 
 use crate::storage::Storage;
+use crate::weights::WeightArena;
 use mnnc_ir::NodeId;
 use mnnc_ir::compute::Stage;
 use mnnc_ir::entity::PrimaryMap;
@@ -80,6 +81,9 @@ pub enum KernelCode {
     Machine(Arc<CompiledKernel>),
     /// A scalar loop nest, compiled by Cranelift.
     Loops(Arc<LoopKernel>),
+    /// Zeros everything but the elements of a blocked tensor: the halo that its readers count on. `args[0]` is the
+    /// buffer; the units are the planes (`N * ceil(C / block)`).
+    Border(Arc<Storage>),
 }
 
 /// A [`Stage`] over placed operands. `Source::Input(i)` of the stage's body is `args[i]`; the result is the last argument.
@@ -131,8 +135,8 @@ pub struct Schedule {
     pub kernels: PrimaryMap<KernelId, Kernel>,
     /// In order of execution.
     pub steps: Vec<Step>,
-    /// Packed weights in order of first use; every piece aligned to 64 bytes.
-    pub weights: Vec<u8>,
+    /// Packed weights.
+    pub weights: WeightArena,
     /// For each model input and output its buffer.
     pub inputs: Vec<BufferId>,
     /// See `inputs`.

@@ -43,6 +43,10 @@ impl Halo {
     pub fn is_empty(&self) -> bool {
         *self == Halo::default()
     }
+    /// Whether this border serves a reader that wants `o`.
+    pub fn covers(&self, o: Halo) -> bool {
+        self.union(o) == *self
+    }
     /// The border that serves both.
     pub fn union(self, o: Halo) -> Halo {
         Halo {
@@ -63,7 +67,15 @@ impl Storage {
             *s = bytes;
             bytes = bytes.checked_mul(d)?;
         }
-        Some(Storage { dtype, dims: dims.to_vec(), strides, block: None, halo: Halo::default(), offset: 0, bytes })
+        Some(Storage {
+            dtype,
+            dims: dims.to_vec(),
+            strides,
+            block: None,
+            halo: Halo::default(),
+            offset: 0,
+            bytes,
+        })
     }
 
     /// `[N][C/block][top+H+bottom][left+W+right][block]`. `None` if `dims` is not of rank 4 or the size overflows.
@@ -88,6 +100,37 @@ impl Storage {
     pub fn is_plain(&self) -> bool {
         Storage::plain(self.dtype, &self.dims)
             .is_some_and(|p| p.strides == self.strides && self.block.is_none() && self.offset == 0)
+    }
+
+    /// The same bytes seen as plain, where the two forms agree: blocks of one pixel without a border.
+    pub fn as_plain(&self) -> Option<Storage> {
+        if self.is_plain() {
+            return Some(self.clone());
+        }
+        let (&[n, c, h, w], Some(block)) = (&self.dims[..], self.block) else {
+            return None;
+        };
+        let agrees = h * w == 1 && self.halo.is_empty() && (n == 1 || c % block == 0);
+        if agrees {
+            Storage::plain(self.dtype, &self.dims)
+        } else {
+            None
+        }
+    }
+
+    /// The same bytes seen as blocked without a border, where the two forms agree and no block is padded.
+    pub fn as_blocked(&self, block: usize) -> Option<Storage> {
+        if self.block == Some(block) {
+            return Some(self.clone());
+        }
+        let &[_, c, h, w] = &self.dims[..] else {
+            return None;
+        };
+        if self.is_plain() && h * w == 1 && c % block == 0 {
+            Storage::blocked(self.dtype, &self.dims, block, Halo::default())
+        } else {
+            None
+        }
     }
 
     /// Byte offset of an element from the start of the buffer.

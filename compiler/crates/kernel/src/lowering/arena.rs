@@ -1,0 +1,82 @@
+//! Weights: constants packed for the kernel that reads them.
+
+use super::{Lowering, Placed, forms};
+use crate::family::Wish;
+use crate::schedule::{Buffer, BufferId, BufferKind};
+use crate::storage::Storage;
+use mnnc_ir::bytes::Bytes;
+use mnnc_ir::{OpError, Tensor, ValueId};
+
+impl Lowering<'_> {
+    /// Packed weights, aligned to 64 bytes in the arena in order of first use. Equal contents are stored once.
+    pub fn weights(&mut self, name: &str, bytes: Vec<u8>) -> BufferId {
+        self.weight_bytes(name, Bytes::from_vec(bytes))
+    }
+
+    fn weight_bytes(&mut self, name: &str, bytes: Bytes) -> BufferId {
+        let len = bytes.len();
+        let at = self.schedule.weights.add(bytes);
+        self.schedule.buffers.push(Buffer {
+            name: name.to_owned(),
+            bytes: len,
+            kind: BufferKind::Weights(at),
+        })
+    }
+
+    /// A constant in the form that a reader wishes. As it stands in the model it is not copied.
+    pub(super) fn place_constant(
+        &mut self,
+        v: ValueId,
+        t: &Tensor,
+        wish: Wish,
+    ) -> Result<Placed, OpError> {
+        let name = self.graph.value(v).name.clone();
+        let place = match wish {
+            Wish::Any | Wish::Plain => {
+                let storage = Storage::plain(t.dtype(), t.dims()).ok_or_else(forms::too_large)?;
+                Placed {
+                    buffer: self.weight_bytes(&name, t.bytes().clone()),
+                    storage,
+                }
+            }
+            Wish::Blocked(halo) => {
+                let lanes = self.target.lanes();
+                let storage =
+                    Storage::blocked(t.dtype(), t.dims(), lanes, halo).ok_or_else(|| {
+                        OpError::unsupported(format!(
+                            "a constant of shape {:?} has no blocked form",
+                            t.dims()
+                        ))
+                    })?;
+                Placed {
+                    buffer: self.weight_bytes(&name, Bytes::from_vec(pack(t, &storage))),
+                    storage,
+                }
+            }
+        };
+        self.placed
+            .entry(v)
+            .or_insert_with(Vec::new)
+            .push(place.clone());
+        Ok(place)
+    }
+}
+
+/// The bytes of a dense tensor laid out as `to` says, zeros elsewhere.
+fn pack(t: &Tensor, to: &Storage) -> Vec<u8> {
+    let size = t.dtype().size();
+    let mut out = vec![0; to.bytes];
+    let mut index = vec![0; to.dims.len()];
+    for element in t.bytes().chunks_exact(size) {
+        let at = to.address(&index);
+        out[at..at + size].copy_from_slice(element);
+        for (i, &d) in index.iter_mut().zip(&to.dims).rev() {
+            *i += 1;
+            if *i < d {
+                break;
+            }
+            *i = 0;
+        }
+    }
+    out
+}

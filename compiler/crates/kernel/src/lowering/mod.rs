@@ -1,0 +1,507 @@
+//! The state of a lowering: which value lies where, which kernels and steps exist.
+//!
+//! # Where results lie
+//! Before anything is lowered, [`forms`] settles the form of every value from the wishes of its readers. A producer asks
+//! [`Lowering::output`] for its place; a reader asks [`Lowering::input`] and gets any form that is there already, or one
+//! repacked by an added step. A value may thus exist in several forms.
+//!
+//! # Borders
+//! The workspace belongs to the caller and its ranges are reused, so a halo cannot be zeroed once and for all: whoever
+//! creates a blocked buffer with a halo adds one step that zeros everything but the elements, right before the
+//! first step that writes it. The padding of a last, incomplete block holds unspecified but previously written
+//! bytes: a family must not let those lanes reach others (zero weights do not help against a NaN).
+
+mod arena;
+mod forms;
+mod problem;
+mod repack;
+
+pub use problem::NodeError;
+
+use crate::family::{Family, View, Wish};
+use crate::schedule::{
+    Access, Buffer, BufferId, BufferKind, Kernel, KernelCode, KernelId, LoopKernel, Operand,
+    Schedule, Step,
+};
+use crate::storage::{Halo, Storage};
+use crate::{generic, view};
+use forms::{Form, FormPlan};
+use mnnc_ir::{Graph, NodeId, OpError, Tensor, Traits, ValueId};
+use mnnc_vector::{CompiledKernel, Target};
+use std::collections::HashMap;
+
+/// A value in one of its forms.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// The buffer that holds it.
+    pub buffer: BufferId,
+    /// How it lies in there.
+    pub storage: Storage,
+}
+
+impl Placed {
+    /// The operand that reads all of it.
+    pub fn read(&self) -> Operand {
+        self.operand(Access::Read)
+    }
+    /// The operand that writes all of it.
+    pub fn write(&self) -> Operand {
+        self.operand(Access::Write)
+    }
+    fn operand(&self, access: Access) -> Operand {
+        Operand {
+            buffer: self.buffer,
+            offset: 0,
+            bytes: self.storage.bytes,
+            access,
+        }
+    }
+}
+
+/// The forms in which a family can write a result.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Forms {
+    /// Dense, row-major.
+    pub plain: bool,
+    /// In channel blocks of the target's lanes, with any halo.
+    pub blocked: bool,
+}
+
+impl Forms {
+    /// Only plain.
+    pub const PLAIN: Forms = Forms {
+        plain: true,
+        blocked: false,
+    };
+    /// Only blocked.
+    pub const BLOCKED: Forms = Forms {
+        plain: false,
+        blocked: true,
+    };
+    /// Either.
+    pub const BOTH: Forms = Forms {
+        plain: true,
+        blocked: true,
+    };
+}
+
+/// What families work with while the graph is lowered.
+pub struct Lowering<'a> {
+    graph: &'a Graph,
+    target: &'a Target,
+    plan: FormPlan,
+    schedule: Schedule,
+    /// Every form in which a value exists so far.
+    placed: HashMap<ValueId, Vec<Placed>>,
+    /// Values that others lie in, allocated at the first of their parts.
+    homes: HashMap<ValueId, Placed>,
+    /// Copies to make once the current node's own steps are there.
+    pending: Vec<(ValueId, Placed, Placed)>,
+    by_code: HashMap<[u8; 32], KernelId>,
+    by_key: HashMap<String, KernelId>,
+    node: Option<NodeId>,
+    name: String,
+}
+
+/// Lowers a graph to kernels over buffers. Every node is offered to `families` in turn; what none takes becomes a generic
+/// loop nest.
+///
+/// # Errors
+/// All nodes that cannot be lowered.
+pub fn lower(
+    graph: &Graph,
+    target: &Target,
+    families: &[&'static dyn Family],
+) -> Result<Schedule, Vec<NodeError>> {
+    let mut errors = Vec::new();
+    let mut jobs = Vec::new();
+    for &n in graph.schedule() {
+        match prepare(graph, target, families, n) {
+            Ok(job) => jobs.push(job),
+            Err(e) => errors.push(NodeError::new(graph, n, e)),
+        }
+    }
+    errors.extend(problem::interface_errors(graph));
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let plan = FormPlan::new(graph, target, &jobs);
+    let mut lo = Lowering {
+        graph,
+        target,
+        plan,
+        schedule: Schedule::default(),
+        placed: HashMap::new(),
+        homes: HashMap::new(),
+        pending: Vec::new(),
+        by_code: HashMap::new(),
+        by_key: HashMap::new(),
+        node: None,
+        name: String::new(),
+    };
+    lo.bind_interface();
+    for job in &jobs {
+        lo.node = Some(job.view.node);
+        lo.name = graph.node(job.view.node).name.clone();
+        if let Err(e) = lo.lower_job(job) {
+            errors.push(NodeError::new(graph, job.view.node, e));
+        }
+        lo.pending.clear();
+    }
+    if errors.is_empty()
+        && let Err(e) = lo.finish_outputs()
+    {
+        errors.push(NodeError::of_model(graph, e));
+    }
+    if errors.is_empty() {
+        Ok(lo.schedule)
+    } else {
+        Err(errors)
+    }
+}
+
+/// A node with what was settled about it before the lowering proper.
+struct Job<'g> {
+    view: View<'g>,
+    family: Option<&'static dyn Family>,
+    wishes: Vec<(ValueId, Wish)>,
+}
+
+fn prepare<'g>(
+    graph: &'g Graph,
+    target: &Target,
+    families: &[&'static dyn Family],
+    n: NodeId,
+) -> Result<Job<'g>, OpError> {
+    problem::check_static(graph, n)?;
+    let view = view::view(graph, n)?;
+    if !forms::is_view(graph, n) {
+        for &family in families {
+            if let Some(wishes) = family.take(&view, target) {
+                return Ok(Job {
+                    view,
+                    family: Some(family),
+                    wishes,
+                });
+            }
+        }
+    }
+    Ok(Job {
+        view,
+        family: None,
+        wishes: Vec::new(),
+    })
+}
+
+impl<'a> Lowering<'a> {
+    /// What is compiled for.
+    pub fn target(&self) -> &Target {
+        self.target
+    }
+    /// The graph.
+    pub fn graph(&self) -> &'a Graph {
+        self.graph
+    }
+    /// The constant behind a value, if it is one.
+    pub fn constant(&self, v: ValueId) -> Option<&'a Tensor> {
+        self.graph.constant(v)
+    }
+
+    /// The value in a form that satisfies the wish. A blocked form has *at least* the halo asked for: address it through
+    /// its storage. If there is no such form yet, a step is added that makes it; constants become weights in that form.
+    ///
+    /// # Errors
+    /// A blocked form of a value whose rank is not 4; a size that overflows.
+    pub fn input(&mut self, v: ValueId, wish: Wish) -> Result<Placed, OpError> {
+        if let Some(found) = self
+            .placed
+            .get(&v)
+            .and_then(|forms| forms.iter().find_map(|p| self.as_wished(p, wish)))
+        {
+            return Ok(found);
+        }
+        if let Some(t) = self.graph.constant(v) {
+            return self.place_constant(v, t, wish);
+        }
+        let from = self
+            .placed
+            .get(&v)
+            .and_then(|p| p.first())
+            .cloned()
+            .ok_or_else(|| {
+                OpError::invalid(format!(
+                    "value {} is read before it is computed",
+                    self.graph.value(v).name
+                ))
+            })?;
+        let form = match wish {
+            Wish::Blocked(h) => Form::Blocked(h.union(self.plan.halo(v))),
+            Wish::Any | Wish::Plain => Form::Plain,
+        };
+        let to = self.temp_in_form(v, form)?;
+        self.copy(v, &from, &to);
+        self.placed.entry(v).or_default().push(to.clone());
+        Ok(to)
+    }
+
+    /// The place for a result, in the form that most of its readers want among those that the family can write; its halo
+    /// is the union of theirs and is zeroed by a step that this call adds. A result of the model, or a part
+    /// of a concatenation, that the family cannot write in the form needed there is copied after the node's steps.
+    ///
+    /// # Errors
+    /// If no form is possible, or a size overflows.
+    pub fn output(&mut self, v: ValueId, can: Forms) -> Result<Placed, OpError> {
+        let wanted = self.plan.form(v);
+        let home = self.plan.home(v).cloned();
+        let can_do = |f: Form| {
+            matches!(f, Form::Plain) && can.plain || matches!(f, Form::Blocked(_)) && can.blocked
+        };
+        let place = match (home, can_do(wanted)) {
+            (Some(home), true) => self.place_at_home(v, &home)?,
+            (Some(home), false) => {
+                let place = self.temp_in_form(v, self.other_form(v, can)?)?;
+                let to = self.place_at_home(v, &home)?;
+                self.pending.push((v, place.clone(), to));
+                place
+            }
+            (None, true) => self.temp_in_form(v, wanted)?,
+            (None, false) => self.temp_in_form(v, self.other_form(v, can)?)?,
+        };
+        self.placed.entry(v).or_default().push(place.clone());
+        Ok(place)
+    }
+
+    fn other_form(&self, v: ValueId, can: Forms) -> Result<Form, OpError> {
+        match self.plan.form(v) {
+            Form::Plain if can.blocked => Ok(Form::Blocked(self.plan.halo(v))),
+            Form::Blocked(_) if can.plain => Ok(Form::Plain),
+            _ => Err(OpError::unsupported(
+                "the kernel can write its result in no form at all",
+            )),
+        }
+    }
+
+    /// Memory that lives during the current node only. What it holds at first is unspecified.
+    pub fn temp(&mut self, name: &str, bytes: usize) -> BufferId {
+        let name = format!("{}.{name}", self.name);
+        self.schedule.buffers.push(Buffer {
+            name,
+            bytes,
+            kind: BufferKind::Temp,
+        })
+    }
+
+    /// A kernel, shared with all that have the same code.
+    pub fn kernel(&mut self, k: CompiledKernel, name: String) -> KernelId {
+        let hash = *blake3::hash(&k.code).as_bytes();
+        self.add_kernel(
+            hash,
+            Kernel {
+                name,
+                code: KernelCode::Machine(k.into()),
+            },
+        )
+    }
+
+    /// The kernel of this full, parametrised name; generated at the first call.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn cached_kernel(
+        &mut self,
+        key: String,
+        make: impl FnOnce(&Target) -> Result<CompiledKernel, OpError>,
+    ) -> Result<KernelId, OpError> {
+        if let Some(&id) = self.by_key.get(&key) {
+            return Ok(id);
+        }
+        let k = make(self.target)?;
+        let id = self.kernel(k, key.clone());
+        self.by_key.insert(key, id);
+        Ok(id)
+    }
+
+    /// A loop nest as a kernel, shared with equal ones.
+    pub fn loop_kernel(&mut self, what: &str, k: LoopKernel) -> KernelId {
+        let hash = *blake3::hash(format!("{k:?}").as_bytes()).as_bytes();
+        let shape: Vec<String> = k.stage.dims.iter().map(usize::to_string).collect();
+        let tag: String = hash[..3].iter().map(|b| format!("{b:02x}")).collect();
+        let name = format!("generic_{what}_{}_{}_{tag}", k.stage.dtype, shape.join("x"));
+        self.add_kernel(
+            hash,
+            Kernel {
+                name,
+                code: KernelCode::Loops(k.into()),
+            },
+        )
+    }
+
+    fn add_kernel(&mut self, hash: [u8; 32], k: Kernel) -> KernelId {
+        *self
+            .by_code
+            .entry(hash)
+            .or_insert_with(|| self.schedule.kernels.push(k))
+    }
+
+    /// Adds a step of the current node. Without units (an empty result) there is none.
+    pub fn step(&mut self, kernel: KernelId, operands: Vec<Operand>, units: usize, flops: u64) {
+        if units == 0 {
+            return;
+        }
+        let step = Step {
+            name: self.name.clone(),
+            node: self.node,
+            kernel,
+            operands,
+            units,
+            flops,
+        };
+        self.schedule.steps.push(step);
+    }
+
+    fn lower_job(&mut self, job: &Job) -> Result<(), OpError> {
+        let n = job.view.node;
+        let node = self.graph.node(n);
+        if self.plan.is_gathered(n) {
+            self.finish_concat(n)?;
+        } else if forms::is_view(self.graph, n) && node.outputs().len() == 1 {
+            self.lower_view(node.input(0), node.outputs()[0])?;
+        } else if let Some(parts) = self.parts_in_place(n) {
+            for (v, place) in parts {
+                self.placed.entry(v).or_default().push(place);
+            }
+        } else if let Some(family) = job.family {
+            family.lower(&job.view, self)?;
+        } else {
+            generic::lower(&job.view, self)?;
+        }
+        for (v, from, to) in std::mem::take(&mut self.pending) {
+            self.copy(v, &from, &to);
+            self.placed.entry(v).or_default().push(to);
+        }
+        Ok(())
+    }
+
+    /// Reshape and its kin: the same bytes under other dims.
+    fn lower_view(&mut self, x: Option<ValueId>, y: ValueId) -> Result<(), OpError> {
+        let x = x.ok_or_else(|| OpError::invalid("input 0 is missing"))?;
+        let dims = self.graph.ty(y).static_dims().unwrap_or_default();
+        // An identity keeps whatever forms there are.
+        if self.graph.ty(x).static_dims().as_ref() == Some(&dims) && self.plan.home(y).is_none() {
+            let form = match self.plan.form(y) {
+                Form::Plain => Wish::Any,
+                Form::Blocked(h) => Wish::Blocked(h),
+            };
+            let place = self.input(x, form)?;
+            self.placed.entry(y).or_default().push(place);
+            return Ok(());
+        }
+        let from = self.input(x, Wish::Plain)?;
+        let storage = Storage::plain(self.graph.ty(y).dtype, &dims).ok_or_else(forms::too_large)?;
+        let seen = Placed {
+            buffer: from.buffer,
+            storage,
+        };
+        match self.plan.home(y).cloned() {
+            None => self.placed.entry(y).or_default().push(seen),
+            Some(home) => {
+                let to = self.place_at_home(y, &home)?;
+                if self.same_place(&seen, &to) {
+                    self.placed.entry(y).or_default().push(to);
+                } else {
+                    self.copy(y, &seen, &to);
+                    self.placed.entry(y).or_default().extend([to, seen]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A form that exists, seen as the wish wants it.
+    fn as_wished(&self, p: &Placed, wish: Wish) -> Option<Placed> {
+        let storage = match wish {
+            Wish::Any => Some(p.storage.clone()),
+            Wish::Plain => p.storage.as_plain(),
+            Wish::Blocked(h) => p
+                .storage
+                .as_blocked(self.target.lanes())
+                .filter(|s| s.halo.covers(h)),
+        }?;
+        Some(Placed {
+            buffer: p.buffer,
+            storage,
+        })
+    }
+
+    fn storage(&self, v: ValueId, form: Form) -> Result<Storage, OpError> {
+        let ty = self.graph.ty(v);
+        let dims = ty
+            .static_dims()
+            .ok_or_else(|| OpError::unsupported("a shape is dynamic"))?;
+        match form {
+            Form::Plain => Storage::plain(ty.dtype, &dims).ok_or_else(forms::too_large),
+            Form::Blocked(_) if dims.len() != 4 => Err(OpError::unsupported(format!(
+                "a value of rank {} has no blocked form",
+                dims.len()
+            ))),
+            Form::Blocked(h) => Storage::blocked(ty.dtype, &dims, self.target.lanes(), h)
+                .ok_or_else(forms::too_large),
+        }
+    }
+
+    fn temp_in_form(&mut self, v: ValueId, form: Form) -> Result<Placed, OpError> {
+        let storage = self.storage(v, form)?;
+        let name = self.graph.value(v).name.clone();
+        let buffer = self.schedule.buffers.push(Buffer {
+            name,
+            bytes: storage.bytes,
+            kind: BufferKind::Temp,
+        });
+        let place = Placed { buffer, storage };
+        self.zero_border(&place);
+        Ok(place)
+    }
+
+    /// Zeros the halo of a new buffer, if it has one.
+    fn zero_border(&mut self, p: &Placed) {
+        let s = &p.storage;
+        if s.halo == Halo::default() || s.bytes == 0 {
+            return;
+        }
+        let hash = *blake3::hash(format!("border {s:?}").as_bytes()).as_bytes();
+        let shape: Vec<String> = s.dims.iter().map(usize::to_string).collect();
+        let h = s.halo;
+        let name = format!(
+            "border_{}_{}_h{}.{}.{}.{}",
+            s.dtype,
+            shape.join("x"),
+            h.top,
+            h.left,
+            h.bottom,
+            h.right
+        );
+        let kernel = self.add_kernel(
+            hash,
+            Kernel {
+                name,
+                code: KernelCode::Border(s.clone().into()),
+            },
+        );
+        let units = s.dims[0] * s.dims[1].div_ceil(s.block.unwrap_or(1));
+        let name = format!("{}.border", self.schedule.buffers[p.buffer].name);
+        let operands = vec![p.write()];
+        self.schedule.steps.push(Step {
+            name,
+            node: None,
+            kernel,
+            operands,
+            units,
+            flops: 0,
+        });
+    }
+}
+
+/// Whether the op only renames the bytes of its input.
+fn has_view_trait(graph: &Graph, n: NodeId) -> bool {
+    graph.node(n).op.traits.contains(Traits::VIEW)
+}

@@ -1,0 +1,228 @@
+//! Steps that the lowering adds itself: copies from one form to another, and the model's interface.
+
+use super::forms::{Form, Home};
+use super::{Lowering, Placed, forms};
+use crate::schedule::{Buffer, BufferKind, LoopKernel, Step};
+use crate::storage::Storage;
+use crate::{Wish, generic};
+use mnnc_ir::compute::Stage;
+use mnnc_ir::scalar::{Cmp, ScalarBuilder, Source};
+use mnnc_ir::{OpError, ValueId};
+
+impl Lowering<'_> {
+    /// Gives the model's inputs their buffers.
+    pub(super) fn bind_interface(&mut self) {
+        for (i, &v) in self.graph.inputs().iter().enumerate() {
+            let value = self.graph.value(v);
+            let bytes = value.ty.num_bytes().unwrap_or(0);
+            let buffer = Buffer {
+                name: value.name.clone(),
+                bytes,
+                kind: BufferKind::Input(i),
+            };
+            let buffer = self.schedule.buffers.push(buffer);
+            self.schedule.inputs.push(buffer);
+            if let Ok(storage) = self.storage(v, Form::Plain) {
+                self.placed
+                    .entry(v)
+                    .or_default()
+                    .push(Placed { buffer, storage });
+            }
+        }
+        for (i, &v) in self.graph.outputs().iter().enumerate() {
+            let value = self.graph.value(v);
+            let bytes = value.ty.num_bytes().unwrap_or(0);
+            let buffer = Buffer {
+                name: value.name.clone(),
+                bytes,
+                kind: BufferKind::Output(i),
+            };
+            let buffer = self.schedule.buffers.push(buffer);
+            self.schedule.outputs.push(buffer);
+        }
+    }
+
+    /// Copies results of the model that are not in the caller's buffers yet: inputs and constants passed through, values
+    /// returned twice.
+    pub(super) fn finish_outputs(&mut self) -> Result<(), OpError> {
+        self.node = None;
+        for (i, &v) in self.graph.outputs().iter().enumerate() {
+            let buffer = self.schedule.outputs[i];
+            let there = |p: &Placed| self.root(p.buffer) == (buffer, 0) && p.storage.is_plain();
+            if self
+                .placed
+                .get(&v)
+                .is_some_and(|forms| forms.iter().any(there))
+            {
+                continue;
+            }
+            let to = Placed {
+                buffer,
+                storage: self.storage(v, Form::Plain)?,
+            };
+            let from = self.input(v, Wish::Any)?;
+            self.copy(v, &from, &to);
+        }
+        Ok(())
+    }
+
+    /// Outermost buffer and the offset in it.
+    fn root(&self, mut b: crate::BufferId) -> (crate::BufferId, usize) {
+        let mut at = 0;
+        while let BufferKind::Within(parent, offset) = self.schedule.buffers[b].kind {
+            at += offset;
+            b = parent;
+        }
+        (b, at)
+    }
+
+    pub(super) fn same_place(&self, a: &Placed, b: &Placed) -> bool {
+        self.root(a.buffer) == self.root(b.buffer) && a.storage == b.storage
+    }
+
+    /// Adds the step that copies a value from one form to another. Blocks are filled up with zeros.
+    pub(crate) fn copy(&mut self, v: ValueId, from: &Placed, to: &Placed) {
+        let mut dims = to.storage.dims.clone();
+        let padded = to
+            .storage
+            .block
+            .map(|b| dims[1].next_multiple_of(b))
+            .filter(|&c| c != dims[1]);
+        let dtype = to.storage.dtype;
+        let mut b = ScalarBuilder::new();
+        let index: Vec<_> = (0..dims.len()).map(|i| b.axis(i)).collect();
+        let body = match padded {
+            None => b.load(Source::Input(0), index, dtype),
+            Some(c) => {
+                let real = b.int(dims[1] as i64);
+                let inside = b.compare(Cmp::Lt, index[1], real);
+                let zero = b.constant(0.0, dtype);
+                dims[1] = c;
+                b.load_or(Source::Input(0), index, inside, zero)
+            }
+        };
+        let stage = Stage {
+            dims,
+            dtype,
+            reduce: None,
+            body: b.finish(body),
+        };
+        let unit_dims = generic::unit_dims(&stage.dims);
+        let units = stage.dims[..unit_dims].iter().product::<usize>();
+        if stage.dims.contains(&0) {
+            return;
+        }
+        let k = LoopKernel {
+            stage,
+            inputs: vec![from.storage.clone()],
+            output: to.storage.clone(),
+            unit_dims,
+        };
+        let kernel = self.loop_kernel("repack", k);
+        let name = format!("{}.repack", self.graph.value(v).name);
+        let operands = vec![from.read(), to.write()];
+        self.schedule.steps.push(Step {
+            name,
+            node: None,
+            kernel,
+            operands,
+            units,
+            flops: 0,
+        });
+    }
+
+    /// The place of a value that lies in another one or in the caller's buffer.
+    pub(super) fn place_at_home(&mut self, v: ValueId, home: &Home) -> Result<Placed, OpError> {
+        if let Some(p) = self.homes.get(&v) {
+            return Ok(p.clone());
+        }
+        let storage = self.storage(v, self.plan.form(v))?;
+        let buffer = match *home {
+            Home::Output(i) => self.schedule.outputs[i],
+            Home::Within(parent, offset) => {
+                let whole = self.place_whole(parent)?;
+                let name = self.graph.value(v).name.clone();
+                let kind = BufferKind::Within(whole.buffer, offset);
+                self.schedule.buffers.push(Buffer {
+                    name,
+                    bytes: storage.bytes,
+                    kind,
+                })
+            }
+        };
+        let place = Placed { buffer, storage };
+        self.homes.insert(v, place.clone());
+        Ok(place)
+    }
+
+    /// The place of a value that is written part by part.
+    pub(super) fn place_whole(&mut self, v: ValueId) -> Result<Placed, OpError> {
+        if let Some(p) = self.homes.get(&v) {
+            return Ok(p.clone());
+        }
+        let place = match self.plan.home(v).cloned() {
+            Some(home) => self.place_at_home(v, &home)?,
+            None => self.temp_in_form(v, self.plan.form(v))?,
+        };
+        self.homes.insert(v, place.clone());
+        Ok(place)
+    }
+
+    /// A concatenation whose parts are written in place: copies those that could not be, and shows the whole.
+    pub(super) fn finish_concat(&mut self, n: mnnc_ir::NodeId) -> Result<(), OpError> {
+        let y = self.graph.node(n).outputs()[0];
+        let whole = self.place_whole(y)?;
+        for (x, offset, placed) in self.plan.parts(n).to_vec() {
+            if placed {
+                continue;
+            }
+            let storage = self.storage(x, self.plan.form(y))?;
+            let name = format!("{}.part", self.graph.value(x).name);
+            let kind = BufferKind::Within(whole.buffer, offset);
+            let buffer = self.schedule.buffers.push(Buffer {
+                name,
+                bytes: storage.bytes,
+                kind,
+            });
+            let from = self.input(x, Wish::Any)?;
+            self.copy(x, &from, &Placed { buffer, storage });
+        }
+        self.placed.entry(y).or_default().push(whole);
+        Ok(())
+    }
+
+    /// Results of a split or slice that are contiguous parts of the input as it lies.
+    pub(super) fn parts_in_place(&mut self, n: mnnc_ir::NodeId) -> Option<Vec<(ValueId, Placed)>> {
+        let (x, cuts) = forms::cuts(self.graph, n)?;
+        let outputs = self.graph.node(n).outputs().to_vec();
+        if outputs.iter().any(|&y| self.plan.home(y).is_some()) {
+            return None;
+        }
+        let fits = |p: &&Placed| {
+            cuts.iter()
+                .all(|c| forms::offset_of(&p.storage, c).is_some())
+        };
+        let from = self.placed.get(&x)?.iter().find(fits)?.clone();
+        let mut out = Vec::new();
+        for (y, cut) in outputs.into_iter().zip(&cuts) {
+            let offset = forms::offset_of(&from.storage, cut)?;
+            let storage = part_storage(&from.storage, &cut.dims)?;
+            let name = self.graph.value(y).name.clone();
+            let kind = BufferKind::Within(from.buffer, offset);
+            let buffer = self.schedule.buffers.push(Buffer {
+                name,
+                bytes: storage.bytes,
+                kind,
+            });
+            out.push((y, Placed { buffer, storage }));
+        }
+        Some(out)
+    }
+}
+
+fn part_storage(whole: &Storage, dims: &[usize]) -> Option<Storage> {
+    match whole.block {
+        Some(b) => Storage::blocked(whole.dtype, dims, b, whole.halo),
+        None => Storage::plain(whole.dtype, dims),
+    }
+}
