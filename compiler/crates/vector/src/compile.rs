@@ -1,6 +1,11 @@
 //! From a kernel to machine code: verify, allocate registers, encode.
 
 use crate::ir::Kernel;
+use crate::target::Isa;
+use crate::{a64, regalloc, x64};
+
+/// Alignment of every kernel: that of its largest constant.
+const CODE_ALIGN: usize = 64;
 
 /// Machine code of one kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +64,34 @@ pub enum CompileError {
     },
 }
 
+/// Why one instruction could not be encoded.
+#[derive(Debug)]
+pub(crate) struct EncodeError(pub String);
+
+impl EncodeError {
+    pub fn new(reason: &str) -> EncodeError {
+        EncodeError(reason.to_owned())
+    }
+}
+
+impl From<iced_x86::IcedError> for EncodeError {
+    fn from(e: iced_x86::IcedError) -> EncodeError {
+        EncodeError(e.to_string())
+    }
+}
+
 impl Kernel {
     /// Verifies, allocates registers and encodes.
     pub fn compile(&self) -> Result<CompiledKernel, CompileError> {
-        Err(CompileError::Encoding { kernel: self.name.clone(), inst: String::new(), reason: "no encoder yet".to_owned() })
+        let problems = self.verify();
+        if !problems.is_empty() {
+            return Err(CompileError::Invalid { kernel: self.name.clone(), problems });
+        }
+        let allocated = regalloc::allocate(self)?;
+        let (code, frame_bytes) = match self.target.isa {
+            Isa::X64Avx512 | Isa::X64Avx2 => x64::encode(&allocated)?,
+            Isa::A64Neon => a64::encode(&allocated)?,
+        };
+        Ok(CompiledKernel { code, align: CODE_ALIGN, frame_bytes, stats: allocated.stats() })
     }
 }

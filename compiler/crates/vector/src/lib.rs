@@ -26,14 +26,20 @@
 //! assert_eq!(kernel.innermost_loops().len(), 1);
 //! ```
 
+mod a64;
 mod builder;
 mod compile;
 pub mod ir;
+mod regalloc;
 mod target;
+mod text;
+mod verify;
+mod x64;
 
 pub use builder::{IntoRhs, KernelBuilder, Reg, Src, Var};
 pub use compile::{CompileError, CompiledKernel, Stats};
 pub use ir::{
     Cmp, CmpType, Cond, Elem, Gpr, Hint, IntType, Kernel, Mask, Mem, Rhs, ShuffleOp, Type, Value, Vector,
 };
+pub use text::ParseError;
 pub use target::{Features, Isa, Target, Width};

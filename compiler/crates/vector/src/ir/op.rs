@@ -89,8 +89,6 @@ named! {
         Min = "min",
         /// Signed maximum.
         Max = "max",
-        /// Product of unsigned 64-bit numbers, high 64 bits.
-        MulHigh = "mulh",
     }
 }
 
@@ -202,13 +200,13 @@ named! {
         /// i32 maximum, signed.
         IMax = "imax",
         /// `a & b`.
-        And = "and",
+        And = "vand",
         /// `a | b`.
-        Or = "or",
+        Or = "vor",
         /// `a ^ b`.
-        Xor = "xor",
+        Xor = "vxor",
         /// `!a & b`.
-        AndNot = "andnot",
+        AndNot = "vandnot",
     }
 }
 
@@ -236,7 +234,7 @@ named! {
         /// f32 to i32, nearest even; out of range as above.
         F32ToI32Nearest = "f32_to_i32_nearest",
         /// Bitwise complement.
-        Not = "not",
+        Not = "vnot",
     }
 }
 

@@ -1,0 +1,81 @@
+//! Runs compiled kernels: x64 in this process, AArch64 under qemu.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use mnnc_vector::{CompiledKernel, Isa, Target};
+
+/// Whether the CPU that runs the tests has the instructions of an x64 target.
+pub fn cpu_has(target: &Target) -> bool {
+    match target.isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::X64Avx512 => {
+            is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("bmi2")
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::X64Avx2 => {
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+        }
+        _ => false,
+    }
+}
+
+/// The x64 targets that this CPU can run; says which it cannot.
+pub fn native_targets() -> Vec<Target> {
+    let (have, lack): (Vec<_>, Vec<_>) = [Target::AVX512, Target::AVX2].into_iter().partition(cpu_has);
+    for t in lack {
+        eprintln!("skipped: this CPU has no {t}");
+    }
+    have
+}
+
+/// Code in executable memory.
+pub struct Jit {
+    ptr: *mut libc::c_void,
+    len: usize,
+}
+
+impl Jit {
+    pub fn new(kernel: &CompiledKernel) -> Jit {
+        let len = kernel.code.len().next_multiple_of(4096);
+        // SAFETY: a fresh private mapping, written within its length before it is made executable and read-only.
+        unsafe {
+            let ptr = libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            assert_ne!(ptr, libc::MAP_FAILED);
+            std::ptr::copy_nonoverlapping(kernel.code.as_ptr(), ptr.cast(), kernel.code.len());
+            assert_eq!(libc::mprotect(ptr, len, libc::PROT_READ | libc::PROT_EXEC), 0);
+            Jit { ptr, len }
+        }
+    }
+
+    /// Calls the kernel.
+    ///
+    /// # Safety
+    /// The operands must be valid for what the kernel reads and writes.
+    pub unsafe fn call(&self, args: &[*mut u8], begin: usize, end: usize) {
+        // SAFETY: the mapping holds a kernel of this signature; the operands are the caller's.
+        unsafe {
+            let f: extern "C" fn(*const *mut u8, usize, usize) = std::mem::transmute(self.ptr);
+            f(args.as_ptr(), begin, end);
+        }
+    }
+}
+
+impl Drop for Jit {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`.
+        unsafe {
+            libc::munmap(self.ptr, self.len);
+        }
+    }
+}
