@@ -13,6 +13,13 @@ pub static ALL: &[&OpDecl] = &[
     &activation::RELU,
     // conv
     &conv::CONV,
+    // pool
+    &pool::MAX_POOL,
+    &pool::AVERAGE_POOL,
+    &pool::LP_POOL,
+    &pool::GLOBAL_AVERAGE_POOL,
+    &pool::GLOBAL_MAX_POOL,
+    &pool::GLOBAL_LP_POOL,
     // structured
     &structured::IF,
     &structured::LOOP,

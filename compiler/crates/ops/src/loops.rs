@@ -1,7 +1,8 @@
 //! Vocabulary for writing loop forms.
 
 use crate::window::Axis;
-use mnnc_ir::compute::{Combine, Compute, Reduction, Stage};
+pub use mnnc_ir::compute::Stage;
+use mnnc_ir::compute::{Combine, Compute, Reduction};
 use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarBuilder, Source};
 use mnnc_ir::{DType, OpCtx, OpError};
 
@@ -13,15 +14,43 @@ pub fn wide(d: DType) -> DType {
     }
 }
 
+/// The least value of a type.
+pub fn lowest(d: DType) -> f64 {
+    match d {
+        DType::I8 => f64::from(i8::MIN),
+        DType::I16 => f64::from(i16::MIN),
+        DType::I32 => f64::from(i32::MIN),
+        DType::I64 => i64::MIN as f64,
+        d if d.is_float() => f64::NEG_INFINITY,
+        _ => 0.0,
+    }
+}
+
+/// The greatest value of a type (for 64-bit integers, the nearest one that `f64` holds and that fits).
+pub fn highest(d: DType) -> f64 {
+    match d {
+        DType::I8 => f64::from(i8::MAX),
+        DType::I16 => f64::from(i16::MAX),
+        DType::I32 => f64::from(i32::MAX),
+        DType::U8 => f64::from(u8::MAX),
+        DType::U16 => f64::from(u16::MAX),
+        DType::U32 => f64::from(u32::MAX),
+        DType::I64 => (i64::MAX - 1023) as f64,
+        DType::U64 => (u64::MAX - 2047) as f64,
+        DType::Bool => 1.0,
+        _ => f64::INFINITY,
+    }
+}
+
 /// A reducing stage.
 pub fn reduce(dims: Vec<usize>, over: Vec<usize>, combine: Combine, b: ScalarBuilder, body: Expr) -> Stage {
+    let dtype = b.dtype(body);
     let init = match combine {
         Combine::Sum => 0.0,
         Combine::Product => 1.0,
-        Combine::Max => f64::NEG_INFINITY,
-        Combine::Min => f64::INFINITY,
+        Combine::Max => lowest(dtype),
+        Combine::Min => highest(dtype),
     };
-    let dtype = b.dtype(body);
     Stage { dims, dtype, reduce: Some(Reduction { dims: over, combine, init }), body: b.finish(body) }
 }
 
