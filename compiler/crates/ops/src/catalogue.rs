@@ -13,6 +13,10 @@ pub static ALL: &[&OpDecl] = &[
     &activation::RELU,
     // conv
     &conv::CONV,
+    // linear
+    &linear::MATMUL,
+    &linear::GEMM,
+    &linear::EINSUM,
     // pool
     &pool::MAX_POOL,
     &pool::AVERAGE_POOL,
