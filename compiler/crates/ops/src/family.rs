@@ -1,7 +1,12 @@
 //! The declarations, one family a file.
 
 pub mod activation;
+pub mod arithmetic;
+pub mod cast;
+pub mod clip;
 pub mod conv;
 pub mod linear;
 pub mod pool;
+pub mod logic;
+pub mod math;
 pub mod structured;

@@ -12,6 +12,7 @@ pub mod broadcast;
 pub mod catalogue;
 pub mod define;
 pub mod elementwise;
+pub mod eval;
 pub mod family;
 pub mod lanes;
 mod loops;
@@ -23,3 +24,4 @@ mod window;
 
 pub use catalogue::{ALL, lookup, samples};
 pub use elementwise::scalar_fn;
+pub use eval::{EvalError, Evaluator, evaluate_op};
