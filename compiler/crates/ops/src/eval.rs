@@ -5,7 +5,7 @@ mod lifetime;
 
 use frame::Frame;
 use lifetime::Lifetimes;
-use mnnc_ir::decl::{EvalCtx, OpErrorKind, RunRegion};
+use mnnc_ir::decl::{EvalCtx, OpErrorKind, RegionSig, RunRegion};
 use mnnc_ir::dim::Sym;
 use mnnc_ir::{Attrs, Dim, Graph, NodeId, OpCtx, OpDecl, OpError, RegionId, SymTable, Tensor, TensorType, ValueId};
 use std::cell::{Cell, RefCell};
@@ -28,19 +28,19 @@ pub fn evaluate_op(
     max_bytes: usize,
 ) -> Result<Vec<Tensor>, OpError> {
     let types: Vec<Option<TensorType>> = inputs.iter().map(|t| t.as_ref().map(Tensor::ty)).collect();
-    let ctx = OpCtx { op, attrs, inputs: &types, consts: inputs, num_outputs, outputs: &[] };
+    let ctx = OpCtx { op, attrs, inputs: &types, consts: inputs, regions: &[], num_outputs, outputs: &[] };
     let no_region = |_: usize, _: &[Tensor]| Err(OpError::unsupported(format!("{} has bodies", op.name)));
-    evaluate_ctx(ctx, inputs, max_bytes, &no_region)
+    evaluate_ctx(ctx, SymTable::default(), inputs, max_bytes, &no_region)
 }
 
 /// Types the node for its actual inputs, evaluates it, and holds the result against the types.
 fn evaluate_ctx(
     ctx: OpCtx,
+    mut syms: SymTable,
     inputs: &[Option<Tensor>],
     max_bytes: usize,
     run_region: &RunRegion,
 ) -> Result<Vec<Tensor>, OpError> {
-    let mut syms = SymTable::default();
     let types = ctx.infer(&mut syms)?;
     let mut bytes = 0usize;
     for ty in types.iter().filter(|t| t.static_dims().is_some()) {
@@ -239,15 +239,24 @@ impl Run<'_, '_> {
                 out
             })
         };
+        let types_of = |vs: &[ValueId]| vs.iter().map(|&v| g.ty(v).clone()).collect();
+        let signature = |&r: &RegionId| RegionSig {
+            params: types_of(&g.region(r).params),
+            results: types_of(g.region(r).results()),
+        };
+        let regions: Vec<RegionSig> = node.regions.iter().map(signature).collect();
+        // The signatures of bodies may name symbols of the graph.
+        let syms = if regions.is_empty() { SymTable::default() } else { g.syms.clone() };
         let ctx = OpCtx {
             op: node.op,
             attrs: &node.attrs,
             inputs: &types,
             consts: &inputs,
+            regions: &regions,
             num_outputs: node.outputs().len(),
             outputs: &[],
         };
-        evaluate_ctx(ctx, &inputs, self.max_bytes.saturating_sub(self.live.get()), &run_region)
+        evaluate_ctx(ctx, syms, &inputs, self.max_bytes.saturating_sub(self.live.get()), &run_region)
     }
 
     /// Adds node, op and shapes to an error, unless it comes from within a body and has them.
