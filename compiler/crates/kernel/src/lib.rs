@@ -9,6 +9,7 @@
 pub mod family;
 mod generic;
 pub mod lowering;
+pub mod plan;
 pub mod schedule;
 pub mod storage;
 pub mod view;
@@ -16,6 +17,7 @@ pub mod weights;
 
 pub use family::{Epilogue, Family, View, Wish};
 pub use lowering::{Forms, Lowering, NodeError, Placed, lower};
+pub use plan::{Address, Base, Plan};
 pub use schedule::{
     Access, BufferId, Kernel, KernelCode, KernelId, LoopKernel, Operand, Schedule, Step,
 };
