@@ -1,4 +1,11 @@
 //! mnnc: an ahead-of-time compiler for neural networks.
 
+pub mod error;
+pub mod inputs;
+pub mod npy;
 pub mod output;
+pub mod peak;
+pub mod timing;
 pub mod zoo;
+
+pub use error::{Error, ErrorKind};

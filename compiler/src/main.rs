@@ -1,6 +1,7 @@
 //! The command line of mnnc.
 
 mod cli;
+mod report;
 
 use std::process::ExitCode;
 

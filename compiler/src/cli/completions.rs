@@ -1,11 +1,10 @@
 //! `mnnc completions`: a completion script for a shell, on stdout.
 
-use std::io::Write;
-
 use clap::CommandFactory;
 use clap_complete::Shell;
+use mnnc::Error;
 
-use super::failure::Failure;
+use super::stdout::print;
 
 /// Print the completion script for a shell.
 ///
@@ -17,10 +16,9 @@ pub struct Args {
     shell: Shell,
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub fn run(args: Args) -> Result<(), Error> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::Cli::command(), "mnnc", &mut script);
-    // A reader that has seen enough (`| head`) is no failure.
-    let _ = std::io::stdout().write_all(&script);
+    print(&String::from_utf8_lossy(&script));
     Ok(())
 }

@@ -1,53 +1,36 @@
-//! Why a verb ended early, as an exit code and a message.
+//! The last line of defence: panics become internal errors.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
-use std::path::Path;
 use std::sync::Mutex;
 
-/// Exit code for wrong use of the command line and for bad input.
+use mnnc::{Error, ErrorKind};
+
+/// Exit code for wrong use of the command line.
 pub const WRONG_USE: u8 = 1;
 
-/// A verb's failure; the message is complete and for people.
-#[derive(Debug)]
-pub enum Failure {
-    /// Wrong use or bad input.
-    Input(String),
-    /// The compiler is at fault.
-    Internal(String),
-}
-
-impl Failure {
-    /// A file that cannot be read or written.
-    pub fn file(verb: &str, path: &Path, error: &std::io::Error) -> Self {
-        Failure::Input(format!("cannot {verb} {}: {error}", path.display()))
-    }
-
-    /// The process's exit code.
-    pub fn code(&self) -> u8 {
-        match self {
-            Failure::Input(_) => WRONG_USE,
-            Failure::Internal(_) => 4,
+/// The line or lines that end a failed run.
+pub fn message(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::Internal => format!(
+            "internal error: {error}\nThis is a defect of mnnc {}, not of your model. Please report it with the \
+             command line and, if you can, the model.",
+            env!("CARGO_PKG_VERSION")
+        ),
+        // Findings about a model say for themselves what they are.
+        _ if ["error: ", "unsupported: ", "warning: "]
+            .iter()
+            .any(|p| error.to_string().starts_with(p)) =>
+        {
+            error.to_string()
         }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Input(message) => write!(f, "error: {message}"),
-            Failure::Internal(message) => write!(
-                f,
-                "internal error: {message}\nThis is a defect of mnnc {}, not of your model. \
-                 Please report it with the command line and, if you can, the model.",
-                env!("CARGO_PKG_VERSION")
-            ),
-        }
+        ErrorKind::Unsupported => format!("unsupported: {error}"),
+        ErrorKind::Verification => format!("verification failed: {error}"),
+        ErrorKind::Input => format!("error: {error}"),
     }
 }
 
 /// Runs `work`; a panic becomes an internal error with its place.
-pub fn guarded(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+pub fn guarded(work: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
     static PANIC: Mutex<Option<String>> = Mutex::new(None);
     std::panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
         let mut message = info.payload_as_str().unwrap_or("panic").to_owned();
@@ -63,24 +46,36 @@ pub fn guarded(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure
     let _ = std::panic::take_hook();
     outcome.unwrap_or_else(|_| {
         let message = PANIC.lock().ok().and_then(|mut slot| slot.take());
-        Err(Failure::Internal(message.unwrap_or_else(|| "panic".into())))
+        Err(Error::internal(message.unwrap_or_else(|| "panic".into())))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, guarded};
+    use mnnc::{Error, ErrorKind};
+
+    use super::{guarded, message};
 
     #[test]
     fn a_panic_is_reported_with_its_place() {
-        let failure = guarded(|| panic!("index 7 of {}", 3)).unwrap_err();
-        assert_eq!(failure.code(), 4);
-        let text = failure.to_string();
+        let error = guarded(|| panic!("index 7 of {}", 3)).unwrap_err();
+        assert_eq!(error.kind().exit_code(), 4);
+        let text = message(&error);
         assert!(
             text.starts_with("internal error: index 7 of 3 (at "),
             "{text}"
         );
         assert!(text.contains("failure.rs:"), "{text}");
-        assert!(matches!(guarded(|| Ok(())), Ok(())));
+        assert!(guarded(|| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn findings_are_not_announced_twice() {
+        let error = Error::new(ErrorKind::Unsupported, "unsupported: m.onnx: node a (Foo)");
+        assert_eq!(message(&error), "unsupported: m.onnx: node a (Foo)");
+        assert_eq!(
+            message(&Error::input("no such file")),
+            "error: no such file"
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 mod completions;
 mod failure;
+mod progress;
+mod stdout;
 mod zoo;
 
 use std::process::ExitCode;
@@ -50,8 +52,8 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
-            ExitCode::from(failure.code())
+            eprintln!("{}", failure::message(&failure));
+            ExitCode::from(failure.kind().exit_code())
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use mnnc::Error;
 use mnnc::zoo::{self, Options};
 
-use super::failure::Failure;
+use super::stdout::print;
 
 /// Write a standard network with seeded random weights as an ONNX file.
 ///
@@ -44,11 +45,9 @@ fn size(text: &str) -> Result<(usize, usize), String> {
     Ok((extent(height)?, extent(width)?))
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub fn run(args: Args) -> Result<(), Error> {
     let (Some(name), Some(output)) = (args.name, args.output) else {
-        for name in zoo::names() {
-            println!("{name}");
-        }
+        print(&format!("{}\n", zoo::names().join("\n")));
         return Ok(());
     };
     let options = Options {
@@ -58,7 +57,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         size: args.size,
         unfolded: args.unfolded,
     };
-    let model = zoo::build(&name, &options).map_err(|error| Failure::Input(error.to_string()))?;
+    let model = zoo::build(&name, &options).map_err(Error::input)?;
     mnnc::output::write_whole(&output, |out| zoo::write(&model, out))
-        .map_err(|error| Failure::file("write", &output, &error))
+        .map_err(|error| Error::file("write", &output, &error))
 }

@@ -303,7 +303,10 @@ mod tests {
         let (mean, var) = pictures.moments();
         assert!(mean.iter().all(|m| m.abs() < 1e-3), "{mean:?}");
         assert!(var.iter().all(|v| (v - 1.0).abs() < 1e-3), "{var:?}");
-        let neighbours = pictures.pixels.chunks_exact(2).map(|p| p[0][0] * p[1][0]);
+        let neighbours = pictures
+            .pixels
+            .chunks_exact(2)
+            .map(|p| p[0][PICTURES - 1] * p[1][PICTURES - 1]);
         assert!(neighbours.sum::<f32>() / (pictures.pixels.len() / 2) as f32 > 0.5);
     }
 
