@@ -1,1 +1,88 @@
-//! .
+//! Frontends: the bytes of a model file become a [`Graph`].
+//!
+//! [`load`] finds the format from the content ([`Format`]), maps the file ([`Source`]) within [`Limits`], and runs the
+//! frontend. A file is hostile until checked: nothing in it makes an import panic, hang, or take more memory than the
+//! limits say. Either the whole graph comes back, every value typed, or [`Diagnostics`] with everything that is wrong.
+//!
+//! ONNX has a frontend ([`onnx`]). The other formats are recognised, so that their files get a fitting message; a
+//! frontend for one is a folder here, a variant of [`Format`] and an arm of [`load`].
+
+pub mod diag;
+mod format;
+mod limits;
+pub mod onnx;
+mod source;
+
+pub use diag::{Diagnostic, Diagnostics};
+pub use format::Format;
+pub use limits::Limits;
+pub use source::Source;
+
+use mnnc_ir::Graph;
+use std::path::Path;
+
+/// What a caller may ask of an import.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// The format; found from the content when `None`.
+    pub format: Option<Format>,
+    /// Shapes of inputs by name, for those that the model leaves open.
+    pub shapes: Vec<(String, Vec<u64>)>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// An imported model.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The model.
+    pub graph: Graph,
+    /// What is odd but does no harm.
+    pub warnings: Vec<Diagnostic>,
+    /// BLAKE3 of the model file.
+    pub source_hash: [u8; 32],
+    /// Size in bytes of the model file and the external data that it uses.
+    pub source_bytes: u64,
+    /// The format that it was in.
+    pub format: Format,
+    /// Version of the standard operator set, where the format has such.
+    pub opset: Option<i64>,
+    /// The tool that wrote the model, as the model says.
+    pub producer: String,
+}
+
+/// Imports the model at `path`.
+///
+/// # Errors
+/// Everything that is wrong with the file, or everything in it that is not supported.
+pub fn load(path: &Path, options: &ImportOptions) -> Result<Imported, Diagnostics> {
+    load_source(Source::open(path, &options.limits)?, options)
+}
+
+/// Imports an ONNX model in memory. External data is out of reach.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_onnx_bytes(bytes: Vec<u8>, options: &ImportOptions) -> Result<Imported, Diagnostics> {
+    let options = ImportOptions { format: Some(Format::Onnx), ..options.clone() };
+    load_source(Source::from_bytes("model", bytes, &options.limits)?, &options)
+}
+
+fn load_source(mut source: Source, options: &ImportOptions) -> Result<Imported, Diagnostics> {
+    let path = source.path().to_path_buf();
+    let format = match options.format {
+        Some(f) => f,
+        None => Format::detect(source.bytes()).map_err(|what| {
+            Diagnostic::bad_input(format!("not a model: the file is {what}"))
+                .in_file(&path)
+                .remedy("give an ONNX model, or name its format with --from")
+        })?,
+    };
+    match format {
+        Format::Onnx => onnx::import(&mut source, options),
+        other => Err(Diagnostic::unsupported(format!("{} models cannot be read yet", other.name()))
+            .in_file(&path)
+            .remedy("convert it to ONNX")
+            .into()),
+    }
+}

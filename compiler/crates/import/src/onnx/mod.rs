@@ -1,0 +1,36 @@
+//! The ONNX frontend: opset 7 to the newest, to the ops of `mnnc-ops`.
+//!
+//! A model goes through these steps:
+//! 1. [`wire`]: the undecoded bytes are walked, so that decoding them is known to fit in memory;
+//! 2. [`model`]: inputs, initializers and outputs become values, [`scope`] resolves names, [`sort`] orders nodes;
+//! 3. [`node`]: for each node the row of its op is found in [`table`] and run. A row is an IR op that takes the node as it
+//!    is, or a function that turns older and odd forms into the newest one; [`function`]s of the model are inlined,
+//!    sub-graphs become regions ([`region`]);
+//! 4. [`place`]: what depends on constants only is evaluated at once, and shapes that are known only in part are
+//!    followed through the arithmetic on them ([`partial`]), so that the shape computations of exporters vanish.
+//!
+//! Whatever is wrong with a node is recorded and the import goes on, so that one run reports everything.
+
+mod attrs;
+mod check;
+mod function;
+mod model;
+mod node;
+mod partial;
+mod place;
+mod region;
+mod rows;
+mod scope;
+mod sort;
+mod table;
+mod tensor;
+mod types;
+mod wire;
+
+pub(crate) use model::import;
+pub use table::{coverage, OpsetRange, OPSETS};
+
+/// Whether these bytes could be those of an ONNX model, whole or damaged.
+pub(crate) fn looks_like(bytes: &[u8]) -> bool {
+    wire::looks_like_model(bytes)
+}

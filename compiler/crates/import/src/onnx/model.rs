@@ -1,0 +1,360 @@
+//! The whole model: messages in, graph out.
+
+use super::scope::{Frame, Scope, Scopes, Slot};
+use super::sort::{Disorder, node_name, reads, sort};
+use super::table::OPSETS;
+use super::{tensor, types, wire};
+use crate::diag::{Diagnostic, Diagnostics, Kind};
+use crate::source::Source;
+use crate::{Format, ImportOptions, Imported, Limits};
+use mnnc_ir::decl::OpErrorKind;
+use mnnc_ir::{Dim, Graph, OpError, RegionId, ValueId};
+use mnnc_schema::onnx::{FunctionProto, GraphProto, Message, ModelProto, NodeProto, TensorProto};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+/// A function of the model, by domain, name and overload.
+pub(crate) type FunctionKey = (String, String, String);
+
+/// Everything that an import builds up.
+pub(crate) struct Importer<'a> {
+    pub(crate) graph: Graph,
+    pub(crate) source: &'a mut Source,
+    pub(crate) limits: Limits,
+    pub(crate) scopes: Scopes,
+    pub(crate) frames: Vec<Rc<Frame>>,
+    pub(crate) functions: HashMap<FunctionKey, Rc<FunctionProto>>,
+    /// Where nodes are appended.
+    pub(crate) region: RegionId,
+    /// Integer values of which some elements are known, or known by name.
+    pub(crate) partial: HashMap<ValueId, Vec<Dim>>,
+    /// Stand-ins for results of nodes that failed, and what was computed from them.
+    pub(crate) tainted: HashSet<ValueId>,
+    /// Holds the stand-ins.
+    pub(crate) scratch: Option<RegionId>,
+    /// Sizes that `--shape` gives to named dimensions.
+    pub(crate) sizes: HashMap<String, u64>,
+    /// Nodes seen so far.
+    pub(crate) count: usize,
+    /// Nesting of sub-graphs and functions.
+    pub(crate) depth: usize,
+    pub(crate) findings: Vec<Diagnostic>,
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// More findings than anyone reads.
+const MAX_FINDINGS: usize = 1000;
+
+/// A diagnostic with the op error's kind and message.
+pub(crate) fn diagnostic(e: &OpError) -> Diagnostic {
+    match e.kind {
+        OpErrorKind::Invalid => Diagnostic::bad_input(e.message.clone()),
+        OpErrorKind::Unsupported => Diagnostic::unsupported(e.message.clone()),
+    }
+}
+
+/// Decodes and imports an ONNX model.
+pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imported, Diagnostics> {
+    let path = source.path().to_path_buf();
+    let here = |d: Diagnostic| Diagnostics::from(d.in_file(&path));
+    let mut model = decode(source, &options.limits).map_err(here)?;
+    let opset = check_opsets(&model).map_err(here)?;
+    let Some(graph) = model.graph.take() else {
+        return Err(here(Diagnostic::bad_input("the model has no graph")));
+    };
+    let source_hash = blake3::hash(source.bytes()).into();
+    let mut importer = Importer {
+        graph: Graph::new(graph.name.clone()),
+        source,
+        limits: options.limits,
+        scopes: Scopes::default(),
+        frames: vec![Rc::new(Frame::new(&model.opset_import))],
+        functions: HashMap::new(),
+        region: RegionId::default_main(),
+        partial: HashMap::new(),
+        tainted: HashSet::new(),
+        scratch: None,
+        sizes: HashMap::new(),
+        count: 0,
+        depth: 0,
+        findings: Vec::new(),
+        warnings: Vec::new(),
+    };
+    importer.region = importer.graph.main();
+    for p in std::mem::take(&mut model.metadata_props) {
+        importer.graph.metadata.insert(p.key, p.value);
+    }
+    for f in std::mem::take(&mut model.functions) {
+        let key = (super::scope::domain(&f.domain).to_string(), f.name.clone(), f.overload.clone());
+        importer.functions.insert(key, Rc::new(f));
+    }
+    importer.main_graph(graph, &options.shapes);
+    importer.finish(&path)?;
+    let Importer { graph, mut warnings, source, .. } = importer;
+    for w in &mut warnings {
+        w.file = Some(path.clone());
+    }
+    Ok(Imported {
+        graph,
+        warnings,
+        source_hash,
+        source_bytes: source.total_bytes(),
+        format: Format::Onnx,
+        opset: Some(opset),
+        producer: [model.producer_name, model.producer_version].join(" ").trim().to_string(),
+    })
+}
+
+fn decode(source: &Source, limits: &Limits) -> Result<ModelProto, Diagnostic> {
+    let bytes = source.bytes();
+    let cost = wire::decoded_size(bytes).map_err(|fault| {
+        Diagnostic::bad_input(fault.to_string()).remedy("fetch or export the model again")
+    })?;
+    if cost > limits.max_memory {
+        return Err(Diagnostic::bad_input(format!(
+            "decoding the model would take {cost} bytes of memory, the limit is {}",
+            limits.max_memory
+        ))
+        .remedy("if the file is sound, raise the limit with --max-memory"));
+    }
+    ModelProto::decode(bytes.clone()).map_err(|e| {
+        let why = e.to_string();
+        let why = why.strip_prefix("failed to decode Protobuf message: ").unwrap_or(&why).to_string();
+        Diagnostic::bad_input(format!("the file is damaged: {why}")).remedy("fetch or export the model again")
+    })
+}
+
+/// The version of the standard operator set, if it is one that we know.
+fn check_opsets(model: &ModelProto) -> Result<i64, Diagnostic> {
+    let mut seen = HashSet::new();
+    for o in &model.opset_import {
+        if !seen.insert(super::scope::domain(&o.domain)) {
+            return Err(Diagnostic::bad_input(format!("operator set \"{}\" is imported twice", o.domain)));
+        }
+    }
+    let standard = model.opset_import.iter().find(|o| super::scope::domain(&o.domain).is_empty());
+    let version = match standard {
+        Some(o) => o.version,
+        // A model of local functions or contributed ops only.
+        None if !model.opset_import.is_empty() => OPSETS.newest,
+        None => return Err(Diagnostic::bad_input("the model imports no operator set")),
+    };
+    if version < 1 {
+        return Err(Diagnostic::bad_input(format!("operator set version {version} does not exist")));
+    }
+    if !(OPSETS.oldest..=OPSETS.newest).contains(&version) {
+        return Err(Diagnostic::unsupported(format!(
+            "operator set {version} is not supported, {} to {} are",
+            OPSETS.oldest, OPSETS.newest
+        ))
+        .remedy("convert the model with onnx.version_converter, or export it again with another opset_version"));
+    }
+    Ok(version)
+}
+
+impl Importer<'_> {
+    /// Records a finding about the model.
+    pub(crate) fn report(&mut self, d: Diagnostic) {
+        if d.kind == Kind::Warning {
+            if self.warnings.len() < MAX_FINDINGS {
+                self.warnings.push(d);
+            }
+        } else if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(d);
+        }
+    }
+    /// Records that `what` is wrong for the reason in `e`.
+    pub(crate) fn report_at(&mut self, what: &str, e: &OpError) {
+        let mut d = diagnostic(e);
+        d.message = format!("{what}: {}", d.message);
+        self.report(d);
+    }
+
+    fn main_graph(&mut self, mut g: GraphProto, shapes: &[(String, Vec<u64>)]) {
+        self.scopes.push(Scope::default());
+        self.state_types(&mut g);
+        if !g.sparse_initializer.is_empty() {
+            let name = g.sparse_initializer[0].values.as_ref().map_or("", |v| v.name.as_str());
+            self.report(Diagnostic::unsupported(format!("sparse initializer {name} is not supported")));
+        }
+        let initialized: HashSet<String> = g.initializer.iter().map(|t| t.name.clone()).collect();
+        self.sizes = self.named_sizes(&g, shapes, &initialized);
+        for v in g.input.iter().filter(|v| !initialized.contains(&v.name)) {
+            if v.name.is_empty() {
+                self.report(Diagnostic::bad_input("a graph input has no name"));
+                continue;
+            }
+            if self.scopes.get(&v.name).is_some() {
+                self.report(Diagnostic::bad_input(format!("input {} is defined twice", v.name)));
+                continue;
+            }
+            let given = shapes.iter().find(|(n, _)| *n == v.name).map(|(_, s)| s.as_slice());
+            match types::input_type(v.r#type.as_ref(), given, &mut self.graph.syms, &self.sizes)
+                .and_then(|ty| self.within_limits(&ty).map(|()| ty))
+            {
+                Ok(ty) => {
+                    let id = self.graph.add_input(&v.name, ty);
+                    self.scopes.bind(&v.name, Slot::Value(id));
+                }
+                Err(e) => {
+                    self.report_at(&format!("input {}", v.name), &e);
+                    self.scopes.bind(&v.name, Slot::Unknown);
+                }
+            }
+        }
+        self.initializers(std::mem::take(&mut g.initializer));
+        self.nodes(&g.node);
+        let mut results = Vec::new();
+        let mut names = HashSet::new();
+        if g.output.is_empty() {
+            self.report(Diagnostic::bad_input("the graph has no outputs"));
+        }
+        for o in &g.output {
+            if !names.insert(&o.name) {
+                self.report(Diagnostic::bad_input(format!("output {} is listed twice", o.name)));
+                continue;
+            }
+            match self.scopes.get(&o.name) {
+                Some(Slot::Value(v)) => results.push(self.named_result(v, &o.name)),
+                Some(Slot::Unknown) => {}
+                None => self.report(Diagnostic::bad_input(format!("output {} is not defined by any node", o.name))),
+            }
+        }
+        let main = self.graph.main();
+        self.graph.set_results(main, results);
+        self.scopes.pop();
+    }
+
+    /// The value that becomes output `name`: one that bears that name.
+    fn named_result(&mut self, v: ValueId, name: &str) -> ValueId {
+        if self.graph.value(v).name == name {
+            return v;
+        }
+        match self.place_named("identity", &[v], name) {
+            Ok(v) => v,
+            Err(e) => {
+                self.report_at(&format!("output {name}"), &e);
+                v
+            }
+        }
+    }
+
+    /// Notes the types that the graph states for its values and outputs.
+    pub(crate) fn state_types(&mut self, g: &mut GraphProto) {
+        let infos = std::mem::take(&mut g.value_info).into_iter().chain(g.output.iter().cloned());
+        let stated = infos.filter_map(|v| Some((v.name, v.r#type?))).collect();
+        self.scopes.top().stated = stated;
+    }
+
+    fn named_sizes(
+        &mut self,
+        g: &GraphProto,
+        shapes: &[(String, Vec<u64>)],
+        initialized: &HashSet<String>,
+    ) -> HashMap<String, u64> {
+        let mut sizes = HashMap::new();
+        for (name, given) in shapes {
+            let input = g.input.iter().find(|v| v.name == *name && !initialized.contains(name));
+            match input.map(|v| v.r#type.as_ref()) {
+                None => {
+                    let names: Vec<&str> =
+                        g.input.iter().map(|v| v.name.as_str()).filter(|n| !initialized.contains(*n)).collect();
+                    self.report(
+                        Diagnostic::bad_input(format!("--shape names {name}, which is no input of the model"))
+                            .remedy(format!("its inputs are: {}", names.join(", "))),
+                    );
+                }
+                Some(Some(t)) => {
+                    if let Err(e) = types::bind_sizes(t, given, &mut sizes) {
+                        self.report_at(&format!("input {name}"), &e);
+                    }
+                }
+                Some(None) => {}
+            }
+        }
+        sizes
+    }
+
+    /// Makes constants of initializers.
+    pub(crate) fn initializers(&mut self, tensors: Vec<TensorProto>) {
+        for mut t in tensors {
+            let name = t.name.clone();
+            if name.is_empty() {
+                self.report(Diagnostic::bad_input("an initializer has no name"));
+                continue;
+            }
+            if self.scopes.top().slots.contains_key(&name) {
+                self.report(Diagnostic::bad_input(format!("initializer {name} is defined twice")));
+                continue;
+            }
+            let slot = match tensor::convert(&mut t, self.source, &self.limits) {
+                Ok(value) => {
+                    let wanted = self.claim(&name);
+                    Slot::Value(self.graph.add_const(&wanted, value))
+                }
+                Err(e) => {
+                    self.report_at(&format!("initializer {name}"), &e);
+                    Slot::Unknown
+                }
+            };
+            self.scopes.bind(&name, slot);
+        }
+    }
+
+    /// Imports the nodes of a graph into the current region.
+    pub(crate) fn nodes(&mut self, nodes: &[NodeProto]) {
+        let order = match sort(nodes) {
+            Ok(order) => order,
+            Err(Disorder::Cycle(on)) => {
+                let names: Vec<&str> = on.iter().take(20).map(|&i| node_name(&nodes[i])).collect();
+                let more = if on.len() > names.len() { " -> …" } else { "" };
+                return self.report(
+                    Diagnostic::bad_input(format!(
+                        "the graph has a cycle of {} node(s): {}{more}",
+                        on.len(),
+                        names.join(" -> ")
+                    ))
+                    .remedy("a node must not depend on its own output"),
+                );
+            }
+            Err(Disorder::Twice(name, i)) => {
+                let mut d = Diagnostic::bad_input(format!("output {name} is defined by another node already"));
+                d.node = Some(node_name(&nodes[i]).to_string());
+                d.op = Some(nodes[i].op_type.clone());
+                return self.report(d);
+            }
+        };
+        let own: HashSet<&str> = nodes.iter().flat_map(|n| &n.output).map(String::as_str).collect();
+        for i in order {
+            let mut names = Vec::new();
+            reads(&nodes[i], &mut names);
+            let mut undefined: Vec<&str> =
+                names.into_iter().filter(|n| !own.contains(n) && self.scopes.get(n).is_none()).collect();
+            undefined.sort_unstable();
+            undefined.dedup();
+            for name in undefined {
+                let mut d = Diagnostic::bad_input(format!("input {name} is not defined anywhere"));
+                d.node = Some(node_name(&nodes[i]).to_string());
+                d.op = Some(nodes[i].op_type.clone());
+                self.report(d.remedy("it is neither a graph input, nor an initializer, nor the output of a node"));
+                self.scopes.bind(name, Slot::Unknown);
+            }
+            if self.findings.len() == MAX_FINDINGS || !self.node(&nodes[i]) {
+                return;
+            }
+        }
+    }
+
+    /// The outcome: nothing, or all findings.
+    fn finish(&mut self, path: &std::path::Path) -> Result<(), Diagnostics> {
+        if self.findings.is_empty() {
+            return Ok(());
+        }
+        let mut findings = std::mem::take(&mut self.findings);
+        for d in &mut findings {
+            d.file = Some(path.to_path_buf());
+        }
+        Err(Diagnostics(findings))
+    }
+}
+

@@ -1,0 +1,122 @@
+//! Putting a node into the graph, or its value, if that depends on constants only.
+
+use super::model::Importer;
+use super::node::op;
+use mnnc_ir::decl::EvalCtx;
+use mnnc_ir::{NodeSpec, OpError, Tensor, TensorType, Traits, ValueId};
+
+/// Results up to this size are folded while importing: shapes, indices, scalars. Larger ones are left to the pass that
+/// folds constants.
+const FOLD_BYTES: usize = 64 << 10;
+/// Work that folding one node may take.
+const FOLD_FLOPS: u64 = 10_000_000;
+
+impl Importer<'_> {
+    /// A name for a value of the model. If a value that was made up on the way has it, that one is renamed.
+    pub(crate) fn claim(&mut self, name: &str) -> String {
+        if let Some(v) = self.graph.find_value(name) {
+            let is_input = self.graph.inputs().contains(&v);
+            if !is_input {
+                let other = self.graph.fresh_name(&format!("{name}.made"));
+                self.graph.rename_value(v, &other);
+            }
+        }
+        name.to_string()
+    }
+
+    /// Whether a value of this type may exist.
+    pub(crate) fn within_limits(&self, ty: &TensorType) -> Result<(), OpError> {
+        let max = self.limits.max_tensor_bytes;
+        match ty.static_dims() {
+            Some(_) if ty.num_bytes().is_none_or(|n| n as u64 > max) => Err(OpError::invalid(format!(
+                "a tensor {} takes more than the limit of {max} bytes; raise it with --max-tensor-bytes",
+                ty.show(&self.graph.syms)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds a node with one output called `name`.
+    pub(crate) fn place_named(&mut self, op_name: &str, inputs: &[ValueId], name: &str) -> Result<ValueId, OpError> {
+        let name = self.claim(name);
+        let spec = NodeSpec::new(op(op_name)?, inputs.iter().copied()).outputs([name]);
+        let out = self.place(spec)?;
+        out.first().copied().ok_or_else(|| OpError::invalid("no output"))
+    }
+
+    /// Adds a node to the current region and returns its outputs, which are constants where that can be.
+    pub(crate) fn place(&mut self, spec: NodeSpec) -> Result<Vec<ValueId>, OpError> {
+        let types = self.graph.infer(&spec)?;
+        if types.len() < spec.outputs.len() {
+            return Err(OpError::invalid(format!(
+                "{} output(s) are asked for, {} gives {}",
+                spec.outputs.len(),
+                spec.op.name,
+                types.len()
+            )));
+        }
+        for ty in &types {
+            self.within_limits(ty)?;
+        }
+        let known = self.follow(&spec);
+        if let Some(tensors) = self.fold(&spec, &types, known.as_deref())? {
+            return Ok(spec.outputs.iter().zip(tensors).map(|(n, t)| self.graph.add_const(n, t)).collect());
+        }
+        let at = self.graph.region(self.region).nodes().len();
+        let n = self.graph.insert_typed(self.region, at, spec, types);
+        let out = self.graph.node(n).outputs().to_vec();
+        if let (Some(dims), Some(&v)) = (known, out.first()) {
+            self.partial.insert(v, dims);
+        }
+        Ok(out)
+    }
+
+    /// The outputs, if they are small and follow from constants.
+    fn fold(
+        &mut self,
+        spec: &NodeSpec,
+        types: &[TensorType],
+        known: Option<&[mnnc_ir::Dim]>,
+    ) -> Result<Option<Vec<Tensor>>, OpError> {
+        if spec.op.traits.contains(Traits::IMPURE) || !spec.regions.is_empty() {
+            return Ok(None);
+        }
+        if let ([ty], Some(dims)) = (types, known)
+            && let Some(t) = self.known_tensor(dims, ty)
+        {
+            return Ok(Some(vec![t]));
+        }
+        let Some(inputs) = self.constants(&spec.inputs) else { return Ok(None) };
+        let size = types.iter().try_fold(0usize, |a, t| a.checked_add(t.num_bytes()?));
+        if size.is_none_or(|n| n > FOLD_BYTES) {
+            return Ok(None);
+        }
+        let facts = self.graph.spec_facts(spec);
+        let mut ctx = facts.ctx(spec.op, &spec.attrs, spec.outputs.len());
+        ctx.outputs = types;
+        if (spec.op.flops)(&ctx) > FOLD_FLOPS {
+            return Ok(None);
+        }
+        let run_region = |_: usize, _: &[Tensor]| Err(OpError::unsupported("a region"));
+        match (spec.op.eval)(&EvalCtx { op: ctx, inputs: &inputs, run_region: &run_region }) {
+            Ok(mut out) if out.len() >= spec.outputs.len() => {
+                out.truncate(spec.outputs.len());
+                Ok(Some(out))
+            }
+            Ok(_) => Ok(None),
+            Err(e) if e.kind == mnnc_ir::decl::OpErrorKind::Unsupported => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The values of all inputs, if they are constants.
+    fn constants(&self, inputs: &[Option<ValueId>]) -> Option<Vec<Option<Tensor>>> {
+        inputs
+            .iter()
+            .map(|v| match v {
+                None => Some(None),
+                Some(v) => self.graph.constant(*v).cloned().map(Some),
+            })
+            .collect()
+    }
+}
