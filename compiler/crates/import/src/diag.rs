@@ -35,15 +35,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     fn new(kind: Kind, message: impl Into<String>) -> Diagnostic {
-        Diagnostic {
-            kind,
-            file: None,
-            node: None,
-            op: None,
-            shapes: Vec::new(),
-            message: message.into(),
-            remedy: None,
-        }
+        Diagnostic { kind, file: None, node: None, op: None, shapes: Vec::new(), message: message.into(), remedy: None }
     }
     /// Wrong use or a bad file.
     pub fn bad_input(message: impl Into<String>) -> Diagnostic {

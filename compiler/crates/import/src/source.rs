@@ -55,6 +55,10 @@ impl Source {
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
+    /// Size of the model file and of the external files read so far.
+    pub fn total_bytes(&self) -> u64 {
+        self.external.values().fold(self.bytes.len() as u64, |a, b| a + b.len() as u64)
+    }
     /// Path of the model, as given.
     pub fn path(&self) -> &Path {
         &self.path
@@ -164,7 +168,8 @@ mod tests {
     use super::*;
 
     fn folder() -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("mnnc-source-{}-{:?}", std::process::id(), std::thread::current().id()));
+        let dir =
+            std::env::temp_dir().join(format!("mnnc-source-{}-{:?}", std::process::id(), std::thread::current().id()));
         fs::create_dir_all(dir.join("sub")).unwrap();
         fs::write(dir.join("m.onnx"), b"model").unwrap();
         fs::write(dir.join("sub/w.bin"), [7u8; 16]).unwrap();

@@ -28,7 +28,7 @@ mod types;
 mod wire;
 
 pub(crate) use model::import;
-pub use table::{coverage, OpsetRange, OPSETS};
+pub use table::{OPSETS, OpsetRange, coverage};
 
 /// Whether these bytes could be those of an ONNX model, whole or damaged.
 pub(crate) fn looks_like(bytes: &[u8]) -> bool {

@@ -8,7 +8,7 @@ use crate::diag::{Diagnostic, Diagnostics, Kind};
 use crate::source::Source;
 use crate::{Format, ImportOptions, Imported, Limits};
 use mnnc_ir::decl::OpErrorKind;
-use mnnc_ir::{Dim, Graph, OpError, RegionId, ValueId};
+use mnnc_ir::{Graph, OpError, RegionId, ValueId};
 use mnnc_schema::onnx::{FunctionProto, GraphProto, Message, ModelProto, NodeProto, TensorProto};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -27,7 +27,7 @@ pub(crate) struct Importer<'a> {
     /// Where nodes are appended.
     pub(crate) region: RegionId,
     /// Integer values of which some elements are known, or known by name.
-    pub(crate) partial: HashMap<ValueId, Vec<Dim>>,
+    pub(crate) partial: HashMap<ValueId, Vec<super::partial::Element>>,
     /// Stand-ins for results of nodes that failed, and what was computed from them.
     pub(crate) tainted: HashSet<ValueId>,
     /// Holds the stand-ins.
@@ -63,14 +63,15 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
         return Err(here(Diagnostic::bad_input("the model has no graph")));
     };
     let source_hash = blake3::hash(source.bytes()).into();
+    let target = Graph::new(graph.name.clone());
     let mut importer = Importer {
-        graph: Graph::new(graph.name.clone()),
+        region: target.main(),
+        graph: target,
         source,
         limits: options.limits,
         scopes: Scopes::default(),
         frames: vec![Rc::new(Frame::new(&model.opset_import))],
         functions: HashMap::new(),
-        region: RegionId::default_main(),
         partial: HashMap::new(),
         tainted: HashSet::new(),
         scratch: None,
@@ -80,7 +81,6 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
         findings: Vec::new(),
         warnings: Vec::new(),
     };
-    importer.region = importer.graph.main();
     for p in std::mem::take(&mut model.metadata_props) {
         importer.graph.metadata.insert(p.key, p.value);
     }
@@ -107,9 +107,8 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
 
 fn decode(source: &Source, limits: &Limits) -> Result<ModelProto, Diagnostic> {
     let bytes = source.bytes();
-    let cost = wire::decoded_size(bytes).map_err(|fault| {
-        Diagnostic::bad_input(fault.to_string()).remedy("fetch or export the model again")
-    })?;
+    let cost = wire::decoded_size(bytes)
+        .map_err(|fault| Diagnostic::bad_input(fault.to_string()).remedy("fetch or export the model again"))?;
     if cost > limits.max_memory {
         return Err(Diagnostic::bad_input(format!(
             "decoding the model would take {cost} bytes of memory, the limit is {}",
@@ -357,4 +356,3 @@ impl Importer<'_> {
         Err(Diagnostics(findings))
     }
 }
-

@@ -5,7 +5,7 @@ use super::scope::{Frame, Slot, domain};
 use super::sort::node_name;
 use super::table::{self, Convert};
 use super::{attrs, tensor};
-use crate::diag::{Diagnostic, Kind};
+use crate::diag::Diagnostic;
 use mnnc_ir::{Attrs, DType, NodeSpec, OpDecl, OpError, Tensor, TensorType, ValueId};
 use mnnc_schema::onnx::{AttributeProto, GraphProto, NodeProto};
 use std::rc::Rc;
@@ -203,19 +203,6 @@ impl NodeCx<'_, '_, '_> {
     pub(crate) fn constant(&self, i: usize) -> Option<&Tensor> {
         self.imp.graph.constant(self.opt(i)?)
     }
-    /// Integers in input `i`: `None` if the input is absent.
-    ///
-    /// # Errors
-    /// If it is not a constant, or not of integers.
-    pub(crate) fn const_ints(&self, i: usize, what: &str) -> Result<Option<Vec<i64>>, OpError> {
-        if self.opt(i).is_none() {
-            return Ok(None);
-        }
-        let t = self.constant(i).ok_or_else(|| {
-            OpError::unsupported(format!("{what} (input {i}) is computed at run time; it must be a constant"))
-        })?;
-        t.to_i64s().map(Some).ok_or_else(|| OpError::invalid(format!("{what} (input {i}) is not of integers")))
-    }
     /// An attribute, that of the enclosing function where this one refers to it.
     pub(crate) fn attr(&self, name: &str) -> Option<&AttributeProto> {
         let a = self.node.attribute.iter().find(|a| a.name == name)?;
@@ -321,14 +308,8 @@ impl NodeCx<'_, '_, '_> {
             names.push(if name.is_empty() { format!("{}.{i}", node_name(self.node)) } else { self.imp.claim(&name) });
         }
         let prefix = self.imp.scopes.top().prefix.clone();
-        let spec = NodeSpec {
-            op,
-            name: format!("{prefix}{}", node_name(self.node)),
-            attrs,
-            inputs,
-            outputs: names,
-            regions,
-        };
+        let spec =
+            NodeSpec { op, name: format!("{prefix}{}", node_name(self.node)), attrs, inputs, outputs: names, regions };
         self.imp.place(spec)
     }
     /// [`finish`](Self::finish) with inputs that are all there.
@@ -339,12 +320,6 @@ impl NodeCx<'_, '_, '_> {
     pub(crate) fn plain(&mut self, name: &str) -> Converted {
         let attrs = self.attrs(op(name)?, &[])?;
         self.finish(name, self.inputs.clone(), attrs)
-    }
-    /// Says something that does no harm.
-    pub(crate) fn warn(&mut self, message: impl Into<String>) {
-        let d = self.imp.about(self.node, &self.inputs.clone(), Diagnostic::warning(message));
-        debug_assert_eq!(d.kind, Kind::Warning);
-        self.imp.report(d);
     }
 }
 

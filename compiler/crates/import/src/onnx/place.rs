@@ -2,8 +2,9 @@
 
 use super::model::Importer;
 use super::node::op;
+use super::partial::Element;
 use mnnc_ir::decl::EvalCtx;
-use mnnc_ir::{NodeSpec, OpError, Tensor, TensorType, Traits, ValueId};
+use mnnc_ir::{NodeSpec, OpCtx, OpError, Tensor, TensorType, Traits, ValueId};
 
 /// Results up to this size are folded while importing: shapes, indices, scalars. Larger ones are left to the pass that
 /// folds constants.
@@ -76,7 +77,7 @@ impl Importer<'_> {
         &mut self,
         spec: &NodeSpec,
         types: &[TensorType],
-        known: Option<&[mnnc_ir::Dim]>,
+        known: Option<&[Element]>,
     ) -> Result<Option<Vec<Tensor>>, OpError> {
         if spec.op.traits.contains(Traits::IMPURE) || !spec.regions.is_empty() {
             return Ok(None);
@@ -91,9 +92,17 @@ impl Importer<'_> {
         if size.is_none_or(|n| n > FOLD_BYTES) {
             return Ok(None);
         }
-        let facts = self.graph.spec_facts(spec);
-        let mut ctx = facts.ctx(spec.op, &spec.attrs, spec.outputs.len());
-        ctx.outputs = types;
+        let input_types: Vec<Option<TensorType>> =
+            spec.inputs.iter().map(|v| v.map(|v| self.graph.ty(v).clone())).collect();
+        let ctx = OpCtx {
+            op: spec.op,
+            attrs: &spec.attrs,
+            inputs: &input_types,
+            consts: &inputs,
+            regions: &[],
+            num_outputs: spec.outputs.len(),
+            outputs: types,
+        };
         if (spec.op.flops)(&ctx) > FOLD_FLOPS {
             return Ok(None);
         }

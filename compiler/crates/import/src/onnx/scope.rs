@@ -65,10 +65,6 @@ impl Scopes {
         let last = self.0.len() - 1;
         &mut self.0[last]
     }
-    /// Number of scopes.
-    pub(crate) fn depth(&self) -> usize {
-        self.0.len()
-    }
     /// What a name stands for here.
     pub(crate) fn get(&self, name: &str) -> Option<Slot> {
         for s in self.0.iter().rev() {

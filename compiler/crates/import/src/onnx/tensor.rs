@@ -54,9 +54,7 @@ fn shape(t: &TensorProto, dtype: DType, limits: &Limits) -> Result<(Vec<usize>, 
     // Zero extents do not excuse the others: their product must be a size as well.
     let volume = dims.iter().filter(|&&d| d > 0).try_fold(dtype.size(), |a, &d| a.checked_mul(d));
     match volume {
-        Some(n) if n as u64 <= limits.max_tensor_bytes => {
-            Ok((dims.clone(), if dims.contains(&0) { 0 } else { n }))
-        }
+        Some(n) if n as u64 <= limits.max_tensor_bytes => Ok((dims.clone(), if dims.contains(&0) { 0 } else { n })),
         _ => Err(OpError::invalid(format!(
             "shape [{}] of {dtype} takes more than the limit of {} bytes; raise it with --max-tensor-bytes",
             shown(),
@@ -94,7 +92,9 @@ fn external(t: &TensorProto, size: usize, source: &mut Source) -> Result<Bytes, 
     let number = |key: &str| {
         entry(key)
             .map(|s| {
-                s.trim().parse::<u64>().map_err(|_| OpError::invalid(format!("external data {key} \"{s}\" is not a size")))
+                s.trim()
+                    .parse::<u64>()
+                    .map_err(|_| OpError::invalid(format!("external data {key} \"{s}\" is not a size")))
             })
             .transpose()
     };
@@ -119,9 +119,7 @@ fn typed(t: &mut TensorProto, dtype: DType, count: usize) -> Result<Bytes, OpErr
         _ => t.int32_data.len(),
     };
     if have != count {
-        return Err(OpError::invalid(format!(
-            "the shape needs {count} element(s) of {dtype}, the model holds {have}"
-        )));
+        return Err(OpError::invalid(format!("the shape needs {count} element(s) of {dtype}, the model holds {have}")));
     }
     let ints = || t.int32_data.iter();
     // Narrow elements are stored one in an i32; as elsewhere in ONNX, excess bits are cut off.
@@ -180,7 +178,10 @@ mod tests {
         assert!(message(proto(DataType::Float, &[1 << 40, 1 << 40])).contains("--max-tensor-bytes"));
         assert!(message(proto(DataType::Float, &[0, 1 << 40, 1 << 40])).contains("--max-tensor-bytes"));
         assert!(message(proto(DataType::Float, &[1000])).contains("holds 0"));
-        assert!(message(TensorProto { raw_data: pb::Bytes::from(vec![0; 7]), ..proto(DataType::Float, &[2]) }).contains("needs 8 bytes"));
+        assert!(
+            message(TensorProto { raw_data: pb::Bytes::from(vec![0; 7]), ..proto(DataType::Float, &[2]) })
+                .contains("needs 8 bytes")
+        );
         assert_eq!(of(proto(DataType::String, &[1])).unwrap_err().kind, OpErrorKind::Unsupported);
         assert_eq!(of(TensorProto { data_type: 99, ..Default::default() }).unwrap_err().kind, OpErrorKind::Invalid);
     }

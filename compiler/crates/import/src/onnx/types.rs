@@ -54,12 +54,18 @@ pub(crate) fn dims(s: &TensorShapeProto, syms: &mut SymTable, sizes: &HashMap<St
 pub(crate) fn bind_sizes(t: &TypeProto, given: &[u64], sizes: &mut HashMap<String, u64>) -> Result<(), OpError> {
     let Some(shape) = &tensor_type(t)?.shape else { return Ok(()) };
     if shape.dim.len() != given.len() {
-        return Err(OpError::invalid(format!("--shape gives {} dimensions, the model has {}", given.len(), shape.dim.len())));
+        return Err(OpError::invalid(format!(
+            "--shape gives {} dimensions, the model has {}",
+            given.len(),
+            shape.dim.len()
+        )));
     }
     for (i, (d, &n)) in shape.dim.iter().zip(given).enumerate() {
         match &d.value {
             Some(DimValue::DimValue(m)) if *m >= 0 && *m as u64 != n => {
-                return Err(OpError::invalid(format!("--shape gives {n} for dimension {i}, which the model fixes at {m}")));
+                return Err(OpError::invalid(format!(
+                    "--shape gives {n} for dimension {i}, which the model fixes at {m}"
+                )));
             }
             Some(DimValue::DimParam(p)) if !means_unknown(p) => {
                 if let Some(old) = sizes.insert(p.clone(), n)

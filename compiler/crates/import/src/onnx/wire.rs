@@ -115,7 +115,14 @@ fn varint(bytes: &[u8], at: &mut usize, end: usize) -> Option<u64> {
     None
 }
 
-fn walk(bytes: &[u8], start: usize, end: usize, m: &'static Message, depth: usize, cost: &mut u64) -> Result<(), Fault> {
+fn walk(
+    bytes: &[u8],
+    start: usize,
+    end: usize,
+    m: &'static Message,
+    depth: usize,
+    cost: &mut u64,
+) -> Result<(), Fault> {
     // Vectors grow by doubling, the old copy being alive while the new one is filled.
     *cost = cost.saturating_add(3 * m.size as u64);
     if depth > MAX_DEPTH {

@@ -1,0 +1,12 @@
+//! Products of matrices.
+
+use crate::onnx::table::{Row, plain};
+
+pub(super) static ROWS: &[Row] = &[
+    plain("Attention", "attention"),
+    plain("Det", "det"),
+    plain("Einsum", "einsum"),
+    plain("Gemm", "gemm"),
+    plain("MatMul", "matmul"),
+    plain("MatMulInteger", "matmul_integer"),
+];
