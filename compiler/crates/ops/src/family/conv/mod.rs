@@ -6,7 +6,8 @@ mod loops;
 use crate::define::BASE;
 use crate::real::{Evaluated, Real, eval_real};
 use crate::sample::{Gen, draft};
-use crate::window::{AUTO_PAD, Axis, DILATIONS, KERNEL_SHAPE, PADS, STRIDES, Window};
+pub use crate::window::Axis;
+use crate::window::{AUTO_PAD, DILATIONS, KERNEL_SHAPE, PADS, STRIDES, Window};
 use mnnc_ir::attr::AttrDefault;
 use mnnc_ir::decl::{EvalCtx, Sample};
 use mnnc_ir::{AttrDecl, AttrKind, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType};
@@ -153,7 +154,7 @@ pub(crate) fn same_types(ctx: &OpCtx, inputs: &[usize]) -> Result<(), OpError> {
 }
 
 /// All sizes of a convolution whose input types are static.
-pub(crate) fn shape(ctx: &OpCtx, x: usize, w: usize) -> Result<ConvShape, OpError> {
+pub fn shape(ctx: &OpCtx, x: usize, w: usize) -> Result<ConvShape, OpError> {
     let (xd, wd) = (ctx.static_dims(x)?, ctx.static_dims(w)?);
     let groups = groups(ctx)? as usize;
     infer_dims(ctx, x, w, &mut SymTable::default())?;

@@ -1,0 +1,248 @@
+//! Convolution over blocked images: dense and grouped through the implicit GEMM, depthwise through the sliding window.
+
+use crate::families::igemm::spec::{Spec, Window};
+use crate::families::igemm::{self, pack};
+use crate::families::panels::panels;
+use crate::families::sides::{fits_image, from_offset, image_strides, image_wishes, place_image};
+use crate::families::window;
+use crate::family::{Family, View, Wish};
+use crate::lowering::{Forms, Lowering, Placed};
+use crate::schedule::{Access, BufferId, Operand};
+use crate::storage::Halo;
+use mnnc_ir::{DType, OpError, Tensor, ValueId};
+use mnnc_ops::family::conv::{CONV, ConvShape};
+use mnnc_vector::Target;
+
+/// The family.
+pub struct Conv;
+
+impl Family for Conv {
+    fn name(&self) -> &'static str {
+        "conv"
+    }
+
+    fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
+        let geometry = Geometry::read(view, target)?;
+        let mut wishes = vec![(view.inputs.first().copied().flatten()?, Wish::Blocked(geometry.halo))];
+        wishes.extend(image_wishes(view));
+        Some(wishes)
+    }
+
+    fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
+        let target = *lo.target();
+        let missing = || OpError::unsupported("not a convolution of this family");
+        let g = Geometry::read(view, &target).ok_or_else(missing)?;
+        let [x, w] = [0, 1].map(|i| view.inputs.get(i).copied().flatten());
+        let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
+        let weights = lo.constant(w).ok_or_else(missing)?;
+        let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
+        let input = lo.input(x, Wish::Blocked(g.halo))?;
+        let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
+        let node = Lowered { g: &g, weights, bias, input, output, target };
+        match g.kind {
+            Kind::Dense => node.dense(view, lo),
+            Kind::Depthwise => node.depthwise(view, lo),
+        }
+    }
+}
+
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Kind {
+    /// Groups whose channels fill whole blocks; one group always does.
+    Dense,
+    /// One input and one output channel a group.
+    Depthwise,
+}
+
+/// What the family has to know of a node.
+struct Geometry {
+    shape: ConvShape,
+    window: Window,
+    /// Zero border that the windows reach into.
+    halo: Halo,
+    kind: Kind,
+}
+
+impl Geometry {
+    /// `None` if the node is not for this family.
+    fn read(view: &View, target: &Target) -> Option<Geometry> {
+        let anchor = view.anchor.filter(|a| a.is(&CONV))?;
+        let facts = view.graph.facts(view.anchor_id?);
+        let ctx = facts.of(anchor);
+        let shape = mnnc_ops::family::conv::shape(&ctx, 0, 1).ok()?;
+        let [rows, cols] = shape.axes[..] else { return None };
+        let x = ctx.input(0).ok()?;
+        let constant = |i: usize| match view.inputs.get(i).copied().flatten() {
+            Some(v) => view.graph.constant(v).is_some_and(|t| t.dtype() == DType::F32),
+            None => i == 2,
+        };
+        let dims = shape.dims();
+        if x.dtype != DType::F32 || !constant(1) || !constant(2) || !fits_image(view, &dims) {
+            return None;
+        }
+        let lanes = target.lanes();
+        let kind = if shape.inputs == 1 && shape.outputs == 1 && shape.groups > 1 {
+            Kind::Depthwise
+        } else if shape.groups == 1 || (shape.inputs.is_multiple_of(lanes) && shape.outputs.is_multiple_of(lanes)) {
+            Kind::Dense
+        } else {
+            return None;
+        };
+        // Addresses inside an image are 32-bit displacements; empty images have no tiles.
+        let channels = (shape.groups * shape.inputs.max(shape.outputs)).next_multiple_of(lanes);
+        let pixels = rows.input.max(rows.output).checked_add(2 * rows.kernel * rows.dilation)?
+            .checked_mul(cols.input.max(cols.output).checked_add(2 * cols.kernel * cols.dilation)?)?;
+        let bytes = channels.checked_mul(pixels)?.checked_mul(4 * shape.batch.max(1))?;
+        if bytes >= 1 << 31 || dims.contains(&0) || rows.input == 0 || cols.input == 0 || shape.inputs == 0 {
+            return None;
+        }
+        let after = |a: &mnnc_ops::family::conv::Axis| {
+            ((a.output - 1) * a.stride + (a.kernel - 1) * a.dilation + 1).saturating_sub(a.begin + a.input)
+        };
+        Some(Geometry {
+            window: Window {
+                kernel: [rows.kernel, cols.kernel],
+                stride: [rows.stride, cols.stride],
+                dilation: [rows.dilation, cols.dilation],
+            },
+            halo: Halo { top: rows.begin, left: cols.begin, bottom: after(&rows), right: after(&cols) },
+            shape,
+            kind,
+        })
+    }
+    fn out(&self) -> [usize; 2] {
+        [self.shape.axes[0].output, self.shape.axes[1].output]
+    }
+}
+
+struct Lowered<'a> {
+    g: &'a Geometry,
+    weights: &'a Tensor,
+    bias: Option<&'a Tensor>,
+    input: Placed,
+    output: Placed,
+    target: Target,
+}
+
+impl Lowered<'_> {
+    /// The input from the first tap of the first output pixel on, `planes` blocks further.
+    fn first_tap(&self, planes: usize) -> Operand {
+        let s = &self.input.storage;
+        let border = self.g.halo.top * s.strides[2] + self.g.halo.left * s.strides[3];
+        from_offset(&self.input.read(), s.offset + planes * s.strides[1] - border)
+    }
+
+    fn result(&self, planes: usize) -> Operand {
+        let s = &self.output.storage;
+        from_offset(&self.output.write(), s.offset + planes * s.strides[1])
+    }
+
+    fn bias_values(&self) -> Vec<f32> {
+        let channels = self.g.shape.groups * self.g.shape.outputs;
+        self.bias.map_or_else(|| vec![0.0; channels], Tensor::to_vec)
+    }
+
+    fn dense(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
+        let (shape, lanes) = (&self.g.shape, self.target.lanes());
+        let dims = shape.dims();
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &dims)?;
+        let values = self.weights.view::<f32>();
+        let bias = self.bias_values();
+        let [kh, kw] = self.g.window.kernel;
+        let per_output = shape.inputs * kh * kw;
+        let at = |o: usize, [c, y, x]: [usize; 3]| values[o * per_output + (c * kh + y) * kw + x];
+        let name = &lo.graph().node(view.node).name.clone();
+        for group in 0..shape.groups {
+            let (first_in, first_out) = (group * shape.inputs / lanes, group * shape.outputs / lanes);
+            let channels = (group + 1) * shape.outputs;
+            for class in panels(&self.target, self.g.out(), shape.outputs.div_ceil(lanes)) {
+                let block = first_out + class.first;
+                let spec = Spec {
+                    images: shape.batch,
+                    channels_in: shape.inputs,
+                    block_in: lanes,
+                    input: image_strides(&self.input.storage, &self.input.storage.dims),
+                    window: self.g.window,
+                    out: self.g.out(),
+                    output: image_strides(&self.output.storage, &dims),
+                    blocks: class.blocks,
+                    panels: class.panels,
+                    last_lanes: lanes,
+                    weights_image: 0,
+                    has_bias: true,
+                    epilogue: epilogue.f.clone(),
+                    sides: epilogue.sides.clone(),
+                };
+                let packed = pack::pack(&spec, lanes, block * lanes, channels, &at);
+                let packed = weights(lo, &format!("{name}.weight"), packed);
+                let count = class.panels * class.blocks * lanes;
+                let packed_bias = pack::pack_channels(&bias, block * lanes, count);
+                let packed_bias = weights(lo, &format!("{name}.bias"), packed_bias);
+                let key = igemm::name("conv", &spec, &self.target);
+                let units = igemm::emit::units(&spec, &self.target);
+                let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
+                let mut operands = vec![self.first_tap(first_in), packed, packed_bias];
+                for (side, o) in epilogue.sides.iter().zip(&epilogue.operands) {
+                    operands.push(from_offset(o, block * side.strides.plane));
+                }
+                operands.push(self.result(block));
+                let flops = 2 * spec.depth() * shape.batch * dims[2] * dims[3] * count.min(shape.outputs);
+                lo.step(kernel, operands, units, flops as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn depthwise(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
+        let (shape, lanes) = (&self.g.shape, self.target.lanes());
+        let dims = shape.dims();
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &dims)?;
+        let [kh, kw] = self.g.window.kernel;
+        let blocks = shape.groups.div_ceil(lanes);
+        let values = self.weights.view::<f32>();
+        let mut packed = vec![0f32; blocks * kh * kw * lanes];
+        for (c, taps) in values.chunks_exact(kh * kw).enumerate() {
+            for (t, &x) in taps.iter().enumerate() {
+                packed[((c / lanes) * kh * kw + t) * lanes + c % lanes] = x;
+            }
+        }
+        let spec = window::Spec {
+            images: shape.batch,
+            blocks,
+            size: [shape.axes[0].input, shape.axes[1].input],
+            input: image_strides(&self.input.storage, &self.input.storage.dims),
+            window: self.g.window,
+            pads: [self.g.halo.top, self.g.halo.left],
+            out: self.g.out(),
+            output: image_strides(&self.output.storage, &dims),
+            epilogue: epilogue.f,
+            sides: epilogue.sides,
+        };
+        let name = lo.graph().node(view.node).name.clone();
+        let packed = weights(lo, &format!("{name}.weight"), bytemuck::cast_slice(&packed).to_vec());
+        let bias = pack::pack_channels(&self.bias_values(), 0, blocks * lanes);
+        let bias = weights(lo, &format!("{name}.bias"), bias);
+        let key = window::name("depthwise", &spec, &self.target);
+        let kernel = lo.cached_kernel(key.clone(), |t| {
+            compiled(window::sum::compile(&spec, window::sum::Weighting::PerChannel, t, &key))
+        })?;
+        let mut operands = vec![self.first_tap(0), packed, bias];
+        operands.extend(epilogue.operands);
+        operands.push(self.result(0));
+        let flops = 2 * kh * kw * dims.iter().product::<usize>();
+        lo.step(kernel, operands, spec.units(), flops as u64);
+        Ok(())
+    }
+}
+
+/// Packed weights as an operand.
+pub fn weights(lo: &mut Lowering, name: &str, bytes: Vec<u8>) -> Operand {
+    let len = bytes.len();
+    let buffer: BufferId = lo.weights(name, bytes);
+    Operand { buffer, offset: 0, bytes: len, access: Access::Read }
+}
+
+/// A kernel that did not compile is a defect of its generator; it is reported with the node.
+pub fn compiled<T>(r: Result<T, mnnc_vector::CompileError>) -> Result<T, OpError> {
+    r.map_err(|e| OpError::unsupported(format!("kernel generation failed: {e}")))
+}

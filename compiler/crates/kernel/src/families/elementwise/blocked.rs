@@ -1,0 +1,107 @@
+//! A chain over images in channel blocks.
+
+use crate::families::epilogue;
+use crate::families::igemm::spec::Strides;
+use crate::families::sides::Side;
+use crate::families::walk::{Place, bump};
+use mnnc_ir::scalar::ScalarFn;
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
+
+/// Vectors done at once, so that their latencies overlap.
+const UNROLL: usize = 4;
+
+/// What the kernel computes. Arguments: side operands, output. Units are `images * blocks`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Spec {
+    /// Batch elements.
+    pub images: usize,
+    /// Channel blocks.
+    pub blocks: usize,
+    /// Rows and columns.
+    pub size: [usize; 2],
+    /// Output strides.
+    pub output: Strides,
+    /// `Arg(i)` is `sides[i]`.
+    pub f: ScalarFn,
+    /// Operands.
+    pub sides: Vec<Side>,
+}
+
+impl Spec {
+    /// Number of units.
+    pub fn units(&self) -> usize {
+        self.images * self.blocks
+    }
+}
+
+/// Compiles the kernel.
+pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
+    let mut b = KernelBuilder::new(target, name);
+    let sides: Vec<Gpr> = (0..spec.sides.len()).map(|i| b.arg(i)).collect();
+    let output = b.arg(spec.sides.len());
+    let (begin, end) = (b.begin(), b.end());
+    b.for_range(begin, end, 1, |b, unit| {
+        let panel = b.int_rem(unit, spec.blocks as u32);
+        let image = b.int_div(unit, spec.blocks as u32);
+        let row = b.int(0);
+        let place = Place { image, panel, blocks: 1, row };
+        let at = Pointers {
+            output: {
+                let p = place.of(b, output, &spec.output);
+                b.var(p)
+            },
+            sides: sides
+                .iter()
+                .zip(&spec.sides)
+                .map(|(&p, s)| {
+                    let p = place.of(b, p, &s.strides);
+                    b.var(p)
+                })
+                .collect(),
+        };
+        let [rows, cols] = spec.size;
+        b.repeat(rows as u64, |b| {
+            b.repeat((cols / UNROLL) as u64, |b| {
+                pixels(b, spec, &at, UNROLL);
+                step(b, spec, &at, 0, UNROLL as isize);
+            });
+            if !cols.is_multiple_of(UNROLL) {
+                pixels(b, spec, &at, cols % UNROLL);
+            }
+            step(b, spec, &at, 1, -((cols - cols % UNROLL) as isize));
+        });
+    });
+    b.compile()
+}
+
+struct Pointers {
+    output: Var<Gpr>,
+    sides: Vec<Var<Gpr>>,
+}
+
+fn step(b: &mut KernelBuilder, spec: &Spec, at: &Pointers, rows: usize, pixels: isize) {
+    let mut go = |p: Var<Gpr>, s: &Strides| {
+        let (forward, back) = if pixels >= 0 { (pixels as usize, 0) } else { (0, pixels.unsigned_abs()) };
+        bump(b, p, rows * s.row + forward * s.pixel, back * s.pixel);
+    };
+    go(at.output, &spec.output);
+    for (&p, s) in at.sides.iter().zip(&spec.sides) {
+        go(p, &s.strides);
+    }
+}
+
+fn pixels(b: &mut KernelBuilder, spec: &Spec, at: &Pointers, n: usize) {
+    let results: Vec<Vector> = (0..n)
+        .map(|c| {
+            epilogue::emit(b, &spec.f, &mut |b, i| {
+                let side = &spec.sides[i];
+                let mem = b.get(at.sides[i]).at((c * side.strides.pixel) as i32);
+                if side.splat { b.broadcast(mem) } else { b.load(mem) }
+            })
+        })
+        .collect();
+    for (c, v) in results.into_iter().enumerate() {
+        let mem = b.get(at.output).at((c * spec.output.pixel) as i32);
+        b.store(v, mem);
+    }
+}

@@ -1,0 +1,266 @@
+//! Writes the kernel of a [`Spec`].
+
+use super::order::{Loop, Nest, nests};
+use super::spec::{Spec, Strides};
+use crate::families::tile::{Tile, max_pixels, split_evenly, tile_rows};
+use crate::families::walk::{Place, Results, add, advance, bump};
+use mnnc_vector::{CompileError, CompiledKernel, Cond, Gpr, Hint, KernelBuilder, Target, Var, Vector};
+
+/// Number of units of the kernel.
+pub fn units(spec: &Spec, target: &Target) -> usize {
+    let plan = Plan::new(spec, target);
+    spec.images * plan.groups * spec.panels
+}
+
+/// Compiles the kernel.
+pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
+    let mut b = KernelBuilder::new(target, name);
+    let kernel = Emitter { spec, plan: Plan::new(spec, target), lanes: b.lanes() };
+    kernel.emit(&mut b);
+    b.compile()
+}
+
+/// How the output is cut into units and tiles.
+struct Plan {
+    /// Rows of a tile.
+    tile_rows: usize,
+    /// Rows of a unit.
+    group_rows: usize,
+    /// Units along the rows.
+    groups: usize,
+    /// Column counts of the tiles of a row: `(columns, how many)`.
+    columns: Vec<(usize, usize)>,
+}
+
+impl Plan {
+    fn new(spec: &Spec, target: &Target) -> Plan {
+        let [rows, cols] = spec.out;
+        let pixels = max_pixels(target, spec.blocks);
+        let tile_rows = tile_rows(cols, rows, pixels);
+        let group_rows = spec.group_rows(tile_rows);
+        Plan {
+            tile_rows,
+            group_rows,
+            groups: rows.div_ceil(group_rows),
+            columns: split_evenly(cols, pixels / tile_rows),
+        }
+    }
+    /// Tiles that read one panel of weights.
+    fn tiles(&self, spec: &Spec) -> usize {
+        let per_row: usize = self.columns.iter().map(|(_, n)| n).sum();
+        per_row * spec.out[0].div_ceil(self.tile_rows)
+    }
+}
+
+/// Pointers that move over the image.
+struct Cursor {
+    input: Var<Gpr>,
+    results: Results,
+}
+
+struct Emitter<'a> {
+    spec: &'a Spec,
+    plan: Plan,
+    lanes: usize,
+}
+
+/// Where the weights are, and which of their lines are prefetched.
+#[derive(Copy, Clone)]
+struct Panel {
+    weights: Gpr,
+    bias: Gpr,
+    /// Byte offset of the line of each step that this tile prefetches.
+    line: Option<Var<Gpr>>,
+}
+
+impl Emitter<'_> {
+    fn step_bytes(&self) -> usize {
+        self.spec.blocks * self.lanes * 4
+    }
+
+    fn emit(&self, b: &mut KernelBuilder) {
+        let spec = self.spec;
+        let input = b.arg(0);
+        let weights = b.arg(1);
+        let bias = b.arg(2);
+        let sides: Vec<Gpr> = (0..spec.sides.len()).map(|i| b.arg(3 + i)).collect();
+        let output = b.arg(3 + spec.sides.len());
+        if !spec.last_lanes.is_multiple_of(self.lanes) {
+            b.tail_mask(spec.last_lanes);
+        }
+        let (begin, end) = (b.begin(), b.end());
+        b.for_range(begin, end, 1, |b, unit| {
+            let panel = b.int_rem(unit, spec.panels as u32);
+            let rest = b.int_div(unit, spec.panels as u32);
+            let group = b.int_rem(rest, self.plan.groups as u32);
+            let image = b.int_div(rest, self.plan.groups as u32);
+            let first_row = b.int_mul(group, self.plan.group_rows as i32);
+
+            let place = Place { image, panel, blocks: spec.blocks, row: first_row };
+            let per_row = Strides { plane: 0, row: spec.input.row * spec.window.stride[0], ..spec.input };
+            let input = place.of(b, input, &per_row);
+            let output = place.of(b, output, &spec.output);
+            let sides: Vec<Gpr> =
+                sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
+            let weights = advance(b, weights, panel, spec.panel_bytes(self.lanes));
+            let weights = advance(b, weights, image, spec.weights_image);
+            let bias = advance(b, bias, panel, self.step_bytes());
+
+            // Weights that come from beyond L2 are fetched one panel ahead.
+            let line = (spec.weights_image == 0 && self.plan.tiles(spec) <= 64).then(|| {
+                let zero = b.int(0);
+                b.var(zero)
+            });
+            let panel = Panel { weights, bias, line };
+            let cursor = Cursor { input: b.var(input), results: Results::new(b, output, &sides) };
+            self.rows(b, &cursor, panel, first_row);
+        });
+    }
+
+    /// The rows of one unit.
+    fn rows(&self, b: &mut KernelBuilder, at: &Cursor, panel: Panel, first_row: Gpr) {
+        let rows = self.spec.out[0];
+        let step = self.plan.tile_rows;
+        if self.plan.groups == 1 {
+            b.repeat((rows / step) as u64, |b| self.tile_row(b, at, panel, step));
+            if !rows.is_multiple_of(step) {
+                self.tile_row(b, at, panel, rows % step);
+            }
+        } else if rows.is_multiple_of(self.plan.group_rows) {
+            b.repeat(self.plan.group_rows as u64, |b| self.tile_row(b, at, panel, 1));
+        } else {
+            let total = b.int(rows as i64);
+            let left = b.int_sub(total, first_row);
+            let here = b.int_min(left, self.plan.group_rows as i32);
+            b.repeat_dyn(here, |b| self.tile_row(b, at, panel, 1));
+        }
+    }
+
+    /// All tiles of `rows` rows; leaves the cursor at the next rows.
+    fn tile_row(&self, b: &mut KernelBuilder, at: &Cursor, panel: Panel, rows: usize) {
+        let spec = self.spec;
+        for &(cols, count) in &self.plan.columns {
+            b.repeat(count as u64, |b| {
+                self.tile(b, at, panel, Tile { rows, cols });
+                bump(b, at.input, cols * spec.window.stride[1] * spec.input.pixel, 0);
+                at.results.bump(b, &spec.output, &spec.sides, 0, cols as isize);
+                self.next_line(b, panel);
+            });
+        }
+        let cols = spec.out[1];
+        let stride = spec.window.stride;
+        bump(b, at.input, rows * stride[0] * spec.input.row, cols * stride[1] * spec.input.pixel);
+        at.results.bump(b, &spec.output, &spec.sides, rows, -(cols as isize));
+    }
+
+    /// The tiles of a panel take turns in prefetching the lines of each step.
+    fn next_line(&self, b: &mut KernelBuilder, panel: Panel) {
+        let bytes = self.step_bytes();
+        if let Some(line) = panel.line
+            && bytes > 64
+        {
+            let now = b.get(line);
+            let next = b.int_add(now, 64);
+            let zero = b.int(0);
+            let wrapped = b.int_select(Cond::Lt, next, bytes as i32, next, zero);
+            b.set(line, wrapped);
+        }
+    }
+
+    fn tile(&self, b: &mut KernelBuilder, at: &Cursor, panel: Panel, tile: Tile) {
+        let spec = self.spec;
+        let blocks = spec.blocks;
+        let vector = self.lanes as i32 * 4;
+        let acc: Vec<Var<Vector>> = (0..tile.pixels() * blocks)
+            .map(|i| {
+                let j = (i % blocks) as i32;
+                let start = if spec.has_bias { b.load(panel.bias.at(j * vector)) } else { b.zero() };
+                b.var(start)
+            })
+            .collect();
+        let wp = b.var(panel.weights);
+        for nest in nests(spec) {
+            let base = b.get(at.input);
+            let start = add(b, base, nest.start);
+            let ip = b.var(start);
+            self.nest(b, &nest, &nest.loops, ip, wp, &acc, panel, tile);
+        }
+        for p in 0..tile.pixels() {
+            let (r, c) = (p / tile.cols, p % tile.cols);
+            for j in 0..blocks {
+                let sum = b.get(acc[p * blocks + j]);
+                let partial = j + 1 == blocks && spec.last_lanes < self.lanes;
+                let lanes = if partial { spec.last_lanes } else { self.lanes };
+                let f = spec.epilogue.as_ref();
+                at.results.store(b, f, &spec.output, &spec.sides, sum, [r, c, j], lanes);
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the state of one loop nest")]
+    fn nest(
+        &self,
+        b: &mut KernelBuilder,
+        nest: &Nest,
+        loops: &[Loop],
+        ip: Var<Gpr>,
+        wp: Var<Gpr>,
+        acc: &[Var<Vector>],
+        panel: Panel,
+        tile: Tile,
+    ) {
+        match loops.split_first() {
+            Some((l, inner)) if l.count == 1 => self.nest(b, nest, inner, ip, wp, acc, panel, tile),
+            Some((l, inner)) => b.repeat(l.count as u64, |b| {
+                self.nest(b, nest, inner, ip, wp, acc, panel, tile);
+                // The inner loops have moved the pointer already.
+                let moved = inner.iter().find(|l| l.count > 1).map_or(0, |l| l.count * l.stride);
+                bump(b, ip, l.stride, moved);
+            }),
+            None => {
+                for (s, step) in nest.run.iter().enumerate() {
+                    self.step(b, s, step.disp, ip, wp, acc, panel, tile);
+                }
+                bump(b, wp, nest.run.len() * self.step_bytes(), 0);
+            }
+        }
+    }
+
+    /// One step of the reduction: `blocks` weight vectors, one broadcast and `blocks` multiply-adds a pixel.
+    #[allow(clippy::too_many_arguments, reason = "the state of one loop nest")]
+    fn step(
+        &self,
+        b: &mut KernelBuilder,
+        s: usize,
+        disp: usize,
+        ip: Var<Gpr>,
+        wp: Var<Gpr>,
+        acc: &[Var<Vector>],
+        panel: Panel,
+        tile: Tile,
+    ) {
+        let spec = self.spec;
+        let (ip, wp) = (b.get(ip), b.get(wp));
+        let at = s * self.step_bytes();
+        let weights: Vec<Vector> =
+            (0..spec.blocks).map(|j| b.load(wp.at((at + j * self.lanes * 4) as i32))).collect();
+        if let Some(line) = panel.line {
+            let ahead = at + spec.panel_bytes(self.lanes);
+            if let Ok(ahead) = i32::try_from(ahead) {
+                let line = b.get(line);
+                b.prefetch(Hint::L1, wp.at_index(line, 1, ahead));
+            }
+        }
+        for p in 0..tile.pixels() {
+            let (r, c) = (p / tile.cols, p % tile.cols);
+            let pixel = r * spec.window.stride[0] * spec.input.row + c * spec.window.stride[1] * spec.input.pixel;
+            let x = b.broadcast(ip.at((disp + pixel) as i32));
+            for (j, &w) in weights.iter().enumerate() {
+                let var = acc[p * spec.blocks + j];
+                let sum = b.get(var);
+                let sum = b.fma(sum, x, w);
+                b.set(var, sum);
+            }
+        }
+    }
+}

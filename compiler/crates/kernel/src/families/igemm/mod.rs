@@ -1,0 +1,35 @@
+//! Implicit GEMM: the one register-tiled multiply that dense convolutions, 1x1 convolutions, fully connected layers and
+//! matrix products share.
+//!
+//! A tile of output pixels times a panel of output-channel vectors is kept in registers; for every step along the
+//! reduction one weight vector per channel block is loaded and one input element per pixel is broadcast. All input
+//! addresses are a moving pointer plus a constant, so stride, dilation, kernel size and padding (a zero border in the input
+//! buffer) cost nothing and there is no im2col.
+//!
+//! * [`spec`] says what is multiplied with what, in bytes;
+//! * [`order`] is the order of the reduction, shared by the code and the packing of the weights;
+//! * [`pack`] lays weights out in that order: `[panel][reduction step][blocks * lanes]`;
+//! * [`emit`] writes the kernel.
+
+pub mod emit;
+pub mod order;
+pub mod pack;
+pub mod spec;
+
+use mnnc_vector::Target;
+use spec::Spec;
+
+/// Full name of the kernel of a spec: people read its front, the hash keeps different ones apart.
+pub fn name(family: &str, spec: &Spec, target: &Target) -> String {
+    let [kh, kw] = spec.window.kernel;
+    let [sh, sw] = spec.window.stride;
+    let text = format!("{spec:?}");
+    format!(
+        "{family}_k{kh}x{kw}s{sh}x{sw}_c{}_b{}_{}x{}_{target}_{}",
+        spec.channels_in,
+        spec.blocks,
+        spec.out[0],
+        spec.out[1],
+        crate::families::fingerprint(&text)
+    )
+}

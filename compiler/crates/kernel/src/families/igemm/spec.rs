@@ -1,0 +1,90 @@
+//! What one implicit GEMM computes.
+
+use crate::families::sides::Side;
+use mnnc_ir::scalar::ScalarFn;
+
+/// Byte strides of a tensor seen as images of rows of pixels of channel blocks.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Strides {
+    /// From one image (batch element) to the next.
+    pub image: usize,
+    /// From one block of channels to the next.
+    pub plane: usize,
+    /// From one row to the next.
+    pub row: usize,
+    /// From one pixel to the next.
+    pub pixel: usize,
+}
+
+/// Extents of the filter and how it moves.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Window {
+    /// Rows, columns.
+    pub kernel: [usize; 2],
+    /// Output pixel to output pixel, in input pixels.
+    pub stride: [usize; 2],
+    /// Tap to tap, in input pixels.
+    pub dilation: [usize; 2],
+}
+
+impl Window {
+    /// A single tap.
+    pub const POINT: Window = Window { kernel: [1, 1], stride: [1, 1], dilation: [1, 1] };
+}
+
+/// A convolution or matrix product. The kernel's arguments are: input (at the first tap of the first output pixel), packed weights, bias (one
+/// vector a block), each side operand, output. Its units are `images * row groups * panels`, panels innermost.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Spec {
+    /// Batch elements.
+    pub images: usize,
+    /// Input channels.
+    pub channels_in: usize,
+    /// Channels that lie together, one element apart; the others follow at `input.plane`.
+    pub block_in: usize,
+    /// Input strides.
+    pub input: Strides,
+    /// Filter.
+    pub window: Window,
+    /// Output rows and columns.
+    pub out: [usize; 2],
+    /// Output strides; a plane is one vector of channels.
+    pub output: Strides,
+    /// Channel vectors in a panel.
+    pub blocks: usize,
+    /// Panels.
+    pub panels: usize,
+    /// Lanes of the last vector of a panel that are stored; all but in the tail of a row-major output.
+    pub last_lanes: usize,
+    /// Bytes from the weights of one image to those of the next: 0 but for products of two computed matrices.
+    pub weights_image: usize,
+    /// Whether a bias vector starts the sums; else they start at zero and argument 2 is unused.
+    pub has_bias: bool,
+    /// What happens to every sum. `Arg(0)` is the sum, `Arg(1 + i)` is `sides[i]`.
+    pub epilogue: Option<ScalarFn>,
+    /// Further operands of the epilogue.
+    pub sides: Vec<Side>,
+}
+
+impl Spec {
+    /// Reduction length.
+    pub fn depth(&self) -> usize {
+        self.channels_in * self.window.kernel[0] * self.window.kernel[1]
+    }
+
+    /// Bytes of one packed panel.
+    pub fn panel_bytes(&self, lanes: usize) -> usize {
+        self.depth() * self.blocks * lanes * 4
+    }
+
+    /// Output rows that one unit computes: few enough that the input of the unit stays in L2 while all panels pass over it,
+    /// about 200 pixels as measured best; a small image is one group, so that each panel of weights is read once.
+    pub fn group_rows(&self, tile_rows: usize) -> usize {
+        const PIXELS: usize = 200;
+        let [rows, cols] = self.out;
+        if rows * cols <= 2 * PIXELS || tile_rows > 1 {
+            return rows;
+        }
+        (PIXELS / cols).max(1)
+    }
+}

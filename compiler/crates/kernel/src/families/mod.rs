@@ -1,0 +1,25 @@
+//! The families of tuned kernels, and the parts that their generators share.
+
+pub mod conv;
+pub mod elementwise;
+pub mod epilogue;
+pub mod igemm;
+pub mod image;
+pub mod linear;
+pub mod panels;
+pub mod sides;
+pub mod tile;
+pub mod walk;
+pub mod window;
+
+use crate::family::Family;
+
+/// All families, in the order in which they are asked.
+pub static ALL: &[&dyn Family] = &[&conv::Conv, &linear::Linear, &elementwise::Elementwise];
+
+/// A short hash of a kernel's full parameters, for its name.
+pub(crate) fn fingerprint(text: &str) -> String {
+    // FNV-1a, 64 bits: stable across versions of the standard library.
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    format!("{hash:016x}")
+}

@@ -1,0 +1,109 @@
+//! Side operands of an epilogue: residuals, per-channel factors, per-image scales.
+
+use crate::family::{Epilogue, View, Wish};
+use crate::families::epilogue;
+use crate::families::igemm::spec::Strides;
+use crate::lowering::Lowering;
+use crate::schedule::{Access, Operand};
+use crate::storage::{Halo, Storage};
+use mnnc_ir::scalar::ScalarFn;
+use mnnc_ir::{DType, Graph, OpError, Tensor, ValueId};
+
+/// How an epilogue reads one further operand.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Side {
+    /// Strides; 0 along the dimensions that the operand is broadcast over.
+    pub strides: Strides,
+    /// One element for all channels, instead of a vector of them.
+    pub splat: bool,
+}
+
+/// The strides of a rank-4 tensor in channel blocks (or planes), 0 where its size is 1 but `like`'s is not.
+pub fn image_strides(s: &Storage, like: &[usize]) -> Strides {
+    let stride = |d: usize| if s.dims[d] == 1 && like[d] != 1 { 0 } else { s.strides[d] };
+    Strides { image: stride(0), plane: stride(1), row: stride(2), pixel: stride(3) }
+}
+
+/// An epilogue with its operands placed, for a kernel that works on blocked images.
+#[derive(Default)]
+pub struct PlacedEpilogue {
+    /// The formula.
+    pub f: Option<ScalarFn>,
+    /// How the sides are read.
+    pub sides: Vec<Side>,
+    /// Where they are.
+    pub operands: Vec<Operand>,
+}
+
+/// Whether the epilogue of a node with a blocked result of shape `dims` can be emitted, its side operands included.
+pub fn fits_image(view: &View, dims: &[usize]) -> bool {
+    view.epilogue.as_ref().is_none_or(|e| {
+        epilogue::is_supported(&e.f) && e.sides.iter().all(|&v| side_fits(view.graph, v, dims))
+    })
+}
+
+fn side_fits(g: &Graph, v: ValueId, dims: &[usize]) -> bool {
+    let ty = g.ty(v);
+    let Some(side) = ty.static_dims().filter(|_| ty.dtype == DType::F32) else { return false };
+    let aligned = side.len() <= dims.len()
+        && side.iter().rev().zip(dims.iter().rev()).all(|(&s, &d)| s == 1 || s == d);
+    aligned && (side.len() == dims.len() || g.constant(v).is_some())
+}
+
+/// Wishes for the side operands of a blocked result.
+pub fn image_wishes(view: &View) -> Vec<(ValueId, Wish)> {
+    let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
+    sides.iter().map(|&v| (v, Wish::Blocked(Halo::default()))).collect()
+}
+
+/// Places the side operands for a blocked result of shape `dims`.
+pub fn place_image(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize]) -> Result<PlacedEpilogue, OpError> {
+    let mut out = PlacedEpilogue::default();
+    let Some(e) = e else { return Ok(out) };
+    out.f = Some(e.f.clone());
+    for &v in &e.sides {
+        let (storage, operand) = match lo.constant(v) {
+            Some(t) => constant_image(lo, v, t)?,
+            None => {
+                let p = lo.input(v, Wish::Blocked(Halo::default()))?;
+                let operand = from_offset(&p.read(), p.storage.offset);
+                (p.storage, operand)
+            }
+        };
+        let splat = storage.dims[1] == 1 && dims[1] != 1;
+        out.sides.push(Side { strides: image_strides(&storage, dims), splat });
+        out.operands.push(operand);
+    }
+    Ok(out)
+}
+
+/// A constant of rank 4 or less, packed in channel blocks.
+fn constant_image(lo: &mut Lowering, v: ValueId, t: &Tensor) -> Result<(Storage, Operand), OpError> {
+    let mut dims = vec![1; 4usize.saturating_sub(t.dims().len())];
+    dims.extend_from_slice(t.dims());
+    let lanes = lo.target().lanes();
+    let storage = Storage::blocked(DType::F32, &dims, lanes, Halo::default())
+        .ok_or_else(|| OpError::unsupported("a side operand is too large"))?;
+    let mut out = vec![0f32; storage.bytes / 4];
+    let values = t.view::<f32>();
+    let mut index = [0usize; 4];
+    for &x in values.iter() {
+        out[storage.address(&index) / 4] = x;
+        for d in (0..4).rev() {
+            index[d] += 1;
+            if index[d] < dims[d] {
+                break;
+            }
+            index[d] = 0;
+        }
+    }
+    let name = lo.graph().value(v).name.clone();
+    let bytes = storage.bytes;
+    let buffer = lo.weights(&name, bytemuck::cast_slice(&out).to_vec());
+    Ok((storage, Operand { buffer, offset: 0, bytes, access: Access::Read }))
+}
+
+/// The operand from `offset` bytes further on.
+pub fn from_offset(o: &Operand, offset: usize) -> Operand {
+    Operand { buffer: o.buffer, offset: o.offset + offset, bytes: o.bytes - offset, access: o.access }
+}

@@ -1,0 +1,141 @@
+//! Max pooling. Taps outside the image are moved to its edge: the maximum of a window does not change when an element that it holds
+//! counts twice. That needs windows without gaps (dilation 1) and no border in the input.
+
+use super::Spec;
+use crate::families::tile::split_evenly;
+use crate::families::walk::{Place, Results, advance, bump};
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
+
+/// Compiles the kernel. Arguments: input (at its element 0), side operands, output.
+pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
+    let mut b = KernelBuilder::new(target, name);
+    Emitter { spec, lanes: b.lanes() }.emit(&mut b);
+    b.compile()
+}
+
+struct Emitter<'a> {
+    spec: &'a Spec,
+    lanes: usize,
+}
+
+/// A run of equal tiles: their first column, columns each and number.
+struct Run {
+    first: usize,
+    cols: usize,
+    count: usize,
+}
+
+impl Emitter<'_> {
+    /// Tiles of a row. Those whose windows leave the image stand alone, for their addresses are clamped one by one.
+    fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut first = 0;
+        for (cols, count) in split_evenly(self.spec.out[1], 12) {
+            for _ in 0..count {
+                let inside = self.is_inside(first, cols);
+                match runs.last_mut() {
+                    Some(r) if inside && r.cols == cols && self.is_inside(r.first, r.cols) => r.count += 1,
+                    _ => runs.push(Run { first, cols, count: 1 }),
+                }
+                first += cols;
+            }
+        }
+        runs
+    }
+
+    fn is_inside(&self, first: usize, cols: usize) -> bool {
+        let s = self.spec;
+        let last = (first + cols - 1) * s.window.stride[1] + s.window.kernel[1] - 1;
+        first * s.window.stride[1] >= s.pads[1] && last < s.size[1] + s.pads[1]
+    }
+
+    /// Input column of a tap, moved into the image.
+    fn column(&self, out: usize, tap: usize) -> usize {
+        let s = self.spec;
+        (out * s.window.stride[1] + tap).saturating_sub(s.pads[1]).min(s.size[1] - 1)
+    }
+
+    fn emit(&self, b: &mut KernelBuilder) {
+        let spec = self.spec;
+        let input = b.arg(0);
+        let sides: Vec<Gpr> = (0..spec.sides.len()).map(|i| b.arg(1 + i)).collect();
+        let output = b.arg(1 + spec.sides.len());
+        let (begin, end) = (b.begin(), b.end());
+        let group_rows = spec.group_rows();
+        let groups = spec.out[0].div_ceil(group_rows);
+        b.for_range(begin, end, 1, |b, unit| {
+            let group = b.int_rem(unit, groups as u32);
+            let rest = b.int_div(unit, groups as u32);
+            let panel = b.int_rem(rest, spec.blocks as u32);
+            let image = b.int_div(rest, spec.blocks as u32);
+            let row = b.int_mul(group, group_rows as i32);
+            let place = Place { image, panel, blocks: 1, row };
+            let plane = advance(b, input, image, spec.input.image);
+            let plane = advance(b, plane, panel, spec.input.plane);
+            let output = place.of(b, output, &spec.output);
+            let sides: Vec<Gpr> =
+                sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
+            let results = Results::new(b, output, &sides);
+            let total = b.int(spec.out[0] as i64);
+            let left = b.int_sub(total, row);
+            let here = b.int_min(left, group_rows as i32);
+            let first = b.int_mul(row, spec.window.stride[0] as i32);
+            let y = b.var(first);
+            b.repeat_dyn(here, |b| {
+                self.row(b, plane, y, &results);
+                bump(b, y, spec.window.stride[0], 0);
+            });
+        });
+    }
+
+    fn row(&self, b: &mut KernelBuilder, plane: Gpr, y: Var<Gpr>, results: &Results) {
+        let spec = self.spec;
+        let rows: Vec<Gpr> = (0..spec.window.kernel[0])
+            .map(|k| {
+                let y = b.get(y);
+                let at = b.int_add(y, k as i32 - spec.pads[0] as i32);
+                let at = b.int_max(at, 0);
+                let at = b.int_min(at, spec.size[0] as i32 - 1);
+                advance(b, plane, at, spec.input.row)
+            })
+            .collect();
+        let zero = b.int(0);
+        let column = b.var(zero);
+        for run in self.runs() {
+            let inside = self.is_inside(run.first, run.cols);
+            if inside {
+                let start = run.first * spec.window.stride[1] - spec.pads[1];
+                let start = b.int((start * spec.input.pixel) as i64);
+                b.set(column, start);
+            }
+            b.repeat(run.count as u64, |b| {
+                let at = b.get(column);
+                for c in 0..run.cols {
+                    let mut max: Option<Vector> = None;
+                    for &row in &rows {
+                        for k in 0..spec.window.kernel[1] {
+                            let mem = if inside {
+                                let x = c * spec.window.stride[1] + k;
+                                row.at_index(at, 1, (x * spec.input.pixel) as i32)
+                            } else {
+                                row.at((self.column(run.first + c, k) * spec.input.pixel) as i32)
+                            };
+                            max = Some(match max {
+                                None => b.load(mem),
+                                Some(m) => b.max(m, mem),
+                            });
+                        }
+                    }
+                    let max = max.expect("a window has a tap");
+                    let f = spec.epilogue.as_ref();
+                    results.store(b, f, &spec.output, &spec.sides, max, [0, c, 0], self.lanes);
+                }
+                if inside {
+                    bump(b, column, run.cols * spec.window.stride[1] * spec.input.pixel, 0);
+                }
+                results.bump(b, &spec.output, &spec.sides, 0, run.cols as isize);
+            });
+        }
+        results.bump(b, &spec.output, &spec.sides, 1, -(spec.out[1] as isize));
+    }
+}

@@ -1,0 +1,61 @@
+//! Windows that slide over each channel by itself: depthwise convolution, average and max pooling, on blocked images.
+//!
+//! The lanes are channels, so there is no arithmetic across lanes, and a tile of output pixels shares the input vectors that their
+//! windows have in common: each is loaded once and used for every tap it serves.
+
+pub mod max;
+pub mod sum;
+
+use crate::families::igemm::spec::{Strides, Window};
+use crate::families::sides::Side;
+use mnnc_ir::scalar::ScalarFn;
+
+/// What a window kernel computes. Units are `images * blocks * row groups`, row groups innermost.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Spec {
+    /// Batch elements.
+    pub images: usize,
+    /// Channel blocks.
+    pub blocks: usize,
+    /// Input rows and columns, without border.
+    pub size: [usize; 2],
+    /// Input strides.
+    pub input: Strides,
+    /// Filter.
+    pub window: Window,
+    /// Rows above and columns to the left that the first window covers.
+    pub pads: [usize; 2],
+    /// Output rows and columns.
+    pub out: [usize; 2],
+    /// Output strides.
+    pub output: Strides,
+    /// What happens to every result. `Arg(0)` is the result, `Arg(1 + i)` is `sides[i]`.
+    pub epilogue: Option<ScalarFn>,
+    /// Further operands of the epilogue.
+    pub sides: Vec<Side>,
+}
+
+impl Spec {
+    /// Row groups: as many as it takes to have work for several threads.
+    pub fn groups(&self) -> usize {
+        let want = 8usize.div_ceil((self.images * self.blocks).max(1));
+        want.min(self.out[0] / 4).max(1)
+    }
+    /// Output rows of a group; the last may have fewer.
+    pub fn group_rows(&self) -> usize {
+        self.out[0].div_ceil(self.groups())
+    }
+    /// Number of units.
+    pub fn units(&self) -> usize {
+        self.images * self.blocks * self.out[0].div_ceil(self.group_rows())
+    }
+}
+
+/// Full name of the kernel of a spec; see [`crate::families::igemm::name`].
+pub fn name(family: &str, spec: &Spec, target: &mnnc_vector::Target) -> String {
+    let [kh, kw] = spec.window.kernel;
+    let [sh, sw] = spec.window.stride;
+    let [rows, cols] = spec.out;
+    let text = format!("{spec:?}");
+    format!("{family}_k{kh}x{kw}s{sh}x{sw}_{rows}x{cols}_{target}_{}", crate::families::fingerprint(&text))
+}

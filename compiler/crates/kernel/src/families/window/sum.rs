@@ -1,0 +1,194 @@
+//! Weighted and plain sums over a window: depthwise convolution and average pooling. The input has a zero border as wide as the
+//! windows reach.
+
+use super::Spec;
+use crate::families::igemm::spec::Strides;
+use crate::families::tile::{Tile, split_evenly, tile_rows};
+use crate::families::walk::{Place, Results, advance, bump};
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
+
+/// How the taps are weighted.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Weighting {
+    /// By one vector a tap and block: argument 1 is `[block][tap][lane]`, argument 2 the bias `[block][lane]`.
+    PerChannel,
+    /// Equally, then multiplied by a factor for each output pixel: argument 1 is `[row][column]` of factors, argument 2 is unused.
+    PerPixel,
+}
+
+/// Accumulators of a tile; fewer than 14 leave the multiply-add pipes waiting.
+const PIXELS: usize = 14;
+
+/// Compiles the kernel. Arguments: input (at the first tap of the first output pixel), weights or factors, bias, side operands, output.
+pub fn compile(spec: &Spec, weighting: Weighting, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
+    let mut b = KernelBuilder::new(target, name);
+    let lanes = b.lanes();
+    let pixels = PIXELS.min(target.vec_regs() - 4);
+    let taps = spec.window.kernel[0] * spec.window.kernel[1];
+    let in_registers = weighting == Weighting::PerChannel && taps + pixels + 3 <= target.vec_regs();
+    Emitter { spec, weighting, lanes, pixels, in_registers }.emit(&mut b);
+    b.compile()
+}
+
+struct Emitter<'a> {
+    spec: &'a Spec,
+    weighting: Weighting,
+    lanes: usize,
+    pixels: usize,
+    /// The weights of a block stay in registers.
+    in_registers: bool,
+}
+
+/// The weights of the current block.
+struct Weights {
+    base: Gpr,
+    loaded: Vec<Vector>,
+    bias: Option<Vector>,
+}
+
+struct Cursor {
+    input: Var<Gpr>,
+    factors: Var<Gpr>,
+    results: Results,
+}
+
+impl Emitter<'_> {
+    fn emit(&self, b: &mut KernelBuilder) {
+        let spec = self.spec;
+        let [kh, kw] = spec.window.kernel;
+        let vector = self.lanes * 4;
+        let (input, weights, bias) = (b.arg(0), b.arg(1), b.arg(2));
+        let sides: Vec<Gpr> = (0..spec.sides.len()).map(|i| b.arg(3 + i)).collect();
+        let output = b.arg(3 + spec.sides.len());
+        let (begin, end) = (b.begin(), b.end());
+        let group_rows = spec.group_rows();
+        let groups = spec.out[0].div_ceil(group_rows);
+        b.for_range(begin, end, 1, |b, unit| {
+            let group = b.int_rem(unit, groups as u32);
+            let rest = b.int_div(unit, groups as u32);
+            let panel = b.int_rem(rest, spec.blocks as u32);
+            let image = b.int_div(rest, spec.blocks as u32);
+            let row = b.int_mul(group, group_rows as i32);
+            let place = Place { image, panel, blocks: 1, row };
+            let per_row = Strides { row: spec.input.row * spec.window.stride[0], ..spec.input };
+            let input = place.of(b, input, &per_row);
+            let output = place.of(b, output, &spec.output);
+            let sides: Vec<Gpr> =
+                sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
+            let (weights, factors) = match self.weighting {
+                Weighting::PerChannel => (advance(b, weights, panel, kh * kw * vector), weights),
+                Weighting::PerPixel => (weights, advance(b, weights, row, spec.out[1] * 4)),
+            };
+            let bias = (self.weighting == Weighting::PerChannel).then(|| {
+                let at = advance(b, bias, panel, vector);
+                b.load(at.at(0))
+            });
+            let taps = if self.in_registers { kh * kw } else { 0 };
+            let loaded = (0..taps).map(|t| b.load(weights.at((t * vector) as i32))).collect();
+            let weights = Weights { base: weights, loaded, bias };
+            let cursor =
+                Cursor { input: b.var(input), factors: b.var(factors), results: Results::new(b, output, &sides) };
+
+            let step = tile_rows(spec.out[1], group_rows, self.pixels);
+            if groups == 1 {
+                b.repeat((group_rows / step) as u64, |b| self.tile_row(b, &cursor, &weights, step));
+                if !group_rows.is_multiple_of(step) {
+                    self.tile_row(b, &cursor, &weights, group_rows % step);
+                }
+            } else {
+                let total = b.int(spec.out[0] as i64);
+                let left = b.int_sub(total, row);
+                let here = b.int_min(left, group_rows as i32);
+                b.repeat_dyn(here, |b| self.tile_row(b, &cursor, &weights, 1));
+            }
+        });
+    }
+
+    fn tile_row(&self, b: &mut KernelBuilder, at: &Cursor, weights: &Weights, rows: usize) {
+        let spec = self.spec;
+        let [sh, sw] = spec.window.stride;
+        for (cols, count) in split_evenly(spec.out[1], self.pixels / rows) {
+            b.repeat(count as u64, |b| {
+                self.tile(b, at, weights, Tile { rows, cols });
+                bump(b, at.input, cols * sw * spec.input.pixel, 0);
+                at.results.bump(b, &spec.output, &spec.sides, 0, cols as isize);
+                if self.weighting == Weighting::PerPixel {
+                    bump(b, at.factors, cols * 4, 0);
+                }
+            });
+        }
+        let cols = spec.out[1];
+        bump(b, at.input, rows * sh * spec.input.row, cols * sw * spec.input.pixel);
+        at.results.bump(b, &spec.output, &spec.sides, rows, -(cols as isize));
+        if self.weighting == Weighting::PerPixel {
+            bump(b, at.factors, rows * cols * 4, cols * 4);
+        }
+    }
+
+    fn tile(&self, b: &mut KernelBuilder, at: &Cursor, weights: &Weights, tile: Tile) {
+        let spec = self.spec;
+        let [kh, kw] = spec.window.kernel;
+        let [sh, sw] = spec.window.stride;
+        let [dh, dw] = spec.window.dilation;
+        let mut acc: Vec<Option<Vector>> = vec![None; tile.pixels()];
+        let input = b.get(at.input);
+        for y in 0..(tile.rows - 1) * sh + (kh - 1) * dh + 1 {
+            for x in 0..(tile.cols - 1) * sw + (kw - 1) * dw + 1 {
+                let users = users(tile, [kh, kw], [sh, sw], [dh, dw], [y, x]);
+                if users.is_empty() {
+                    continue;
+                }
+                let v = b.load(input.at((y * spec.input.row + x * spec.input.pixel) as i32));
+                for (pixel, tap) in users {
+                    let sum = self.accumulate(b, acc[pixel], v, tap, weights);
+                    acc[pixel] = Some(sum);
+                }
+            }
+        }
+        for (p, sum) in acc.into_iter().enumerate() {
+            let (r, c) = (p / tile.cols, p % tile.cols);
+            let mut sum = sum.expect("every pixel has a tap");
+            if self.weighting == Weighting::PerPixel {
+                let factors = b.get(at.factors);
+                let factor = b.broadcast(factors.at(((r * spec.out[1] + c) * 4) as i32));
+                sum = b.mul(sum, factor);
+            }
+            let f = spec.epilogue.as_ref();
+            at.results.store(b, f, &spec.output, &spec.sides, sum, [r, c, 0], self.lanes);
+        }
+    }
+
+    fn accumulate(&self, b: &mut KernelBuilder, sum: Option<Vector>, v: Vector, tap: usize, w: &Weights) -> Vector {
+        match self.weighting {
+            Weighting::PerPixel => match sum {
+                Some(s) => b.add(s, v),
+                None => v,
+            },
+            Weighting::PerChannel => {
+                let sum = sum.or(w.bias).expect("a depthwise convolution has a bias");
+                match w.loaded.get(tap) {
+                    Some(&weight) => b.fma(sum, v, weight),
+                    None => b.fma(sum, v, w.base.at((tap * self.lanes * 4) as i32)),
+                }
+            }
+        }
+    }
+}
+
+/// The `(pixel, tap)` pairs of a tile that read input position `at`.
+fn users(tile: Tile, kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2], at: [usize; 2]) -> Vec<(usize, usize)> {
+    let pairs = |len: usize, d: usize| -> Vec<(usize, usize)> {
+        (0..len)
+            .flat_map(|o| (0..kernel[d]).map(move |k| (o, k)))
+            .filter(|(o, k)| o * stride[d] + k * dilation[d] == at[d])
+            .collect()
+    };
+    let (rows, cols) = (pairs(tile.rows, 0), pairs(tile.cols, 1));
+    let mut out = Vec::new();
+    for &(r, kr) in &rows {
+        for &(c, kc) in &cols {
+            out.push((r * tile.cols + c, kr * kernel[1] + kc));
+        }
+    }
+    out
+}

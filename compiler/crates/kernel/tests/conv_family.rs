@@ -1,0 +1,98 @@
+//! Convolutions of random shapes through the tuned kernels, against the reference evaluation.
+
+mod support;
+
+use mnnc_ir::{Attrs, Graph, NodeSpec, Tensor, TensorType, DType};
+use mnnc_kernel::{families, lower};
+use mnnc_ops::family::conv::CONV;
+use mnnc_ops::sample::Gen;
+use support::{Machine, native_targets};
+
+struct Case {
+    batch: usize,
+    inputs: usize,
+    outputs: usize,
+    groups: usize,
+    size: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    pads: [usize; 4],
+}
+
+fn random(g: &mut Gen) -> Case {
+    let kernel = [1 + g.below(4), 1 + g.below(4)];
+    let dilation = if g.below(4) == 0 { [1 + g.below(2), 1 + g.below(2)] } else { [1, 1] };
+    let extent = [(kernel[0] - 1) * dilation[0] + 1, (kernel[1] - 1) * dilation[1] + 1];
+    let size = [extent[0] + g.below(24), extent[1] + g.below(40)];
+    let depthwise = g.below(3) == 0;
+    let groups = if depthwise { 1 + g.below(50) } else { g.pick(&[1, 1, 1, 2]) };
+    let (inputs, outputs) = if depthwise {
+        (groups, groups)
+    } else if groups == 2 {
+        (2 * 16 * (1 + g.below(2)), 2 * 16 * (1 + g.below(3)))
+    } else {
+        (1 + g.below(67), 1 + g.below(67))
+    };
+    let pads = std::array::from_fn(|i| g.below(extent[i % 2].min(4)));
+    Case {
+        batch: 1 + g.below(2),
+        inputs,
+        outputs,
+        groups,
+        size,
+        kernel,
+        stride: [1 + g.below(2), 1 + g.below(2)],
+        dilation,
+        pads,
+    }
+}
+
+fn graph(c: &Case, g: &mut Gen) -> (Graph, Tensor, Tensor) {
+    let mut graph = Graph::new("conv");
+    let dims = [c.batch, c.inputs, c.size[0], c.size[1]];
+    let x = graph.add_input("x", TensorType::new(DType::F32, dims));
+    let w = graph.add_const("w", g.f32s(&[c.outputs, c.inputs / c.groups, c.kernel[0], c.kernel[1]]));
+    let b = graph.add_const("b", g.f32s(&[c.outputs]));
+    let ints = |v: &[usize]| v.iter().map(|&x| x as i64).collect::<Vec<i64>>();
+    let attrs = Attrs::new()
+        .with("group", c.groups as i64)
+        .with("strides", ints(&c.stride))
+        .with("dilations", ints(&c.dilation))
+        .with("pads", ints(&c.pads));
+    let y = graph.emit(NodeSpec::new(&CONV, [x, w, b]).attrs(attrs).outputs(["y"])).expect("a valid convolution");
+    graph.set_results(graph.main(), vec![y]);
+    let input = g.f32s(&dims);
+    let run_region = |_: usize, _: &[Tensor]| unreachable!();
+    let node = graph.producer(y).expect("the convolution");
+    let facts = graph.facts(node);
+    let values: Vec<Option<Tensor>> =
+        vec![Some(input.clone()), graph.constant(w).cloned(), graph.constant(b).cloned()];
+    let ctx = mnnc_ir::decl::EvalCtx { op: facts.of(graph.node(node)), inputs: &values, run_region: &run_region };
+    let expected = (CONV.eval)(&ctx).expect("evaluates").remove(0);
+    (graph, input, expected)
+}
+
+#[test]
+fn random_convolutions_equal_the_reference() {
+    for target in native_targets() {
+        let mut tuned = 0;
+        for seed in 0..150 {
+            let mut g = Gen::new(seed);
+            let case = random(&mut g);
+            let (graph, input, expected) = graph(&case, &mut g);
+            let schedule = lower(&graph, &target, families::ALL).unwrap_or_else(|e| panic!("seed {seed}: {}", e.len()));
+            tuned += usize::from(schedule.kernels.iter().any(|(_, k)| k.name.starts_with("conv") || k.name.starts_with("depthwise")));
+            let dims = expected.dims().to_vec();
+            let got = Machine::new(&schedule).run(&[input], &[(DType::F32, dims)], seed % 2 == 0).remove(0);
+            for (i, (a, b)) in got.view::<f32>().iter().zip(expected.view::<f32>().iter()).enumerate() {
+                assert!(
+                    (a - b).abs() <= 1e-4 + 1e-4 * b.abs(),
+                    "{target} seed {seed}: element {i} is {a}, not {b}; kernel {:?} size {:?} stride {:?} channels {}->{} groups {}",
+                    case.kernel, case.size, case.stride, case.inputs, case.outputs, case.groups
+                );
+            }
+        }
+        assert!(tuned >= 140, "{target}: only {tuned} of 150 convolutions had a tuned kernel");
+    }
+}

@@ -1,0 +1,329 @@
+//! Runs schedules without code generation proper: machine kernels in executable memory, loop kernels interpreted. Buffers do
+//! not share memory, so that a family's mistake cannot hide behind the plan's.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarFn, ScalarNode, Source, Unary};
+use mnnc_ir::entity::EntityId;
+use mnnc_ir::{DType, Tensor};
+use mnnc_kernel::schedule::{BufferId, BufferKind};
+use mnnc_kernel::{KernelCode, LoopKernel, Schedule, Storage};
+use mnnc_vector::{CompiledKernel, Isa, Target};
+
+/// The x64 targets that this CPU can run; says which it cannot.
+pub fn native_targets() -> Vec<Target> {
+    let mut have = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx512 = ["f", "bw", "dq", "vl"].len() == 4
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        for (t, ok) in [(Target::AVX512, avx512), (Target::AVX2, avx2)] {
+            if ok { have.push(t) } else { eprintln!("skipped: this CPU has no {t}") }
+        }
+    }
+    if have.is_empty() {
+        eprintln!("skipped: no vector target of this CPU");
+    }
+    debug_assert!(have.iter().all(|t| t.isa != Isa::A64Neon));
+    have
+}
+
+/// Code in executable memory.
+pub struct Code {
+    ptr: *mut libc::c_void,
+    len: usize,
+}
+
+impl Code {
+    pub fn new(kernel: &CompiledKernel) -> Code {
+        let len = kernel.code.len().next_multiple_of(4096);
+        // SAFETY: a fresh private mapping, written within its length before it becomes executable and read-only.
+        unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let ptr = libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+            assert_ne!(ptr, libc::MAP_FAILED);
+            std::ptr::copy_nonoverlapping(kernel.code.as_ptr(), ptr.cast(), kernel.code.len());
+            assert_eq!(libc::mprotect(ptr, len, libc::PROT_READ | libc::PROT_EXEC), 0);
+            Code { ptr, len }
+        }
+    }
+
+    /// Calls the kernel.
+    ///
+    /// # Safety
+    /// The operands must be valid for what the kernel reads and writes.
+    pub unsafe fn call(&self, args: &[*mut u8], begin: usize, end: usize) {
+        // SAFETY: the mapping holds a kernel of this signature; the operands are the caller's.
+        unsafe {
+            let f: extern "C" fn(*const *mut u8, usize, usize) = std::mem::transmute(self.ptr);
+            f(args.as_ptr(), begin, end);
+        }
+    }
+}
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`.
+        unsafe {
+            libc::munmap(self.ptr, self.len);
+        }
+    }
+}
+
+/// Bytes around every buffer that must stay as they are.
+const GUARD: usize = 256;
+const FILL: u8 = 0x7f; // As floats: 3.4e38, which no result survives.
+
+/// A schedule ready to run.
+pub struct Machine<'a> {
+    schedule: &'a Schedule,
+    codes: Vec<Option<Code>>,
+    memory: Vec<Vec<u64>>,
+}
+
+impl<'a> Machine<'a> {
+    pub fn new(schedule: &'a Schedule) -> Machine<'a> {
+        let codes = schedule
+            .kernels
+            .iter()
+            .map(|(_, k)| match &k.code {
+                KernelCode::Machine(c) => Some(Code::new(c)),
+                KernelCode::Loops(_) | KernelCode::Border(_) => None,
+            })
+            .collect();
+        let memory = schedule
+            .buffers
+            .iter()
+            .map(|(_, b)| vec![u64::from_ne_bytes([FILL; 8]); (b.bytes + 2 * GUARD + 64) / 8 + 1])
+            .collect();
+        let mut m = Machine { schedule, codes, memory };
+        for (at, piece) in schedule.weights.pieces() {
+            for (id, b) in schedule.buffers.iter() {
+                if let BufferKind::Weights(start) = b.kind
+                    && start <= at
+                    && at + piece.len() <= start + b.bytes
+                {
+                    // SAFETY: inside the buffer's memory.
+                    unsafe {
+                        let to = m.base(id).add(at - start);
+                        std::ptr::copy_nonoverlapping(piece.as_ptr(), to, piece.len());
+                    }
+                }
+            }
+        }
+        m
+    }
+
+    /// Address of a buffer.
+    pub fn base(&mut self, id: BufferId) -> *mut u8 {
+        let b = &self.schedule.buffers[id];
+        if let BufferKind::Within(parent, offset) = b.kind {
+            // SAFETY: a child lies inside its parent.
+            return unsafe { self.base(parent).add(offset) };
+        }
+        let p: *mut u8 = self.memory[id.index()].as_mut_ptr().cast();
+        let start = p as usize + GUARD;
+        // SAFETY: the allocation holds the buffer, both guards and the alignment.
+        unsafe { p.add(start.next_multiple_of(64) - p as usize) }
+    }
+
+    /// Runs all steps on these inputs and gives the outputs.
+    pub fn run(&mut self, inputs: &[Tensor], outputs: &[(DType, Vec<usize>)], split: bool) -> Vec<Tensor> {
+        for (&id, t) in self.schedule.inputs.iter().zip(inputs) {
+            let to = self.base(id);
+            // SAFETY: an input buffer has the size of its tensor.
+            unsafe { std::ptr::copy_nonoverlapping(t.bytes().as_ptr(), to, t.bytes().len()) };
+        }
+        self.run_steps(split);
+        let ids = self.schedule.outputs.clone();
+        let out = ids
+            .iter()
+            .zip(outputs)
+            .map(|(&id, (dtype, dims))| {
+                let bytes = self.schedule.buffers[id].bytes;
+                // SAFETY: the buffer's own bytes.
+                let data = unsafe { std::slice::from_raw_parts(self.base(id), bytes) }.to_vec();
+                Tensor::from_bytes(*dtype, dims.clone(), mnnc_ir::bytes::Bytes::from_vec(data)).expect("output size")
+            })
+            .collect();
+        self.check_guards();
+        out
+    }
+
+    /// Runs all steps; `split` runs each in two shares.
+    pub fn run_steps(&mut self, split: bool) {
+        for s in &self.schedule.steps {
+            let args: Vec<*mut u8> = s
+                .operands
+                .iter()
+                .map(|o| {
+                    assert!(o.offset + o.bytes <= self.schedule.buffers[o.buffer].bytes, "operand of {} out of bounds", s.name);
+                    // SAFETY: inside the buffer, as checked.
+                    unsafe { self.base(o.buffer).add(o.offset) }
+                })
+                .collect();
+            let cut = if split { s.units / 2 } else { s.units };
+            for (begin, end) in [(0, cut), (cut, s.units)] {
+                match (&self.schedule.kernels[s.kernel].code, &self.codes[s.kernel.index()]) {
+                    (KernelCode::Machine(_), Some(code)) => {
+                        // SAFETY: operands are inside their buffers; guards catch what goes beyond.
+                        unsafe { code.call(&args, begin, end) }
+                    }
+                    (KernelCode::Loops(k), _) => interpret(k, &args, begin, end),
+                    (KernelCode::Border(s), _) => zero_border(s, args[0], begin, end),
+                    _ => unreachable!(),
+                }
+            }
+        }
+    }
+
+    fn check_guards(&mut self) {
+        for id in self.schedule.buffers.keys() {
+            let b = &self.schedule.buffers[id];
+            if matches!(b.kind, BufferKind::Within(..)) {
+                continue;
+            }
+            let (name, bytes) = (b.name.clone(), b.bytes);
+            let p = self.base(id);
+            // SAFETY: the guards belong to the allocation.
+            let clean = unsafe {
+                let before = std::slice::from_raw_parts(p.sub(GUARD), GUARD);
+                let after = std::slice::from_raw_parts(p.add(bytes), GUARD);
+                before.iter().chain(after).all(|&x| x == FILL)
+            };
+            assert!(clean, "something wrote beyond buffer {name}");
+        }
+    }
+}
+
+/// Zeros everything of a blocked storage but its elements, in planes `begin..end`.
+fn zero_border(s: &Storage, base: *mut u8, begin: usize, end: usize) {
+    let (plane, row, pixel) = (s.strides[1], s.strides[2], s.strides[3]);
+    let h = s.halo;
+    for p in begin..end {
+        for y in 0..plane / row {
+            for x in 0..row / pixel {
+                let inside = y >= h.top && y < h.top + s.dims[2] && x >= h.left && x < h.left + s.dims[3];
+                if !inside {
+                    // SAFETY: a pixel of the storage.
+                    unsafe { base.add(p * plane + y * row + x * pixel).write_bytes(0, pixel) };
+                }
+            }
+        }
+    }
+}
+
+fn interpret(k: &LoopKernel, args: &[*mut u8], begin: usize, end: usize) {
+    let dims = &k.stage.dims;
+    let inner: usize = dims[k.unit_dims..].iter().product();
+    let output = *args.last().expect("an output");
+    for flat in begin * inner..end * inner {
+        let mut index = vec![0; dims.len()];
+        let mut rest = flat;
+        for d in (0..dims.len()).rev() {
+            index[d] = rest % dims[d];
+            rest /= dims[d];
+        }
+        let value = match &k.stage.reduce {
+            None => eval(&k.stage.body, k, args, &index, k.stage.body.result),
+            Some(r) => {
+                use mnnc_ir::compute::Combine;
+                let mut acc = r.init;
+                for n in 0..r.dims.iter().product::<usize>() {
+                    let mut full = index.clone();
+                    let mut rest = n;
+                    let mut tail = vec![0; r.dims.len()];
+                    for d in (0..r.dims.len()).rev() {
+                        tail[d] = rest % r.dims[d];
+                        rest /= r.dims[d];
+                    }
+                    full.extend(tail);
+                    let x = eval(&k.stage.body, k, args, &full, k.stage.body.result);
+                    acc = match r.combine {
+                        Combine::Sum => acc + x,
+                        Combine::Product => acc * x,
+                        Combine::Max => acc.max(x),
+                        Combine::Min => acc.min(x),
+                    };
+                }
+                acc
+            }
+        };
+        let at = k.output.address(&index);
+        assert_eq!(k.stage.dtype, DType::F32, "the interpreter does f32 only");
+        // SAFETY: the storage lies inside the operand.
+        unsafe { output.add(at).cast::<f32>().write_unaligned(value as f32) };
+    }
+}
+
+fn eval(f: &ScalarFn, k: &LoopKernel, args: &[*mut u8], axes: &[usize], e: Expr) -> f64 {
+    let go = |e: Expr| eval(f, k, args, axes, e);
+    match f.node(e) {
+        ScalarNode::Const(x) => *x,
+        ScalarNode::Axis(i) => axes[*i] as f64,
+        ScalarNode::Load { source, index, guard } => {
+            if let Some((c, otherwise)) = guard
+                && go(*c) == 0.0
+            {
+                return go(*otherwise);
+            }
+            let Source::Input(i) = *source else { panic!("a stage in a kernel") };
+            let index: Vec<usize> = index.iter().map(|&e| go(e) as usize).collect();
+            let s = &k.inputs[i];
+            assert!(index.iter().zip(&s.dims).all(|(i, d)| i < d), "load out of bounds");
+            // SAFETY: inside the operand's storage.
+            unsafe {
+                let p = args[i].add(s.address(&index));
+                match s.dtype {
+                    DType::F32 => f64::from(p.cast::<f32>().read_unaligned()),
+                    DType::I64 => p.cast::<i64>().read_unaligned() as f64,
+                    d => panic!("load of {d}"),
+                }
+            }
+        }
+        ScalarNode::Unary(u, a) => match u {
+            Unary::Exp => go(*a).exp(),
+            Unary::Sqrt => go(*a).sqrt(),
+            Unary::Neg => -go(*a),
+            Unary::Not => f64::from(go(*a) == 0.0),
+            u => panic!("{u:?}"),
+        },
+        ScalarNode::Binary(op, a, b) => {
+            let (x, y) = (go(*a), go(*b));
+            let int = f.dtype(*a) == DType::I64;
+            match op {
+                Binary::Add => x + y,
+                Binary::Sub => x - y,
+                Binary::Mul => x * y,
+                Binary::Div if int => (x / y).trunc(),
+                Binary::Div => x / y,
+                Binary::Rem => x % y,
+                Binary::Max => x.max(y),
+                Binary::Min => x.min(y),
+                Binary::And => f64::from(x != 0.0 && y != 0.0),
+                Binary::Or => f64::from(x != 0.0 || y != 0.0),
+                op => panic!("{op:?}"),
+            }
+        }
+        ScalarNode::Compare(r, a, b) => {
+            let (x, y) = (go(*a), go(*b));
+            f64::from(match r {
+                Cmp::Eq => x == y,
+                Cmp::Ne => x != y,
+                Cmp::Lt => x < y,
+                Cmp::Le => x <= y,
+                Cmp::Gt => x > y,
+                Cmp::Ge => x >= y,
+            })
+        }
+        ScalarNode::Select(c, a, b) => {
+            if go(*c) != 0.0 { go(*a) } else { go(*b) }
+        }
+        ScalarNode::Cast(a) => go(*a),
+        ScalarNode::Arg(_) => panic!("a loop body has no arguments"),
+    }
+}
