@@ -30,6 +30,7 @@ mod a64;
 mod builder;
 mod compile;
 pub mod ir;
+mod math;
 mod regalloc;
 mod target;
 mod text;

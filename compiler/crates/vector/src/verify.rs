@@ -1,7 +1,7 @@
 //! Checks every invariant of the IR and reports all violations.
 
 use crate::ir::{
-    BlockId, Gpr, IntImmOp, Inst, Kernel, Mem, MemArg, MemUse, Op, Rhs, Terminator, Type, Value,
+    BlockId, Gpr, IntImmOp, Inst, Kernel, Mem, MemArg, MemUse, Op, Rhs, Terminator, Type, Value, VecOp,
 };
 use crate::target::{Isa, Width};
 
@@ -232,6 +232,7 @@ impl Verifier<'_> {
             Op::FmaLane(_, n) => require(*n < 4, "the lane is below 4"),
             Op::Align(n) | Op::BroadcastLane(n) => require((*n as usize) < lanes, "no such lane"),
             Op::MaskConst(n) => require((*n as usize) <= lanes, "no such number of lanes"),
+            Op::Vec(VecOp::FScale) => require(isa == Isa::X64Avx512, "is for AVX-512"),
             Op::Permute => require(!neon, "NEON permutes by constants only"),
             Op::Parts(s) => match width {
                 Width::W512 => Ok(()),

@@ -45,7 +45,7 @@ impl From<u32> for Src {
 
 impl KernelBuilder {
     /// Emits `op` with a last operand that may be in memory where the target allows it; the width is that of `args[0]`.
-    pub(super) fn emit_src(&mut self, op: Op, args: &[Value], last: Src) -> Value {
+    pub(crate) fn emit_src(&mut self, op: Op, args: &[Value], last: Src) -> Value {
         let width = self.width_of(args[0]);
         let mem = match last {
             Src::Reg(_) => None,

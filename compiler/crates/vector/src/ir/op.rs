@@ -189,6 +189,8 @@ named! {
         FMin = "fmin",
         /// f32 maximum, NaN as for the minimum.
         FMax = "fmax",
+        /// `a * 2^floor(b)`, rounded once, also into overflow and denormals. AVX-512 only.
+        FScale = "fscale",
         /// i32 sum.
         IAdd = "iadd",
         /// i32 difference.

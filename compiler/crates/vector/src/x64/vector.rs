@@ -199,6 +199,7 @@ fn vec_family(op: VecOp) -> &'static Family {
         VecOp::FDiv => &codes::DIVPS,
         VecOp::FMin => &codes::MINPS,
         VecOp::FMax => &codes::MAXPS,
+        VecOp::FScale => &codes::SCALEFPS,
         VecOp::IAdd => &codes::PADDD,
         VecOp::ISub => &codes::PSUBD,
         VecOp::IMul => &codes::PMULLD,

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+mod qemu;
+
 use mnnc_vector::{CompiledKernel, Isa, Target};
 
 /// Whether the CPU that runs the tests has the instructions of an x64 target.
@@ -77,5 +79,26 @@ impl Drop for Jit {
         unsafe {
             libc::munmap(self.ptr, self.len);
         }
+    }
+}
+
+/// All targets whose kernels can be run here.
+pub fn runnable_targets() -> Vec<Target> {
+    let mut targets = native_targets();
+    match qemu::runner() {
+        Some(_) => {}
+        None => eprintln!("skipped: no aarch64-linux-gnu-gcc or qemu-aarch64"),
+    }
+    targets
+}
+
+/// Runs a kernel on buffers of words, which it reads and writes in place.
+pub fn run(target: &Target, kernel: &CompiledKernel, buffers: &mut [Vec<u32>], begin: usize, end: usize) {
+    if target.isa == Isa::A64Neon {
+        qemu::run(kernel, buffers, begin, end);
+    } else {
+        let args: Vec<*mut u8> = buffers.iter_mut().map(|b| b.as_mut_ptr().cast()).collect();
+        // SAFETY: the tests give buffers of the sizes that their kernels touch.
+        unsafe { Jit::new(kernel).call(&args, begin, end) };
     }
 }

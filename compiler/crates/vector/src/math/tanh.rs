@@ -1,0 +1,32 @@
+//! Hyperbolic tangent.
+
+use crate::builder::KernelBuilder;
+use crate::ir::Vector;
+
+/// `tanh x = x + x³ P(x²)` for `|x| < 0.625`: Cephes Math Library 2.2, `tanhf` (S. L. Moshier, 1992).
+const COEFFICIENTS: [f32; 5] = [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1];
+
+impl KernelBuilder {
+    /// `tanh x`, within 2 ulp; ±1 at ±∞, `tanh -0 = -0`, NaN stays NaN.
+    pub fn tanh(&mut self, x: Vector) -> Vector {
+        // Both parts of |x|; the sign comes last, so that -0 keeps it.
+        let magnitude = self.abs(x);
+        let x2 = self.mul(magnitude, magnitude);
+        let p = self.polynomial(x2, &COEFFICIENTS);
+        let x3 = self.mul(x2, magnitude);
+        let near = self.fma(magnitude, p, x3);
+
+        // 1 - 2 / (e^(2|x|) + 1); where the exponential is infinite this is 1.
+        let double = self.add(magnitude, magnitude);
+        let e = self.exp(double);
+        let e = self.add(e, 1.0);
+        let two = self.splat(2.0);
+        let quotient = self.div(two, e);
+        let one = self.splat(1.0);
+        let far = self.sub(one, quotient);
+
+        let is_near = self.lt(magnitude, 0.625);
+        let result = self.select(is_near, near, far);
+        self.copy_sign(result, x)
+    }
+}
