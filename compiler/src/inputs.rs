@@ -4,7 +4,8 @@ use mnnc_ir::{DType, Graph, Tensor, TensorType, ValueId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::error::Error;
+use crate::error::Result;
+use mnnc_ir::diag::Diagnostic;
 
 /// Largest input that is made up, in bytes.
 const MAX_BYTES: usize = 4 << 30;
@@ -13,7 +14,7 @@ const MAX_BYTES: usize = 4 << 30;
 ///
 /// # Errors
 /// An input's shape is not fully known, or it is absurdly large.
-pub fn all(graph: &Graph, seed: u64) -> Result<Vec<Tensor>, Error> {
+pub fn all(graph: &Graph, seed: u64) -> Result<Vec<Tensor>> {
     graph
         .inputs()
         .iter()
@@ -26,21 +27,15 @@ pub fn all(graph: &Graph, seed: u64) -> Result<Vec<Tensor>, Error> {
 ///
 /// # Errors
 /// As [`all`].
-pub fn one(graph: &Graph, v: ValueId, seed: u64) -> Result<Tensor, Error> {
+pub fn one(graph: &Graph, v: ValueId, seed: u64) -> Result<Tensor> {
     let value = graph.value(v);
     let shown = || format!("input {} {}", value.name, value.ty.show(&graph.syms));
     let dims = value.ty.static_dims().ok_or_else(|| {
-        Error::input(format!(
-            "{} has no fixed shape; fix it with --shape {}=…",
-            shown(),
-            value.name
-        ))
+        Diagnostic::usage(format!("{} has no fixed shape", shown()))
+            .remedy(format!("fix it with --shape {}=1x3x224x224", value.name))
     })?;
     if value.ty.num_bytes().is_none_or(|bytes| bytes > MAX_BYTES) {
-        return Err(Error::input(format!(
-            "{} is too large to be made up",
-            shown()
-        )));
+        return Err(Diagnostic::usage(format!("{} is too large to be made up", shown())).into());
     }
     Ok(sample(&value.ty, dims, &mut stream(seed, &value.name)))
 }

@@ -8,4 +8,4 @@ pub mod peak;
 pub mod timing;
 pub mod zoo;
 
-pub use error::{Error, ErrorKind};
+pub use error::{Error, Result};

@@ -9,7 +9,8 @@ use std::path::Path;
 use mnnc_ir::bytes::Bytes;
 use mnnc_ir::{DType, Tensor};
 
-use crate::error::Error;
+use crate::error::{self, Result};
+use mnnc_ir::diag::Diagnostic;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -17,25 +18,25 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 ///
 /// # Errors
 /// The file cannot be read or is not an array that a tensor can hold.
-pub fn read(path: &Path) -> Result<Tensor, Error> {
-    let bytes = std::fs::read(path).map_err(|error| Error::file("read", path, &error))?;
-    parse(&bytes).map_err(|reason| Error::input(format!("{}: {reason}", path.display())))
+pub fn read(path: &Path) -> Result<Tensor> {
+    let bytes = std::fs::read(path).map_err(|e| error::file("read", path, &e))?;
+    parse(&bytes).map_err(|reason| Diagnostic::bad_input(reason).file(path.display()).into())
 }
 
 /// Writes `tensor` as a `.npy` file, whole or not at all.
 ///
 /// # Errors
 /// Those of the file system.
-pub fn write(path: &Path, tensor: &Tensor) -> Result<(), Error> {
+pub fn write(path: &Path, tensor: &Tensor) -> Result<()> {
     crate::output::write_whole(path, |out| encode(tensor, out))
-        .map_err(|error| Error::file("write", path, &error))
+        .map_err(|e| error::file("write", path, &e))
 }
 
 /// Reads a tensor from the bytes of a `.npy` file.
 ///
 /// # Errors
 /// What is wrong, without the file's name.
-pub fn parse(file: &[u8]) -> Result<Tensor, String> {
+pub fn parse(file: &[u8]) -> std::result::Result<Tensor, String> {
     let (header, data) = split(file).ok_or("not a NumPy .npy file")?;
     let header = std::str::from_utf8(header).map_err(|_| "the header is not text")?;
     let field = |key: &str| field(header, key).ok_or_else(|| format!("the header lacks {key}"));
@@ -92,7 +93,7 @@ fn field<'a>(header: &'a str, key: &str) -> Option<&'a str> {
 }
 
 /// The element type of a `descr` and whether its bytes are big-endian.
-fn element_type(descr: &str) -> Result<(DType, bool), String> {
+fn element_type(descr: &str) -> std::result::Result<(DType, bool), String> {
     let text = descr.trim_matches('\'');
     let (swap, code) = match text.split_at_checked(1) {
         Some(("<" | "|" | "=", code)) => (false, code),
@@ -121,7 +122,7 @@ fn element_type(descr: &str) -> Result<(DType, bool), String> {
     Ok((dtype, swap))
 }
 
-fn shape(text: &str) -> Result<Vec<usize>, String> {
+fn shape(text: &str) -> std::result::Result<Vec<usize>, String> {
     let wrong = || format!("shape {text} is not a tuple of sizes");
     let inner = text
         .strip_prefix('(')

@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 use clap_complete::Shell;
-use mnnc::Error;
+use mnnc::error::Result;
 
 use super::stdout::print;
 
@@ -16,7 +16,7 @@ pub struct Args {
     shell: Shell,
 }
 
-pub fn run(args: Args) -> Result<(), Error> {
+pub fn run(args: Args) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::Cli::command(), "mnnc", &mut script);
     print(&String::from_utf8_lossy(&script));

@@ -52,8 +52,8 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{}", failure::message(&failure));
-            ExitCode::from(failure.kind().exit_code())
+            eprintln!("{failure}");
+            ExitCode::from(failure.exit_code())
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mnnc::Error;
+use mnnc::error::{self, Result};
 use mnnc::zoo::{self, Options};
 
 use super::stdout::print;
@@ -36,7 +36,7 @@ pub struct Args {
 }
 
 /// `HxW`, or one number for both.
-fn size(text: &str) -> Result<(usize, usize), String> {
+fn size(text: &str) -> std::result::Result<(usize, usize), String> {
     let (height, width) = text.split_once('x').unwrap_or((text, text));
     let extent = |t: &str| {
         t.parse()
@@ -45,7 +45,7 @@ fn size(text: &str) -> Result<(usize, usize), String> {
     Ok((extent(height)?, extent(width)?))
 }
 
-pub fn run(args: Args) -> Result<(), Error> {
+pub fn run(args: Args) -> Result<()> {
     let (Some(name), Some(output)) = (args.name, args.output) else {
         print(&format!("{}\n", zoo::names().join("\n")));
         return Ok(());
@@ -57,7 +57,7 @@ pub fn run(args: Args) -> Result<(), Error> {
         size: args.size,
         unfolded: args.unfolded,
     };
-    let model = zoo::build(&name, &options).map_err(Error::input)?;
+    let model = zoo::build(&name, &options).map_err(|e| error::usage(e.to_string()))?;
     mnnc::output::write_whole(&output, |out| zoo::write(&model, out))
-        .map_err(|error| Error::file("write", &output, &error))
+        .map_err(|e| error::file("write", &output, &e))
 }
