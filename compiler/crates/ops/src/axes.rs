@@ -25,7 +25,10 @@ pub fn normalize_split(axis: i64, rank: usize) -> Result<usize, OpError> {
 
 /// Distinct axes as indices below `rank`, in the order given.
 pub fn normalize_axes(axes: &[i64], rank: usize) -> Result<Vec<usize>, OpError> {
-    let mut out = Vec::with_capacity(axes.len().min(rank));
+    if axes.len() > rank {
+        return Err(OpError::invalid(format!("{} axes given for rank {rank}", axes.len())));
+    }
+    let mut out = Vec::with_capacity(axes.len());
     for &a in axes {
         let i = normalize_axis(a, rank)?;
         if out.contains(&i) {

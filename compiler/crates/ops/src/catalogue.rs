@@ -81,6 +81,21 @@ pub static ALL: &[&OpDecl] = &[
     &logic::BITWISE_AND,
     &logic::BITWISE_OR,
     &logic::BITWISE_XOR,
+    // reshape
+    &reshape::RESHAPE,
+    &reshape::SQUEEZE,
+    &reshape::UNSQUEEZE,
+    &reshape::FLATTEN,
+    &reshape::IDENTITY,
+    &reshape::DROPOUT,
+    // transpose
+    &transpose::TRANSPOSE,
+    &transpose::DEPTH_TO_SPACE,
+    &transpose::SPACE_TO_DEPTH,
+    // slice
+    &slice::SLICE,
+    &slice::SPLIT,
+    &slice::CONCAT,
     // cast
     &cast::CAST,
     // conv

@@ -10,3 +10,6 @@ pub mod pool;
 pub mod logic;
 pub mod math;
 pub mod structured;
+pub mod reshape;
+pub mod slice;
+pub mod transpose;

@@ -11,6 +11,7 @@ pub mod axes;
 pub mod broadcast;
 pub mod catalogue;
 pub mod define;
+pub mod dims;
 pub mod elementwise;
 pub mod eval;
 pub mod family;
@@ -20,6 +21,7 @@ mod num;
 mod product;
 mod real;
 pub mod sample;
+mod separable;
 mod window;
 
 pub use catalogue::{ALL, lookup, samples};
