@@ -104,6 +104,19 @@ pub static ALL: &[&OpDecl] = &[
     &linear::MATMUL,
     &linear::GEMM,
     &linear::EINSUM,
+    // norm
+    &norm::BATCH_NORMALIZATION,
+    &norm::LAYER_NORMALIZATION,
+    &norm::RMS_NORMALIZATION,
+    &norm::INSTANCE_NORMALIZATION,
+    &norm::GROUP_NORMALIZATION,
+    &norm::LRN,
+    &norm::LP_NORMALIZATION,
+    &norm::MEAN_VARIANCE_NORMALIZATION,
+    // softmax
+    &softmax::SOFTMAX,
+    &softmax::LOG_SOFTMAX,
+    &softmax::HARDMAX,
     // pool
     &pool::MAX_POOL,
     &pool::AVERAGE_POOL,
