@@ -1,0 +1,43 @@
+//! `fold`: nodes all of whose operands are constants are evaluated.
+
+use crate::pass::{Pass, PassCx, PassOption};
+use crate::rules::{self, Rule};
+use mnnc_ir::decl::Traits;
+use mnnc_ir::{Graph, NodeId, Patch, Plan, Tensor};
+
+/// The pass.
+pub const PASS: Pass = Pass {
+    name: "fold",
+    doc: "evaluate nodes whose operands are all constant",
+    options: &[
+        PassOption { name: "max-bytes", default: 1 << 30, doc: "a node whose results are larger stays" },
+        PassOption { name: "max-growth", default: 1 << 20, doc: "so does one whose results exceed its operands by more bytes" },
+    ],
+    run: |g, cx| {
+        rules::apply(g, &[Rule { name: "constant", roots: &[], rewrite }], cx);
+        Ok(())
+    },
+};
+
+fn rewrite(g: &Graph, n: NodeId, cx: &PassCx) -> Option<Plan> {
+    let node = g.node(n);
+    let any_output = node.outputs().iter().any(|&v| g.is_output(v));
+    if any_output || !node.regions.is_empty() || node.op.traits.contains(Traits::IMPURE) {
+        return None;
+    }
+    let inputs: Vec<Option<Tensor>> =
+        node.inputs().iter().map(|v| v.map_or(Some(None), |v| g.constant(v).cloned().map(Some))).collect::<Option<_>>()?;
+    // A quantised constant stands for other numbers than it stores.
+    if node.inputs().iter().flatten().any(|&v| g.ty(v).quant.is_some()) {
+        return None;
+    }
+    let given: usize = inputs.iter().flatten().map(|t| t.bytes().len()).sum();
+    let limit = cx.size("max-bytes").min(given.saturating_add(cx.size("max-growth")));
+    let results = mnnc_ops::eval::evaluate_op(node.op, &node.attrs, &inputs, node.outputs().len(), limit).ok()?;
+    let mut p = Patch::at(g, n);
+    for (&v, t) in node.outputs().iter().zip(results) {
+        let c = p.constant(&g.value(v).name, t);
+        p.replace(v, c);
+    }
+    Some(p.finish())
+}

@@ -1,0 +1,3 @@
+//! What can be computed at compile time.
+
+pub mod constants;

@@ -1,0 +1,3 @@
+//! Recovery of composite ops, and merging of neighbours.
+
+pub mod group;
