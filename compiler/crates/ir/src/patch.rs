@@ -18,7 +18,7 @@
 //! closes a cycle is refused.
 
 use crate::decl::{OpCtx, OpError, RegionSig};
-use crate::dim::SymTable;
+use crate::dim::{Dim, SymTable};
 use crate::entity::EntityId;
 use crate::graph::{Def, Graph, NodeId, NodeSpec, RegionId, ValueId};
 use crate::tensor::Tensor;
@@ -356,7 +356,7 @@ impl Plan {
         }
         for (old, new) in self.replaced {
             done.readers.extend(g.value(old).users().iter().copied().filter(|&n| n < first_node));
-            hand_on(g, old, new, first_node);
+            hand_on(g, old, new, self.base);
             done.erased.extend(g.producer(old));
         }
         done.erased.extend(self.erased);
@@ -365,21 +365,21 @@ impl Plan {
 }
 
 /// Makes `new` take the place of `old`: readers, what is known of the shape, and the names.
-fn hand_on(g: &mut Graph, old: ValueId, new: ValueId, first_node: NodeId) {
-    let dims: Dims = g.ty(new).dims.iter().zip(&g.ty(old).dims).map(|(&n, &o)| if n.known().is_some() { n } else { o }).collect();
+fn hand_on(g: &mut Graph, old: ValueId, new: ValueId, (first_value, first_node, _): (ValueId, NodeId, RegionId)) {
+    let known = |(&n, &o): (&Dim, &Dim)| if n.known().is_some() { n } else { o };
+    let dims: Dims = g.ty(new).dims.iter().zip(&g.ty(old).dims).map(known).collect();
     let ty = TensorType { dims, ..g.ty(new).clone() };
     g.set_type(new, ty);
     let was_output = g.is_output(old);
     g.replace_uses_if(old, new, |n| n < first_node);
-    let Def::Node(n, i) = g.value(new).def else { return };
-    if n < first_node {
+    if new < first_value {
         return;
     }
     if !was_output {
         g.swap_names(old, new);
     }
     // A node that was given no name of its own is called as the one whose work it does.
-    if i == 0
+    if let Def::Node(n, 0) = g.value(new).def
         && g.node(n).name == g.value(old).name
         && let Some(p) = g.producer(old)
     {

@@ -12,6 +12,7 @@
 //! | `fuse/` | recover and merge: conv+BN, activations, norms, gemm; groups for native kernels |
 
 pub mod clean;
+pub mod compare;
 pub mod fold;
 pub mod fuse;
 pub mod levels;

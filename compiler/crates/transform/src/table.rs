@@ -7,13 +7,9 @@ use crate::{clean, fold, fuse};
 pub static PASSES: &[Pass] = &[
     // fold
     fold::constants::PASS,
-    fold::shapes::PASS,
     // clean
     clean::dce::PASS,
     clean::cse::PASS,
-    clean::simplify::PASS,
-    clean::transpose::PASS,
-    clean::pad::PASS,
     // fuse
     fuse::group::PASS,
 ];
