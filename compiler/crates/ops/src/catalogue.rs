@@ -96,6 +96,16 @@ pub static ALL: &[&OpDecl] = &[
     &slice::SLICE,
     &slice::SPLIT,
     &slice::CONCAT,
+    // expand, pad
+    &expand::EXPAND,
+    &expand::TILE,
+    &pad::PAD,
+    // fill
+    &fill::SHAPE,
+    &fill::SIZE,
+    &fill::CONSTANT_OF_SHAPE,
+    &fill::RANGE,
+    &fill::EYE_LIKE,
     // cast
     &cast::CAST,
     // conv

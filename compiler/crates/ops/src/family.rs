@@ -15,3 +15,6 @@ pub mod structured;
 pub mod reshape;
 pub mod slice;
 pub mod transpose;
+pub mod expand;
+pub mod fill;
+pub mod pad;
