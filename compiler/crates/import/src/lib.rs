@@ -7,18 +7,19 @@
 //! ONNX has a frontend ([`onnx`]). The other formats are recognised, so that their files get a fitting message; a
 //! frontend for one is a folder here, a variant of [`Format`] and an arm of [`load`].
 
-pub mod diag;
 mod format;
 mod limits;
 pub mod onnx;
 mod source;
+mod warning;
 
-pub use diag::{Diagnostic, Diagnostics};
 pub use format::Format;
 pub use limits::Limits;
 pub use source::Source;
+pub use warning::Warning;
 
 use mnnc_ir::Graph;
+use mnnc_ir::diag::{Diagnostic, Diagnostics};
 use std::path::Path;
 
 /// What a caller may ask of an import.
@@ -38,7 +39,7 @@ pub struct Imported {
     /// The model.
     pub graph: Graph,
     /// What is odd but does no harm.
-    pub warnings: Vec<Diagnostic>,
+    pub warnings: Vec<Warning>,
     /// BLAKE3 of the model file.
     pub source_hash: [u8; 32],
     /// Size in bytes of the model file and the external data that it uses.
@@ -74,14 +75,14 @@ fn load_source(mut source: Source, options: &ImportOptions) -> Result<Imported, 
         Some(f) => f,
         None => Format::detect(source.bytes()).map_err(|what| {
             Diagnostic::bad_input(format!("not a model: the file is {what}"))
-                .in_file(&path)
+                .file(path.display())
                 .remedy("give an ONNX model, or name its format with --from")
         })?,
     };
     match format {
         Format::Onnx => onnx::import(&mut source, options),
         other => Err(Diagnostic::unsupported(format!("{} models cannot be read yet", other.name()))
-            .in_file(&path)
+            .file(path.display())
             .remedy("convert it to ONNX")
             .into()),
     }

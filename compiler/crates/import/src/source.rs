@@ -3,9 +3,9 @@
 //! External data is contained: a relative path of plain names below the model's folder, no `..`, no symbolic link,
 //! regular files only, and never more than the file holds.
 
-use crate::diag::Diagnostic;
 use crate::limits::Limits;
 use memmap2::Mmap;
+use mnnc_ir::diag::Diagnostic;
 use mnnc_schema::onnx::Bytes;
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -26,9 +26,10 @@ impl Source {
     /// # Errors
     /// If it is missing, not a regular file, empty, or larger than the limit.
     pub fn open(path: &Path, limits: &Limits) -> Result<Source, Diagnostic> {
-        let bytes = map_file(path, limits.max_model_bytes).map_err(|m| Diagnostic::bad_input(m).in_file(path))?;
+        let bytes =
+            map_file(path, limits.max_model_bytes).map_err(|m| Diagnostic::bad_input(m).file(path.display()))?;
         if bytes.is_empty() {
-            return Err(Diagnostic::bad_input("the file is empty").in_file(path));
+            return Err(Diagnostic::bad_input("the file is empty").file(path.display()));
         }
         let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
         Ok(Source {
@@ -44,10 +45,12 @@ impl Source {
         let path = PathBuf::from(name);
         let bytes = Bytes::from(bytes);
         if bytes.is_empty() {
-            return Err(Diagnostic::bad_input("the model is empty").in_file(&path));
+            return Err(Diagnostic::bad_input("the model is empty").file(path.display()));
         }
         if bytes.len() as u64 > limits.max_model_bytes {
-            return Err(Diagnostic::bad_input(too_large(bytes.len() as u64, limits.max_model_bytes)).in_file(&path));
+            return Err(
+                Diagnostic::bad_input(too_large(bytes.len() as u64, limits.max_model_bytes)).file(path.display())
+            );
         }
         Ok(Source { path, folder: None, bytes, limits: *limits, external: HashMap::new() })
     }

@@ -7,7 +7,6 @@ use super::model::Importer;
 use super::scope::Slot;
 use super::sort::node_name;
 use super::{tensor, types};
-use crate::diag::Diagnostic;
 use mnnc_ir::{Dim, OpError, TensorType};
 use mnnc_schema::onnx::NodeProto;
 
@@ -43,13 +42,10 @@ impl Importer<'_> {
             );
             if stated.dtype != inferred.dtype {
                 let e = OpError::invalid(both);
-                let d = self.about(node, &[], super::model::diagnostic(&e));
+                let d = self.about(node, &[], e.into());
                 self.report(d);
             } else if differ {
-                let mut d = Diagnostic::warning(both).remedy("the stated shape is ignored");
-                d.node = Some(node_name(node).to_string());
-                d.op = Some(node.op_type.clone());
-                self.report(d);
+                self.warn(Some(node_name(node)), format!("{both}; the stated shape is ignored"));
             }
         }
     }

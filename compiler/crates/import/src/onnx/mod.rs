@@ -29,6 +29,7 @@ mod wire;
 
 pub(crate) use model::import;
 pub use table::{OPSETS, OpsetRange, coverage};
+pub use tensor::read_tensor;
 
 /// Whether these bytes could be those of an ONNX model, whole or damaged.
 pub(crate) fn looks_like(bytes: &[u8]) -> bool {

@@ -4,10 +4,9 @@ use super::scope::{Frame, Scope, Scopes, Slot};
 use super::sort::{Disorder, node_name, reads, sort};
 use super::table::OPSETS;
 use super::{tensor, types, wire};
-use crate::diag::{Diagnostic, Diagnostics, Kind};
 use crate::source::Source;
-use crate::{Format, ImportOptions, Imported, Limits};
-use mnnc_ir::decl::OpErrorKind;
+use crate::{Format, ImportOptions, Imported, Limits, Warning};
+use mnnc_ir::diag::{Diagnostic, Diagnostics};
 use mnnc_ir::{Graph, OpError, RegionId, ValueId};
 use mnnc_schema::onnx::{FunctionProto, GraphProto, Message, ModelProto, NodeProto, TensorProto};
 use std::collections::{HashMap, HashSet};
@@ -39,24 +38,16 @@ pub(crate) struct Importer<'a> {
     /// Nesting of sub-graphs and functions.
     pub(crate) depth: usize,
     pub(crate) findings: Vec<Diagnostic>,
-    pub(crate) warnings: Vec<Diagnostic>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// More findings than anyone reads.
 const MAX_FINDINGS: usize = 1000;
 
-/// A diagnostic with the op error's kind and message.
-pub(crate) fn diagnostic(e: &OpError) -> Diagnostic {
-    match e.kind {
-        OpErrorKind::Invalid => Diagnostic::bad_input(e.message.clone()),
-        OpErrorKind::Unsupported => Diagnostic::unsupported(e.message.clone()),
-    }
-}
-
 /// Decodes and imports an ONNX model.
 pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imported, Diagnostics> {
     let path = source.path().to_path_buf();
-    let here = |d: Diagnostic| Diagnostics::from(d.in_file(&path));
+    let here = |d: Diagnostic| Diagnostics::from(d.file(path.display()));
     let mut model = decode(source, &options.limits).map_err(here)?;
     let opset = check_opsets(&model).map_err(here)?;
     let Some(graph) = model.graph.take() else {
@@ -90,10 +81,7 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
     }
     importer.main_graph(graph, &options.shapes);
     importer.finish(&path)?;
-    let Importer { graph, mut warnings, source, .. } = importer;
-    for w in &mut warnings {
-        w.file = Some(path.clone());
-    }
+    let Importer { graph, warnings, source, .. } = importer;
     Ok(Imported {
         graph,
         warnings,
@@ -154,17 +142,19 @@ fn check_opsets(model: &ModelProto) -> Result<i64, Diagnostic> {
 impl Importer<'_> {
     /// Records a finding about the model.
     pub(crate) fn report(&mut self, d: Diagnostic) {
-        if d.kind == Kind::Warning {
-            if self.warnings.len() < MAX_FINDINGS {
-                self.warnings.push(d);
-            }
-        } else if self.findings.len() < MAX_FINDINGS {
+        if self.findings.len() < MAX_FINDINGS {
             self.findings.push(d);
+        }
+    }
+    /// Records something that is odd but does no harm.
+    pub(crate) fn warn(&mut self, node: Option<&str>, message: String) {
+        if self.warnings.len() < MAX_FINDINGS {
+            self.warnings.push(Warning { node: node.map(str::to_string), message });
         }
     }
     /// Records that `what` is wrong for the reason in `e`.
     pub(crate) fn report_at(&mut self, what: &str, e: &OpError) {
-        let mut d = diagnostic(e);
+        let mut d = Diagnostic::from(e.clone());
         d.message = format!("{what}: {}", d.message);
         self.report(d);
     }
@@ -346,13 +336,6 @@ impl Importer<'_> {
 
     /// The outcome: nothing, or all findings.
     fn finish(&mut self, path: &std::path::Path) -> Result<(), Diagnostics> {
-        if self.findings.is_empty() {
-            return Ok(());
-        }
-        let mut findings = std::mem::take(&mut self.findings);
-        for d in &mut findings {
-            d.file = Some(path.to_path_buf());
-        }
-        Err(Diagnostics(findings))
+        Diagnostics(std::mem::take(&mut self.findings)).in_file(path.display()).into_result()
     }
 }

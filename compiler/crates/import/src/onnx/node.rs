@@ -1,11 +1,11 @@
 //! One node: what it reads, the row of its op, and what a row's function has to work with.
 
-use super::model::{Importer, diagnostic};
+use super::model::Importer;
 use super::scope::{Frame, Slot, domain};
 use super::sort::node_name;
 use super::table::{self, Convert};
 use super::{attrs, tensor};
-use crate::diag::Diagnostic;
+use mnnc_ir::diag::Diagnostic;
 use mnnc_ir::{Attrs, DType, NodeSpec, OpDecl, OpError, Tensor, TensorType, ValueId};
 use mnnc_schema::onnx::{AttributeProto, GraphProto, NodeProto};
 use std::rc::Rc;
@@ -67,7 +67,7 @@ impl Importer<'_> {
                 // What follows from an earlier failure is not worth a line of its own.
                 let follows = (unknown || tainted) && e.kind == mnnc_ir::decl::OpErrorKind::Invalid;
                 if !follows && !e.message.is_empty() {
-                    let d = self.about(node, &inputs, diagnostic(&e));
+                    let d = self.about(node, &inputs, e.into());
                     self.report(d);
                 }
                 Err(())

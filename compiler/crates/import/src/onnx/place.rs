@@ -3,8 +3,9 @@
 use super::model::Importer;
 use super::node::op;
 use super::partial::Element;
-use mnnc_ir::decl::EvalCtx;
+use mnnc_ir::decl::OpErrorKind;
 use mnnc_ir::{NodeSpec, OpCtx, OpError, Tensor, TensorType, Traits, ValueId};
+use mnnc_ops::evaluate_op;
 
 /// Results up to this size are folded while importing: shapes, indices, scalars. Larger ones are left to the pass that
 /// folds constants.
@@ -89,15 +90,11 @@ impl Importer<'_> {
         }
         let Some(inputs) = self.constants(&spec.inputs) else { return Ok(None) };
         let size = types.iter().try_fold(0usize, |a, t| a.checked_add(t.num_bytes()?));
-        if size.is_none_or(|n| n > FOLD_BYTES) {
-            return Ok(None);
-        }
-        let input_types: Vec<Option<TensorType>> =
-            spec.inputs.iter().map(|v| v.map(|v| self.graph.ty(v).clone())).collect();
+        let Some(size) = size.filter(|&n| n <= FOLD_BYTES) else { return Ok(None) };
         let ctx = OpCtx {
             op: spec.op,
             attrs: &spec.attrs,
-            inputs: &input_types,
+            inputs: &inputs.iter().map(|t| t.as_ref().map(Tensor::ty)).collect::<Vec<_>>(),
             consts: &inputs,
             regions: &[],
             num_outputs: spec.outputs.len(),
@@ -106,14 +103,12 @@ impl Importer<'_> {
         if (spec.op.flops)(&ctx) > FOLD_FLOPS {
             return Ok(None);
         }
-        let run_region = |_: usize, _: &[Tensor]| Err(OpError::unsupported("a region"));
-        match (spec.op.eval)(&EvalCtx { op: ctx, inputs: &inputs, run_region: &run_region }) {
-            Ok(mut out) if out.len() >= spec.outputs.len() => {
+        match evaluate_op(spec.op, &spec.attrs, &inputs, spec.outputs.len(), size) {
+            Ok(mut out) => {
                 out.truncate(spec.outputs.len());
                 Ok(Some(out))
             }
-            Ok(_) => Ok(None),
-            Err(e) if e.kind == mnnc_ir::decl::OpErrorKind::Unsupported => Ok(None),
+            Err(e) if e.kind == OpErrorKind::Unsupported => Ok(None),
             Err(e) => Err(e),
         }
     }

@@ -87,6 +87,17 @@ pub(crate) fn convert(t: &mut TensorProto, source: &mut Source, limits: &Limits)
     })
 }
 
+/// A tensor from a serialised `TensorProto`, as in the `.pb` files beside ONNX's test models.
+///
+/// # Errors
+/// If the bytes are no such message, or not a tensor that is supported.
+pub fn read_tensor(bytes: Vec<u8>, limits: &Limits) -> Result<Tensor, OpError> {
+    use mnnc_schema::onnx::Message;
+    let mut source = Source::from_bytes("tensor", bytes, limits).map_err(|d| OpError::invalid(d.message))?;
+    let mut t = TensorProto::decode(source.bytes().clone()).map_err(|e| OpError::invalid(e.to_string()))?;
+    convert(&mut t, &mut source, limits)
+}
+
 fn external(t: &TensorProto, size: usize, source: &mut Source) -> Result<Bytes, OpError> {
     let entry = |key: &str| t.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
     let number = |key: &str| {

@@ -1,8 +1,6 @@
 //! Arithmetic and mathematical functions, element by element.
 
-use crate::onnx::node::{Converted, NodeCx};
-use crate::onnx::table::{Row, plain, with};
-use mnnc_ir::Attrs;
+use crate::onnx::table::{Row, plain};
 
 pub(super) static ROWS: &[Row] = &[
     plain("Abs", "abs"),
@@ -33,33 +31,8 @@ pub(super) static ROWS: &[Row] = &[
     plain("Sqrt", "sqrt"),
     plain("Sub", "sub"),
     plain("Tan", "tan"),
-    with("Max", |cx| chain(cx, "max")),
-    with("Mean", mean),
-    with("Min", |cx| chain(cx, "min")),
-    with("Sum", |cx| chain(cx, "add")),
+    plain("Max", "max"),
+    plain("Mean", "mean"),
+    plain("Min", "min"),
+    plain("Sum", "sum"),
 ];
-
-/// Any number of operands by an op of two.
-fn chain(cx: &mut NodeCx, name: &'static str) -> Converted {
-    let n = cx.inputs.len();
-    let mut acc = cx.input(0)?;
-    if n == 1 {
-        return cx.finish_all("identity", &[acc], Attrs::new());
-    }
-    for i in 1..n - 1 {
-        let next = cx.input(i)?;
-        acc = cx.emit(name, &[acc, next], Attrs::new())?;
-    }
-    let last = cx.input(n - 1)?;
-    cx.finish_all(name, &[acc, last], Attrs::new())
-}
-
-fn mean(cx: &mut NodeCx) -> Converted {
-    let mut sum = cx.input(0)?;
-    for i in 1..cx.inputs.len() {
-        let next = cx.input(i)?;
-        sum = cx.emit("add", &[sum, next], Attrs::new())?;
-    }
-    let n = cx.add_scalar(cx.inputs.len() as f64, sum)?;
-    cx.finish_all("div", &[sum, n], Attrs::new())
-}
