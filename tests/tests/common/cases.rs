@@ -100,8 +100,8 @@ impl Case {
     ) -> Result<(), Trouble> {
         let graph = imported.map_err(|d| trouble(&d))?.graph;
         let inputs = &inputs[..inputs.len().min(graph.inputs().len())];
-        let got = Evaluator::new(&graph).run(inputs).map_err(|e| match e.error.kind {
-            OpErrorKind::Unsupported => Trouble::Unsupported(e.error.message.clone()),
+        let got = Evaluator::new(&graph).run(inputs).map_err(|e| match e.kind {
+            OpErrorKind::Unsupported => Trouble::Unsupported(e.message.clone()),
             OpErrorKind::Invalid => Trouble::Failed(e.to_string()),
         })?;
         if got.len() != expected.len() {
