@@ -96,16 +96,9 @@ impl Geometry {
         if bytes >= 1 << 31 || dims.contains(&0) || rows.input == 0 || cols.input == 0 || shape.inputs == 0 {
             return None;
         }
-        let after = |a: &mnnc_ops::family::conv::Axis| {
-            ((a.output - 1) * a.stride + (a.kernel - 1) * a.dilation + 1).saturating_sub(a.begin + a.input)
-        };
         Some(Geometry {
-            window: Window {
-                kernel: [rows.kernel, cols.kernel],
-                stride: [rows.stride, cols.stride],
-                dilation: [rows.dilation, cols.dilation],
-            },
-            halo: Halo { top: rows.begin, left: cols.begin, bottom: after(&rows), right: after(&cols) },
+            window: window::of(&rows, &cols),
+            halo: window::halo(&rows, &cols),
             shape,
             kind,
         })

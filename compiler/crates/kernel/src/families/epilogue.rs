@@ -15,7 +15,7 @@ pub fn is_supported(f: &ScalarFn) -> bool {
                 Unary::Neg | Unary::Abs | Unary::Sqrt | Unary::Floor | Unary::Ceil | Unary::Trunc | Unary::Round => {
                     *dtype == DType::F32
                 }
-                Unary::Sign => *dtype == DType::F32,
+                Unary::Exp | Unary::Log | Unary::Tanh | Unary::Erf | Unary::Sign => *dtype == DType::F32,
                 _ => false,
             },
             ScalarNode::Binary(op, ..) => match op {
@@ -159,6 +159,10 @@ fn emit_unary(b: &mut KernelBuilder, u: Unary, a: Val) -> Val {
         Unary::Ceil => b.ceil(x),
         Unary::Trunc => b.trunc(x),
         Unary::Round => b.round(x),
+        Unary::Exp => b.exp(x),
+        Unary::Log => b.log(x),
+        Unary::Tanh => b.tanh(x),
+        Unary::Erf => b.erf(x),
         Unary::Sign => {
             // ±1 with x's sign where x is neither 0 nor NaN; there x itself is the answer.
             let sign = b.and(x, 0x8000_0000u32);

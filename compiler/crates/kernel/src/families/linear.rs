@@ -46,8 +46,8 @@ impl Product {
         let mut p = match anchor.op.name {
             "matmul" => Product { rows: 0, depth: wd[0], cols: wd[1], x, w, transposed: false, alpha: 1.0, bias: None },
             "gemm" => {
-                let transposed = ctx.int("transB") == Some(1);
-                if ctx.int("transA") == Some(1) {
+                let transposed = ctx.flag("transB");
+                if ctx.flag("transA") {
                     return None;
                 }
                 let (depth, cols) = if transposed { (wd[1], wd[0]) } else { (wd[0], wd[1]) };

@@ -7,6 +7,7 @@ pub mod igemm;
 pub mod image;
 pub mod linear;
 pub mod panels;
+pub mod pool;
 pub mod sides;
 pub mod tile;
 pub mod walk;
@@ -15,7 +16,7 @@ pub mod window;
 use crate::family::Family;
 
 /// All families, in the order in which they are asked.
-pub static ALL: &[&dyn Family] = &[&conv::Conv, &linear::Linear, &elementwise::Elementwise];
+pub static ALL: &[&dyn Family] = &[&conv::Conv, &pool::Pool, &pool::GlobalPool, &linear::Linear, &elementwise::Elementwise];
 
 /// A short hash of a kernel's full parameters, for its name.
 pub(crate) fn fingerprint(text: &str) -> String {

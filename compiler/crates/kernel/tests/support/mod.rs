@@ -154,6 +154,15 @@ impl<'a> Machine<'a> {
         out
     }
 
+    /// Zeros all memory that is not weights, for measurements without values that slow arithmetic down.
+    pub fn clear(&mut self) {
+        for (id, b) in self.schedule.buffers.iter() {
+            if !matches!(b.kind, BufferKind::Weights(_)) {
+                self.memory[id.index()].fill(0);
+            }
+        }
+    }
+
     /// Runs all steps; `split` runs each in two shares.
     pub fn run_steps(&mut self, split: bool) {
         for s in &self.schedule.steps {

@@ -8,7 +8,9 @@ pub mod sum;
 
 use crate::families::igemm::spec::{Strides, Window};
 use crate::families::sides::Side;
+use crate::storage::Halo;
 use mnnc_ir::scalar::ScalarFn;
+use mnnc_ops::family::conv::Axis;
 
 /// What a window kernel computes. Units are `images * blocks * row groups`, row groups innermost.
 #[derive(Clone, PartialEq, Debug)]
@@ -58,4 +60,19 @@ pub fn name(family: &str, spec: &Spec, target: &mnnc_vector::Target) -> String {
     let [rows, cols] = spec.out;
     let text = format!("{spec:?}");
     format!("{family}_k{kh}x{kw}s{sh}x{sw}_{rows}x{cols}_{target}_{}", crate::families::fingerprint(&text))
+}
+
+/// The filter over two spatial dimensions.
+pub fn of(rows: &Axis, cols: &Axis) -> Window {
+    Window {
+        kernel: [rows.kernel, cols.kernel],
+        stride: [rows.stride, cols.stride],
+        dilation: [rows.dilation, cols.dilation],
+    }
+}
+
+/// The border that the windows reach into.
+pub fn halo(rows: &Axis, cols: &Axis) -> Halo {
+    let after = |a: &Axis| ((a.output - 1) * a.stride + (a.kernel - 1) * a.dilation + 1).saturating_sub(a.begin + a.input);
+    Halo { top: rows.begin, left: cols.begin, bottom: after(rows), right: after(cols) }
 }

@@ -40,6 +40,11 @@ fn window(ctx: &OpCtx) -> Result<Window, OpError> {
     Window::read(ctx, &kernel, true, ctx.flag("ceil_mode"))
 }
 
+/// The spatial dimensions of a sliding pooling node whose input is static.
+pub fn axes(ctx: &OpCtx) -> Result<Vec<Axis>, OpError> {
+    Pool::new(ctx).map(|p| p.axes)
+}
+
 fn infer_dims(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<Dim>, OpError> {
     let window = window(ctx)?;
     let x = ctx.input(0)?;

@@ -1,0 +1,159 @@
+//! Average and maximum of whole planes.
+
+use crate::families::conv::compiled;
+use crate::families::epilogue;
+use crate::families::fingerprint;
+use crate::families::igemm::spec::Strides;
+use crate::families::sides::{from_offset, image_strides};
+use crate::families::walk::{Place, bump};
+use crate::family::{Family, View, Wish};
+use crate::lowering::{Forms, Lowering};
+use crate::storage::Halo;
+use mnnc_ir::scalar::ScalarFn;
+use mnnc_ir::{DType, OpError, ValueId};
+use mnnc_vector::{CompileError, CompiledKernel, KernelBuilder, Target, Var, Vector};
+
+/// The family.
+pub struct GlobalPool;
+
+/// Sums in flight at once.
+const UNROLL: usize = 8;
+
+#[derive(Clone, PartialEq, Debug)]
+struct Spec {
+    average: bool,
+    images: usize,
+    channels: usize,
+    size: [usize; 2],
+    input: Strides,
+    /// Bytes from one image of results to the next, and from one block of channels to the next.
+    output: [usize; 2],
+    /// The last vector of an image may only be stored in part.
+    exact: bool,
+    f: Option<ScalarFn>,
+}
+
+/// The input, if the node pools whole planes: `global_*_pool`, or a mean over the last two dimensions that keeps them.
+fn pooled(view: &View) -> Option<(ValueId, bool)> {
+    let anchor = view.anchor?;
+    let x = view.inputs.first().copied().flatten()?;
+    let ty = view.graph.ty(x);
+    let dims = ty.static_dims().filter(|d| ty.dtype == DType::F32 && d.len() == 4)?;
+    let average = match anchor.op.name {
+        "global_average_pool" => true,
+        "global_max_pool" => false,
+        "reduce_mean" => {
+            let facts = view.graph.facts(view.anchor_id?);
+            let ctx = facts.of(anchor);
+            let mut axes: Vec<i64> =
+                ctx.const_ints(1).ok()?.into_iter().map(|a| if a < 0 { a + 4 } else { a }).collect();
+            axes.sort_unstable();
+            (axes == [2, 3] && view.graph.ty(view.outputs[0]).rank() == 4).then_some(true)?
+        }
+        _ => return None,
+    };
+    let scalar = view.epilogue.as_ref().is_none_or(|e| e.sides.is_empty() && epilogue::is_supported(&e.f));
+    let bytes = dims.iter().try_fold(64usize, |a, &d| a.checked_mul(d))?;
+    (scalar && !dims.contains(&0) && bytes < 1 << 31).then_some((x, average))
+}
+
+impl Family for GlobalPool {
+    fn name(&self) -> &'static str {
+        "global_pool"
+    }
+
+    fn take(&self, view: &View, _: &Target) -> Option<Vec<(ValueId, Wish)>> {
+        Some(vec![(pooled(view)?.0, Wish::Blocked(Halo::default()))])
+    }
+
+    fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
+        let (x, average) = pooled(view).ok_or_else(|| OpError::unsupported("not a global pooling"))?;
+        let lanes = lo.target().lanes();
+        let input = lo.input(x, Wish::Blocked(Halo::default()))?;
+        let output = lo.output(view.outputs[0], Forms::BOTH)?;
+        let (dims, out) = (input.storage.dims.clone(), &output.storage);
+        let blocked = out.block.is_some();
+        let spec = Spec {
+            average,
+            images: dims[0],
+            channels: dims[1],
+            size: [dims[2], dims[3]],
+            input: image_strides(&input.storage, &dims),
+            output: [out.strides[0], if blocked { out.strides[1] } else { 4 * lanes }],
+            exact: !blocked && !dims[1].is_multiple_of(lanes),
+            f: view.epilogue.as_ref().map(|e| e.f.clone()),
+        };
+        let key = format!("global_pool_{}_{}", lo.target(), fingerprint(&format!("{spec:?}")));
+        let kernel = lo.cached_kernel(key.clone(), |t| compiled(compile(&spec, t, &key)))?;
+        let operands =
+            vec![from_offset(&input.read(), input.storage.offset), from_offset(&output.write(), out.offset)];
+        let flops = dims.iter().product::<usize>();
+        lo.step(kernel, operands, dims[0] * dims[1].div_ceil(lanes), flops as u64);
+        Ok(())
+    }
+}
+
+fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
+    let mut b = KernelBuilder::new(target, name);
+    let lanes = b.lanes();
+    let blocks = spec.channels.div_ceil(lanes);
+    let (input, output) = (b.arg(0), b.arg(1));
+    let (begin, end) = (b.begin(), b.end());
+    b.for_range(begin, end, 1, |b, unit| {
+        let panel = b.int_rem(unit, blocks as u32);
+        let image = b.int_div(unit, blocks as u32);
+        let row = b.int(0);
+        let place = Place { image, panel, blocks: 1, row };
+        let from = place.of(b, input, &spec.input);
+        let to = Strides { image: spec.output[0], plane: spec.output[1], row: 0, pixel: 0 };
+        let to = place.of(b, output, &to);
+        let [rows, cols] = spec.size;
+        let at = b.var(from);
+        let acc: Vec<Var<Vector>> = (0..UNROLL)
+            .map(|_| {
+                let start = if spec.average { b.zero() } else { b.splat(f32::NEG_INFINITY) };
+                b.var(start)
+            })
+            .collect();
+        let take = |b: &mut KernelBuilder, n: usize| {
+            for (i, &var) in acc[..n].iter().enumerate() {
+                let mem = b.get(at).at((i * spec.input.pixel) as i32);
+                let old = b.get(var);
+                let new = if spec.average { b.add(old, mem) } else { b.max(old, mem) };
+                b.set(var, new);
+            }
+        };
+        b.repeat(rows as u64, |b| {
+            b.repeat((cols / UNROLL) as u64, |b| {
+                take(b, UNROLL);
+                bump(b, at, UNROLL * spec.input.pixel, 0);
+            });
+            take(b, cols % UNROLL);
+            bump(b, at, spec.input.row, (cols - cols % UNROLL) * spec.input.pixel);
+        });
+        let mut parts: Vec<Vector> = acc.iter().map(|&v| b.get(v)).collect();
+        while parts.len() > 1 {
+            parts = parts
+                .chunks(2)
+                .map(|p| if spec.average { b.add(p[0], p[1]) } else { b.max(p[0], p[1]) })
+                .collect();
+        }
+        let mut value = parts[0];
+        if spec.average {
+            value = b.mul(value, 1.0 / (rows * cols) as f32);
+        }
+        if let Some(f) = &spec.f {
+            value = epilogue::emit(b, f, &mut |_, _| value);
+        }
+        if spec.exact {
+            let done = b.int_mul(panel, lanes as i32);
+            let total = b.int(spec.channels as i64);
+            let left = b.int_sub(total, done);
+            let mask = b.tail_mask_dyn(left);
+            b.store_masked(value, to.at(0), mask);
+        } else {
+            b.store(value, to.at(0));
+        }
+    });
+    b.compile()
+}

@@ -1,0 +1,7 @@
+//! Pooling of images: sliding windows through [`crate::families::window`], whole planes by one pass.
+
+mod global;
+mod sliding;
+
+pub use global::GlobalPool;
+pub use sliding::Pool;

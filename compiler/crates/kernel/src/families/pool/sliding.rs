@@ -1,0 +1,133 @@
+//! Max and average pooling.
+
+use crate::families::conv::{compiled, weights};
+use crate::families::sides::{fits_image, from_offset, image_strides, image_wishes, place_image};
+use crate::families::window::{self, Spec, halo, max, sum};
+use crate::family::{Family, View, Wish};
+use crate::lowering::{Forms, Lowering};
+use crate::storage::Halo;
+use mnnc_ir::{DType, OpError, ValueId};
+use mnnc_ops::family::conv::Axis;
+use mnnc_vector::Target;
+
+/// The family.
+pub struct Pool;
+
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Kind {
+    Max,
+    Average { include_pad: bool },
+}
+
+struct Geometry {
+    rows: Axis,
+    cols: Axis,
+    kind: Kind,
+    x: ValueId,
+}
+
+impl Geometry {
+    fn read(view: &View, target: &Target) -> Option<Geometry> {
+        let anchor = view.anchor?;
+        let facts = view.graph.facts(view.anchor_id?);
+        let ctx = facts.of(anchor);
+        let kind = match anchor.op.name {
+            "max_pool" if anchor.outputs().len() == 1 => Kind::Max,
+            "average_pool" => Kind::Average { include_pad: ctx.flag("count_include_pad") },
+            _ => return None,
+        };
+        let x = view.inputs.first().copied().flatten()?;
+        let ty = view.graph.ty(x);
+        let dims = ty.static_dims().filter(|_| ty.dtype == DType::F32)?;
+        let [rows, cols] = mnnc_ops::family::pool::axes(&ctx).ok()?[..] else { return None };
+        let out = view.graph.ty(view.outputs[0]).static_dims()?;
+        // Clamping taps to the edge needs windows without gaps that hold at least one element; see `window::max`.
+        let clampable = |a: &Axis| {
+            a.dilation == 1 && (0..a.output).all(|o| (0..a.kernel).any(|k| a.at(o, k).is_some()))
+        };
+        if kind == Kind::Max && !(clampable(&rows) && clampable(&cols)) {
+            return None;
+        }
+        let plane = (rows.input + 2 * rows.kernel * rows.dilation)
+            .checked_mul(cols.input + 2 * cols.kernel * cols.dilation)?;
+        let bytes = dims[1].next_multiple_of(target.lanes()).checked_mul(plane)?.checked_mul(4 * dims[0].max(1))?;
+        let fits = bytes < 1 << 31 && !dims.contains(&0) && !out.contains(&0) && fits_image(view, &out);
+        fits.then_some(Geometry { rows, cols, kind, x })
+    }
+    fn halo(&self) -> Halo {
+        match self.kind {
+            Kind::Max => Halo::default(),
+            Kind::Average { .. } => halo(&self.rows, &self.cols),
+        }
+    }
+    /// One over the number of elements that each window averages.
+    fn factors(&self, include_pad: bool) -> Vec<f32> {
+        let count = |a: &Axis, o: usize| {
+            let counts = |k: &usize| if include_pad { a.in_padded(o, *k) } else { a.at(o, *k).is_some() };
+            (0..a.kernel).filter(counts).count()
+        };
+        let mut out = Vec::with_capacity(self.rows.output * self.cols.output);
+        for y in 0..self.rows.output {
+            for x in 0..self.cols.output {
+                out.push(1.0 / (count(&self.rows, y) * count(&self.cols, x)) as f32);
+            }
+        }
+        out
+    }
+}
+
+impl Family for Pool {
+    fn name(&self) -> &'static str {
+        "pool"
+    }
+
+    fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
+        let g = Geometry::read(view, target)?;
+        let mut wishes = vec![(g.x, Wish::Blocked(g.halo()))];
+        wishes.extend(image_wishes(view));
+        Some(wishes)
+    }
+
+    fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
+        let target = *lo.target();
+        let g = Geometry::read(view, &target).ok_or_else(|| OpError::unsupported("not a pooling of this family"))?;
+        let input = lo.input(g.x, Wish::Blocked(g.halo()))?;
+        let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
+        let dims = output.storage.dims.clone();
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &dims)?;
+        let s = &input.storage;
+        let spec = Spec {
+            images: dims[0],
+            blocks: dims[1].div_ceil(target.lanes()),
+            size: [g.rows.input, g.cols.input],
+            input: image_strides(s, &s.dims),
+            window: window::of(&g.rows, &g.cols),
+            pads: [g.rows.begin, g.cols.begin],
+            out: [g.rows.output, g.cols.output],
+            output: image_strides(&output.storage, &dims),
+            epilogue: epilogue.f,
+            sides: epilogue.sides,
+        };
+        let (kernel, mut operands) = match g.kind {
+            Kind::Max => {
+                let key = window::name("max_pool", &spec, &target);
+                let kernel = lo.cached_kernel(key.clone(), |t| compiled(max::compile(&spec, t, &key)))?;
+                (kernel, vec![from_offset(&input.read(), s.offset)])
+            }
+            Kind::Average { include_pad } => {
+                let key = window::name("average_pool", &spec, &target);
+                let by_pixel = sum::Weighting::PerPixel;
+                let kernel = lo.cached_kernel(key.clone(), |t| compiled(sum::compile(&spec, by_pixel, t, &key)))?;
+                let factors = bytemuck::cast_slice(&g.factors(include_pad)).to_vec();
+                let factors = weights(lo, "factors", factors);
+                let border = g.halo().top * s.strides[2] + g.halo().left * s.strides[3];
+                (kernel, vec![from_offset(&input.read(), s.offset - border), factors.clone(), factors])
+            }
+        };
+        operands.extend(epilogue.operands);
+        operands.push(from_offset(&output.write(), output.storage.offset));
+        let flops = g.rows.kernel * g.cols.kernel * dims.iter().product::<usize>();
+        lo.step(kernel, operands, spec.units(), flops as u64);
+        Ok(())
+    }
+}
