@@ -12,9 +12,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// A file that cannot be read or written; `action` is the verb.
 pub fn file(action: &str, path: &Path, error: &std::io::Error) -> Error {
-    Diagnostic::bad_input(format!("cannot {action} the file: {error}"))
-        .file(path.display())
-        .into()
+    Diagnostic::bad_input(format!("cannot {action} the file: {error}")).file(path.display()).into()
 }
 
 /// A wrong command line or wrong options.

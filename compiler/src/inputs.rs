@@ -15,11 +15,7 @@ const MAX_BYTES: usize = 4 << 30;
 /// # Errors
 /// An input's shape is not fully known, or it is absurdly large.
 pub fn all(graph: &Graph, seed: u64) -> Result<Vec<Tensor>> {
-    graph
-        .inputs()
-        .iter()
-        .map(|&v| one(graph, v, seed))
-        .collect()
+    graph.inputs().iter().map(|&v| one(graph, v, seed)).collect()
 }
 
 /// A tensor for the input `v`, a function of the seed, the input's name and its type: normal floats, small
@@ -49,9 +45,7 @@ fn stream(seed: u64, name: &str) -> ChaCha8Rng {
 
 fn sample(ty: &TensorType, dims: Vec<usize>, random: &mut ChaCha8Rng) -> Tensor {
     let count = dims.iter().product();
-    let mut make = |convert: fn(u64) -> f64| -> Vec<f64> {
-        (0..count).map(|_| convert(random.next_u64())).collect()
-    };
+    let mut make = |convert: fn(u64) -> f64| -> Vec<f64> { (0..count).map(|_| convert(random.next_u64())).collect() };
     /// The sum of four uniforms, near-normal with mean 0 and variance 1.
     fn normal(bits: u64) -> f64 {
         let sum: u64 = (0..4).map(|i| (bits >> (16 * i)) & 0xffff).sum();
@@ -66,20 +60,8 @@ fn sample(ty: &TensorType, dims: Vec<usize>, random: &mut ChaCha8Rng) -> Tensor 
     match ty.dtype {
         DType::F32 => of!(f32, normal),
         DType::F64 => of!(f64, normal),
-        DType::F16 => Tensor::new(
-            dims,
-            make(normal)
-                .into_iter()
-                .map(half::f16::from_f64)
-                .collect::<Vec<_>>(),
-        ),
-        DType::BF16 => Tensor::new(
-            dims,
-            make(normal)
-                .into_iter()
-                .map(half::bf16::from_f64)
-                .collect::<Vec<_>>(),
-        ),
+        DType::F16 => Tensor::new(dims, make(normal).into_iter().map(half::f16::from_f64).collect::<Vec<_>>()),
+        DType::BF16 => Tensor::new(dims, make(normal).into_iter().map(half::bf16::from_f64).collect::<Vec<_>>()),
         DType::I8 => of!(i8, small),
         DType::I16 => of!(i16, small),
         DType::I32 => of!(i32, small),
@@ -88,13 +70,7 @@ fn sample(ty: &TensorType, dims: Vec<usize>, random: &mut ChaCha8Rng) -> Tensor 
         DType::U16 => of!(u16, small),
         DType::U32 => of!(u32, small),
         DType::U64 => of!(u64, small),
-        DType::Bool => Tensor::bools(
-            dims,
-            make(|bits| (bits % 2) as f64)
-                .iter()
-                .map(|&x| x > 0.5)
-                .collect(),
-        ),
+        DType::Bool => Tensor::bools(dims, make(|bits| (bits % 2) as f64).iter().map(|&x| x > 0.5).collect()),
     }
 }
 
@@ -117,13 +93,7 @@ mod tests {
         let values = first[0].to_f64s();
         let mean = values.iter().sum::<f64>() / 1000.0;
         assert!(mean.abs() < 0.1, "{mean}");
-        assert!(
-            first[2]
-                .to_i64s()
-                .unwrap()
-                .iter()
-                .all(|i| (0..8).contains(i))
-        );
+        assert!(first[2].to_i64s().unwrap().iter().all(|i| (0..8).contains(i)));
     }
 
     #[test]

@@ -28,8 +28,7 @@ pub fn read(path: &Path) -> Result<Tensor> {
 /// # Errors
 /// Those of the file system.
 pub fn write(path: &Path, tensor: &Tensor) -> Result<()> {
-    crate::output::write_whole(path, |out| encode(tensor, out))
-        .map_err(|e| error::file("write", path, &e))
+    crate::output::write_whole(path, |out| encode(tensor, out)).map_err(|e| error::file("write", path, &e))
 }
 
 /// Reads a tensor from the bytes of a `.npy` file.
@@ -44,15 +43,11 @@ pub fn parse(file: &[u8]) -> std::result::Result<Tensor, String> {
     let dims = shape(field("shape")?)?;
     let size = dims.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d));
     if size != Some(data.len()) {
-        return Err(format!(
-            "shape {dims:?} of {dtype} does not take the {} bytes that follow the header",
-            data.len()
-        ));
+        return Err(format!("shape {dims:?} of {dtype} does not take the {} bytes that follow the header", data.len()));
     }
     let mut data = data.to_vec();
     if swap {
-        data.chunks_exact_mut(dtype.size())
-            .for_each(<[u8]>::reverse);
+        data.chunks_exact_mut(dtype.size()).for_each(<[u8]>::reverse);
     }
     match field("fortran_order")? {
         "False" => {}
@@ -84,11 +79,7 @@ fn split(file: &[u8]) -> Option<(&[u8], &[u8])> {
 fn field<'a>(header: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = header.split_once(&format!("'{key}'"))?;
     let rest = rest.trim_start().strip_prefix(':')?.trim_start();
-    let end = if rest.starts_with('(') {
-        rest.find(')')? + 1
-    } else {
-        rest.find([',', '}'])?
-    };
+    let end = if rest.starts_with('(') { rest.find(')')? + 1 } else { rest.find([',', '}'])? };
     Some(rest[..end].trim())
 }
 
@@ -114,9 +105,7 @@ fn element_type(descr: &str) -> std::result::Result<(DType, bool), String> {
         "u8" => DType::U64,
         "b1" => DType::Bool,
         _ => {
-            return Err(format!(
-                "elements of type {descr} have no tensor type; convert with numpy's astype"
-            ));
+            return Err(format!("elements of type {descr} have no tensor type; convert with numpy's astype"));
         }
     };
     Ok((dtype, swap))
@@ -124,17 +113,9 @@ fn element_type(descr: &str) -> std::result::Result<(DType, bool), String> {
 
 fn shape(text: &str) -> std::result::Result<Vec<usize>, String> {
     let wrong = || format!("shape {text} is not a tuple of sizes");
-    let inner = text
-        .strip_prefix('(')
-        .and_then(|t| t.strip_suffix(')'))
-        .ok_or_else(wrong)?;
-    let parts = inner
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
-    parts
-        .map(|part| part.parse().map_err(|_| wrong()))
-        .collect()
+    let inner = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')).ok_or_else(wrong)?;
+    let parts = inner.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| part.parse().map_err(|_| wrong())).collect()
 }
 
 /// Column-major elements in row-major order.
@@ -142,11 +123,7 @@ fn row_major(data: &[u8], dims: &[usize], size: usize) -> Vec<u8> {
     let mut result = Vec::with_capacity(data.len());
     let mut index = vec![0; dims.len()];
     for _ in 0..data.len() / size {
-        let position = index
-            .iter()
-            .zip(dims)
-            .rev()
-            .fold(0, |at, (i, d)| at * d + i);
+        let position = index.iter().zip(dims).rev().fold(0, |at, (i, d)| at * d + i);
         result.extend_from_slice(&data[position * size..][..size]);
         for (i, d) in index.iter_mut().zip(dims).rev() {
             *i += 1;
@@ -177,22 +154,14 @@ fn encode(tensor: &Tensor, out: &mut impl Write) -> io::Result<()> {
     let dims: Vec<String> = tensor.dims().iter().map(|d| format!("{d}, ")).collect();
     let shape = dims.concat();
     // Python reads `(3)` as a number: one size keeps its comma.
-    let shape = if dims.len() == 1 {
-        shape.trim_end()
-    } else {
-        shape.trim_end_matches(", ")
-    };
+    let shape = if dims.len() == 1 { shape.trim_end() } else { shape.trim_end_matches(", ") };
     let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
     // Data starts at a multiple of 64 bytes; the header ends in a newline.
     let before = MAGIC.len() + 4;
     let length = (before + header.len() + 1).next_multiple_of(64) - before;
     out.write_all(MAGIC)?;
     out.write_all(&[1, 0])?;
-    out.write_all(
-        &u16::try_from(length)
-            .map_err(io::Error::other)?
-            .to_le_bytes(),
-    )?;
+    out.write_all(&u16::try_from(length).map_err(io::Error::other)?.to_le_bytes())?;
     out.write_all(format!("{header:<width$}\n", width = length - 1).as_bytes())?;
     if tensor.dtype() == DType::BF16 {
         for value in tensor.to_f64s() {

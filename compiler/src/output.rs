@@ -10,10 +10,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// Those of the file system or of `fill`; `path` is then as it was.
-pub fn write_whole(
-    path: &Path,
-    fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
-) -> io::Result<()> {
+pub fn write_whole(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         let file = OpenOptions::new().write(true).open(path)?;
         return flushed(&file, fill);
@@ -21,10 +18,7 @@ pub fn write_whole(
     // A link is followed, so that it still is a link afterwards.
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     if path.is_dir() {
-        return Err(io::Error::new(
-            io::ErrorKind::IsADirectory,
-            "is a directory",
-        ));
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
     }
     let temporary = new_beside(&path)?;
     flushed(temporary.as_file(), fill)?;
@@ -40,10 +34,7 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_whole(path, |out| out.write_all(bytes))
 }
 
-fn flushed(
-    file: &File,
-    fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
-) -> io::Result<()> {
+fn flushed(file: &File, fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
     let mut writer = BufWriter::with_capacity(1 << 16, file);
     fill(&mut writer)?;
     writer.flush()

@@ -47,10 +47,7 @@ fn kernel() -> Kernel {
 #[target_feature(enable = "avx512f")]
 fn avx512(rounds: usize) -> usize {
     use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_set1_ps};
-    let (a, b) = (
-        _mm512_set1_ps(black_box(0.999)),
-        _mm512_set1_ps(black_box(0.001)),
-    );
+    let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.001)));
     let mut sums = [_mm512_set1_ps(black_box(1.0)); CHAINS];
     for _ in 0..rounds {
         for sum in &mut sums {
@@ -65,10 +62,7 @@ fn avx512(rounds: usize) -> usize {
 #[target_feature(enable = "avx2,fma")]
 fn avx2(rounds: usize) -> usize {
     use std::arch::x86_64::{_mm256_cvtss_f32, _mm256_fmadd_ps, _mm256_set1_ps};
-    let (a, b) = (
-        _mm256_set1_ps(black_box(0.999)),
-        _mm256_set1_ps(black_box(0.001)),
-    );
+    let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.001)));
     let mut sums = [_mm256_set1_ps(black_box(1.0)); CHAINS];
     for _ in 0..rounds {
         for sum in &mut sums {
@@ -86,11 +80,7 @@ fn portable(rounds: usize) -> usize {
     for _ in 0..rounds {
         for lane in sums.iter_mut().flatten() {
             // `mul_add` would call a library where the target has no such instruction.
-            *lane = if cfg!(target_arch = "aarch64") {
-                lane.mul_add(a, b)
-            } else {
-                *lane * a + b
-            };
+            *lane = if cfg!(target_arch = "aarch64") { lane.mul_add(a, b) } else { *lane * a + b };
         }
     }
     black_box(sums);

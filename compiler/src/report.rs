@@ -79,14 +79,8 @@ impl Cell {
 impl Table {
     /// An empty table; each column has a key for JSON and a heading for people.
     pub fn new(columns: &[(&'static str, &'static str)]) -> Self {
-        let columns = columns
-            .iter()
-            .map(|&(key, title)| Column { key, title })
-            .collect();
-        Table {
-            columns,
-            rows: Vec::new(),
-        }
+        let columns = columns.iter().map(|&(key, title)| Column { key, title }).collect();
+        Table { columns, rows: Vec::new() }
     }
 
     /// Adds a row of as many cells as there are columns.
@@ -98,35 +92,16 @@ impl Table {
 
     /// Aligned text, a line a row, each ended by a newline.
     pub fn text(&self) -> String {
-        let mut lines: Vec<Vec<String>> = vec![
-            self.columns
-                .iter()
-                .map(|column| column.title.into())
-                .collect(),
-        ];
-        lines.extend(
-            self.rows
-                .iter()
-                .map(|row| row.iter().map(Cell::text).collect()),
-        );
-        let width = |c: usize| {
-            lines
-                .iter()
-                .map(|line| line[c].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let mut lines: Vec<Vec<String>> = vec![self.columns.iter().map(|column| column.title.into()).collect()];
+        lines.extend(self.rows.iter().map(|row| row.iter().map(Cell::text).collect()));
+        let width = |c: usize| lines.iter().map(|line| line[c].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let mut text = String::new();
         for line in &lines {
             let mut out = String::new();
             for (c, (cell, &width)) in line.iter().zip(&widths).enumerate() {
                 let gap = if c == 0 { "" } else { "  " };
-                if self
-                    .rows
-                    .iter()
-                    .any(|row| row[c].is_right() && row[c] != Cell::Empty)
-                {
+                if self.rows.iter().any(|row| row[c].is_right() && row[c] != Cell::Empty) {
                     let _ = write!(out, "{gap}{cell:>width$}");
                 } else {
                     let _ = write!(out, "{gap}{cell:<width$}");
@@ -142,11 +117,7 @@ impl Table {
     pub fn json(&self) -> Value {
         let object = |row: &Vec<Cell>| {
             let pairs = self.columns.iter().zip(row);
-            Value::Object(
-                pairs
-                    .map(|(c, cell)| (c.key.to_owned(), cell.json()))
-                    .collect::<Map<_, _>>(),
-            )
+            Value::Object(pairs.map(|(c, cell)| (c.key.to_owned(), cell.json())).collect::<Map<_, _>>())
         };
         self.rows.iter().map(object).collect()
     }
@@ -170,11 +141,7 @@ pub fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB"] {
         if value < 1024.0 {
-            return if unit == "B" {
-                format!("{bytes} B")
-            } else {
-                format!("{value:.1} {unit}")
-            };
+            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
         }
         value /= 1024.0;
     }
@@ -198,10 +165,7 @@ mod tests {
 
     #[test]
     fn figures_read_well() {
-        assert_eq!(
-            ["1", "999", "1 000", "1 234 567"],
-            [1, 999, 1000, 1_234_567].map(grouped)
-        );
+        assert_eq!(["1", "999", "1 000", "1 234 567"], [1, 999, 1000, 1_234_567].map(grouped));
         assert_eq!(["0 B", "1.5 KiB", "2.0 MiB"], [0, 1536, 2 << 20].map(size));
     }
 }

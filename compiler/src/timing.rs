@@ -14,11 +14,7 @@ impl Timings {
     ///
     /// # Errors
     /// The first error of `run`.
-    pub fn measure<E>(
-        warm_up: usize,
-        runs: usize,
-        mut run: impl FnMut() -> Result<(), E>,
-    ) -> Result<Self, E> {
+    pub fn measure<E>(warm_up: usize, runs: usize, mut run: impl FnMut() -> Result<(), E>) -> Result<Self, E> {
         for _ in 0..warm_up {
             run()?;
         }
@@ -57,9 +53,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_by_nearest_rank() {
-        let timings = Timings {
-            sorted: (1..=10).map(Duration::from_millis).collect(),
-        };
+        let timings = Timings { sorted: (1..=10).map(Duration::from_millis).collect() };
         assert_eq!(timings.min_ms(), 1.0);
         assert_eq!(timings.median_ms(), 5.0);
         assert_eq!(timings.quantile_ms(0.9), 9.0);

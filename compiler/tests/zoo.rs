@@ -42,27 +42,14 @@ fn histogram(graph: &GraphProto) -> HashMap<&str, usize> {
 fn parameters_are_those_of_torchvision() {
     assert_eq!(names(), PARAMETERS.map(|(name, _)| name));
     for (name, published) in PARAMETERS {
-        let unfolded = graph(
-            name,
-            &Options {
-                unfolded: true,
-                ..Default::default()
-            },
-        );
+        let unfolded = graph(name, &Options { unfolded: true, ..Default::default() });
         let count = elements(&unfolded, |name| !name.contains(".running_"));
         assert_eq!(count, published, "{name}, unfolded");
         // Folding turns each norm's scale and shift into one bias.
         let norm_channels = elements(&unfolded, |name| name.ends_with(".running_mean"));
         let folded = graph(name, &Options::default());
-        assert_eq!(
-            elements(&folded, |_| true),
-            published - norm_channels,
-            "{name}, folded"
-        );
-        assert!(
-            !histogram(&folded).contains_key("BatchNormalization"),
-            "{name}"
-        );
+        assert_eq!(elements(&folded, |_| true), published - norm_channels, "{name}, folded");
+        assert!(!histogram(&folded).contains_key("BatchNormalization"), "{name}");
     }
 }
 
@@ -87,11 +74,7 @@ fn layers_are_those_of_torchvision() {
 fn every_value_is_defined_once_and_before_its_use() {
     for (name, _) in PARAMETERS {
         for unfolded in [false, true] {
-            let options = Options {
-                size: (64, 64),
-                unfolded,
-                ..Default::default()
-            };
+            let options = Options { size: (64, 64), unfolded, ..Default::default() };
             let graph = graph(name, &options);
             let mut known = vec![graph.input[0].name.clone()];
             known.extend(graph.initializer.iter().map(|t| t.name.clone()));
@@ -113,11 +96,7 @@ fn every_value_is_defined_once_and_before_its_use() {
 fn the_same_seed_gives_the_same_bytes() {
     let bytes = |seed| {
         let mut file = Vec::new();
-        let options = Options {
-            seed,
-            size: (64, 64),
-            ..Default::default()
-        };
+        let options = Options { seed, size: (64, 64), ..Default::default() };
         write(&build("shufflenet_v2_x1_0", &options).unwrap(), &mut file).unwrap();
         file
     };
@@ -128,61 +107,22 @@ fn the_same_seed_gives_the_same_bytes() {
 #[test]
 fn wrong_requests_are_explained() {
     let error = build("resnet19", &Options::default()).unwrap_err();
-    assert!(
-        error.to_string().contains("there are: mobilenet_v2,"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("there are: mobilenet_v2,"), "{error}");
     let refused = |name: &str, options: Options| {
-        assert!(
-            matches!(build(name, &options), Err(ZooError::Input(_))),
-            "{name} {options:?}"
-        );
+        assert!(matches!(build(name, &options), Err(ZooError::Input(_))), "{name} {options:?}");
     };
-    refused(
-        "vit_b_32",
-        Options {
-            size: (224, 200),
-            ..Default::default()
-        },
-    );
-    refused(
-        "squeezenet1_1",
-        Options {
-            size: (16, 224),
-            ..Default::default()
-        },
-    );
-    refused(
-        "resnet18",
-        Options {
-            size: (0, 224),
-            ..Default::default()
-        },
-    );
-    refused(
-        "resnet18",
-        Options {
-            batch: 0,
-            ..Default::default()
-        },
-    );
-    refused(
-        "resnet18",
-        Options {
-            batch: usize::MAX,
-            ..Default::default()
-        },
-    );
+    refused("vit_b_32", Options { size: (224, 200), ..Default::default() });
+    refused("squeezenet1_1", Options { size: (16, 224), ..Default::default() });
+    refused("resnet18", Options { size: (0, 224), ..Default::default() });
+    refused("resnet18", Options { batch: 0, ..Default::default() });
+    refused("resnet18", Options { batch: usize::MAX, ..Default::default() });
 }
 
 /// A Python that has `onnx` and `onnxruntime`: `MNNC_PYTHON`, or `python3`.
 fn python() -> Option<PathBuf> {
     let python = std::env::var_os("MNNC_PYTHON").map_or("python3".into(), PathBuf::from);
-    let has = Command::new(&python)
-        .args(["-c", "import onnx, onnxruntime, numpy"])
-        .output();
-    has.is_ok_and(|output| output.status.success())
-        .then_some(python)
+    let has = Command::new(&python).args(["-c", "import onnx, onnxruntime, numpy"]).output();
+    has.is_ok_and(|output| output.status.success()).then_some(python)
 }
 
 #[test]
@@ -199,38 +139,15 @@ fn onnx_accepts_and_onnxruntime_runs_every_variant() {
     for (name, _) in PARAMETERS {
         let variants = [
             ("folded", Options::default()),
-            (
-                "unfolded",
-                Options {
-                    unfolded: true,
-                    ..Default::default()
-                },
-            ),
-            (
-                "dynamic",
-                Options {
-                    dynamic_batch: true,
-                    ..Default::default()
-                },
-            ),
-            (
-                "small",
-                Options {
-                    batch: 2,
-                    size: (64, 96),
-                    ..Default::default()
-                },
-            ),
+            ("unfolded", Options { unfolded: true, ..Default::default() }),
+            ("dynamic", Options { dynamic_batch: true, ..Default::default() }),
+            ("small", Options { batch: 2, size: (64, 96), ..Default::default() }),
         ];
         for (variant, options) in variants {
             save(&build(name, &options).unwrap(), &format!("{variant}.onnx"));
         }
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/zoo_check.py");
-        let output = Command::new(&python)
-            .arg(script)
-            .arg(dir.path())
-            .output()
-            .unwrap();
+        let output = Command::new(&python).arg(script).arg(dir.path()).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name}: {errors}");
     }

@@ -31,11 +31,7 @@ pub fn guarded(work: impl FnOnce() -> Result<()>) -> Result<()> {
             env!("CARGO_PKG_VERSION"),
             ", not of the model; please report it with the command line and, if possible, the model"
         );
-        Err(
-            Diagnostic::internal(message.unwrap_or_else(|| "panic".into()))
-                .remedy(remedy)
-                .into(),
-        )
+        Err(Diagnostic::internal(message.unwrap_or_else(|| "panic".into())).remedy(remedy).into())
     })
 }
 
@@ -48,10 +44,7 @@ mod tests {
         let error = guarded(|| panic!("index 7 of {}", 3)).unwrap_err();
         assert_eq!(error.exit_code(), 4);
         let text = error.to_string();
-        assert!(
-            text.starts_with("error: internal error: index 7 of 3 (at "),
-            "{text}"
-        );
+        assert!(text.starts_with("error: internal error: index 7 of 3 (at "), "{text}");
         assert!(text.contains("failure.rs:"), "{text}");
         assert!(guarded(|| Ok(())).is_ok());
     }

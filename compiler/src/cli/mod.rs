@@ -2,6 +2,7 @@
 
 mod completions;
 mod failure;
+mod ops;
 mod progress;
 mod stdout;
 mod zoo;
@@ -15,10 +16,8 @@ use failure::guarded;
 /// Compiles neural networks to native code and to .mnn files.
 #[derive(Parser)]
 #[command(name = "mnnc", version, about, max_term_width = 100)]
-#[command(
-    after_help = "Exit codes: 0 done, 1 wrong use or bad input, 2 the model needs something \
-    unsupported, 3 verification failed, 4 internal error."
-)]
+#[command(after_help = "Exit codes: 0 done, 1 wrong use or bad input, 2 the model needs something \
+    unsupported, 3 verification failed, 4 internal error.")]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -27,6 +26,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Zoo(zoo::Args),
+    Ops(ops::Args),
     Completions(completions::Args),
 }
 
@@ -36,17 +36,14 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are not errors; clap prints them to stdout.
-            let code = if error.use_stderr() {
-                failure::WRONG_USE
-            } else {
-                0
-            };
+            let code = if error.use_stderr() { failure::WRONG_USE } else { 0 };
             let _ = error.print();
             return ExitCode::from(code);
         }
     };
     let outcome = guarded(|| match cli.verb {
         Verb::Zoo(args) => zoo::run(args),
+        Verb::Ops(args) => ops::run(args),
         Verb::Completions(args) => completions::run(args),
     });
     match outcome {

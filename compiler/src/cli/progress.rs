@@ -33,9 +33,7 @@ impl Step {
             let _ = receiver.recv();
             bar.finish_and_clear();
         });
-        Step {
-            watcher: Some((sender, watcher)),
-        }
+        Step { watcher: Some((sender, watcher)) }
     }
 }
 

@@ -38,10 +38,7 @@ pub struct Args {
 /// `HxW`, or one number for both.
 fn size(text: &str) -> std::result::Result<(usize, usize), String> {
     let (height, width) = text.split_once('x').unwrap_or((text, text));
-    let extent = |t: &str| {
-        t.parse()
-            .map_err(|_| format!("`{t}` is not a number of pixels"))
-    };
+    let extent = |t: &str| t.parse().map_err(|_| format!("`{t}` is not a number of pixels"));
     Ok((extent(height)?, extent(width)?))
 }
 
@@ -58,6 +55,5 @@ pub fn run(args: Args) -> Result<()> {
         unfolded: args.unfolded,
     };
     let model = zoo::build(&name, &options).map_err(|e| error::usage(e.to_string()))?;
-    mnnc::output::write_whole(&output, |out| zoo::write(&model, out))
-        .map_err(|e| error::file("write", &output, &e))
+    mnnc::output::write_whole(&output, |out| zoo::write(&model, out)).map_err(|e| error::file("write", &output, &e))
 }

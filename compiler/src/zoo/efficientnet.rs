@@ -33,14 +33,7 @@ pub(super) fn b0(net: &mut Net, x: Value) -> Value {
     net.classifier(&x, "classifier.1")
 }
 
-fn mb_conv(
-    net: &mut Net,
-    x: &Value,
-    module: &str,
-    hidden: usize,
-    out: usize,
-    window: Window,
-) -> Value {
+fn mb_conv(net: &mut Net, x: &Value, module: &str, hidden: usize, out: usize, window: Window) -> Value {
     let mut index = 0;
     let mut at = || {
         index += 1;
@@ -55,18 +48,8 @@ fn mb_conv(
     y = net.squeeze_excite(&y, &at(), (x.channels() / 4).max(1), (Silu, Sigmoid));
     let project = at();
     let modules = (format!("{project}.0"), format!("{project}.1"));
-    y = net.conv_bn(
-        &y,
-        (&modules.0, &modules.1),
-        out,
-        Window::same(1, 1),
-        EPSILON,
-    );
-    if window.stride == 1 && x.channels() == out {
-        net.add(&y, x, module)
-    } else {
-        y
-    }
+    y = net.conv_bn(&y, (&modules.0, &modules.1), out, Window::same(1, 1), EPSILON);
+    if window.stride == 1 && x.channels() == out { net.add(&y, x, module) } else { y }
 }
 
 fn conv_silu(net: &mut Net, x: &Value, module: &str, out: usize, window: Window) -> Value {

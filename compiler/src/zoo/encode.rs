@@ -13,10 +13,7 @@ const GRAPH_INITIALIZER: u64 = 5;
 /// # Errors
 /// Those of `out`.
 pub fn write(model: &ModelProto, out: &mut impl io::Write) -> io::Result<()> {
-    let shell = ModelProto {
-        graph: None,
-        ..model.clone()
-    };
+    let shell = ModelProto { graph: None, ..model.clone() };
     out.write_all(&shell.encode_to_vec())?;
     let Some(graph) = &model.graph else {
         return Ok(());
@@ -27,10 +24,7 @@ pub fn write(model: &ModelProto, out: &mut impl io::Write) -> io::Result<()> {
         write_header(out, GRAPH_INITIALIZER, tensor.encoded_len())?;
         out.write_all(&tensor.encode_to_vec())?;
     }
-    let rest = GraphProto {
-        initializer: Vec::new(),
-        ..graph.clone()
-    };
+    let rest = GraphProto { initializer: Vec::new(), ..graph.clone() };
     out.write_all(&rest.encode_to_vec())
 }
 
@@ -48,10 +42,7 @@ mod tests {
 
     #[test]
     fn reads_back_equal() {
-        let options = crate::zoo::Options {
-            size: (32, 32),
-            ..Default::default()
-        };
+        let options = crate::zoo::Options { size: (32, 32), ..Default::default() };
         let model = crate::zoo::build("squeezenet1_1", &options).unwrap();
         let mut file = Vec::new();
         super::write(&model, &mut file).unwrap();

@@ -46,12 +46,7 @@ pub(super) struct Window {
 impl Window {
     /// A `kernel`-wide window, padded so that stride 1 keeps the size.
     pub fn same(kernel: usize, stride: usize) -> Self {
-        Window {
-            kernel,
-            stride,
-            pad: kernel / 2,
-            groups: 1,
-        }
+        Window { kernel, stride, pad: kernel / 2, groups: 1 }
     }
 
     pub fn grouped(self, groups: usize) -> Self {
@@ -60,21 +55,13 @@ impl Window {
 
     pub fn output(self, extent: usize, ceil: bool) -> usize {
         let span = extent + 2 * self.pad - self.kernel;
-        let steps = if ceil {
-            span.div_ceil(self.stride)
-        } else {
-            span / self.stride
-        };
+        let steps = if ceil { span.div_ceil(self.stride) } else { span / self.stride };
         steps + 1
     }
 
     fn attributes(self) -> [mnnc_schema::onnx::AttributeProto; 3] {
         let square = |name, extent: usize, n| ints(name, &vec![extent as i64; n]);
-        [
-            square("kernel_shape", self.kernel, 2),
-            square("pads", self.pad, 4),
-            square("strides", self.stride, 2),
-        ]
+        [square("kernel_shape", self.kernel, 2), square("pads", self.pad, 4), square("strides", self.stride, 2)]
     }
 }
 
@@ -106,10 +93,7 @@ impl Activation {
 
 impl<'a> Net<'a> {
     pub fn new(options: &'a Options) -> Self {
-        Net {
-            writer: Writer::default(),
-            options,
-        }
+        Net { writer: Writer::default(), options }
     }
 
     /// The batch as the graph's interface declares it.
@@ -120,8 +104,7 @@ impl<'a> Net<'a> {
     /// `input` f32\[N,3,H,W\]: normalised pictures.
     pub fn input(&mut self) -> Value {
         let (height, width) = self.options.size;
-        self.writer
-            .input("input", &[self.batch(), Some(3), Some(height), Some(width)]);
+        self.writer.input("input", &[self.batch(), Some(3), Some(height), Some(width)]);
         Value {
             name: "input".into(),
             dims: vec![self.options.batch, 3, height, width],
@@ -156,50 +139,23 @@ impl<'a> Net<'a> {
             return self.conv_node(x, conv, (&weight, Some(&bias)), out, window, probe);
         }
         let y = self.conv_node(x, conv, (&weight, None), out, window, probe);
-        let mut parameter = |name, values| {
-            self.writer
-                .initializer(&format!("{norm}.{name}"), &[out], values)
-        };
+        let mut parameter = |name, values| self.writer.initializer(&format!("{norm}.{name}"), &[out], values);
         let parameters = [
             parameter("weight", &batch_norm.gamma),
             parameter("bias", &batch_norm.beta),
             parameter("running_mean", &batch_norm.mean),
             parameter("running_var", &batch_norm.var),
         ];
-        let inputs: Vec<&str> = [&y.name]
-            .into_iter()
-            .chain(&parameters)
-            .map(String::as_str)
-            .collect();
-        let attributes = vec![
-            float("epsilon", epsilon),
-            float("momentum", 0.9),
-            int("training_mode", 0),
-        ];
-        let name = self
-            .writer
-            .node(norm, "BatchNormalization", &inputs, attributes);
+        let inputs: Vec<&str> = [&y.name].into_iter().chain(&parameters).map(String::as_str).collect();
+        let attributes = vec![float("epsilon", epsilon), float("momentum", 0.9), int("training_mode", 0)];
+        let name = self.writer.node(norm, "BatchNormalization", &inputs, attributes);
         Value { name, ..y }
     }
 
     /// Convolution with bias.
-    pub fn conv(
-        &mut self,
-        x: &Value,
-        module: &str,
-        out: usize,
-        window: Window,
-        target: Target,
-    ) -> Value {
+    pub fn conv(&mut self, x: &Value, module: &str, out: usize, window: Window, target: Target) -> Value {
         let fan_in = x.channels() / window.groups * window.kernel * window.kernel;
-        let (weight, bias, probe) = affine(
-            self.options.seed,
-            module,
-            &x.probe,
-            (out, fan_in),
-            window,
-            target,
-        );
+        let (weight, bias, probe) = affine(self.options.seed, module, &x.probe, (out, fan_in), window, target);
         self.conv_node(x, module, (&weight, Some(&bias)), out, window, probe)
     }
 
@@ -212,39 +168,17 @@ impl<'a> Net<'a> {
         window: Window,
         probe: Probe,
     ) -> Value {
-        let dims = [
-            out,
-            x.channels() / window.groups,
-            window.kernel,
-            window.kernel,
-        ];
-        let mut inputs = vec![
-            x.name.clone(),
-            self.writer
-                .initializer(&format!("{module}.weight"), &dims, weight),
-        ];
+        let dims = [out, x.channels() / window.groups, window.kernel, window.kernel];
+        let mut inputs = vec![x.name.clone(), self.writer.initializer(&format!("{module}.weight"), &dims, weight)];
         if let Some(bias) = bias {
-            inputs.push(
-                self.writer
-                    .initializer(&format!("{module}.bias"), &[out], bias),
-            );
+            inputs.push(self.writer.initializer(&format!("{module}.bias"), &[out], bias));
         }
         let [kernel, pads, strides] = window.attributes();
-        let attributes = vec![
-            ints("dilations", &[1, 1]),
-            int("group", window.groups as i64),
-            kernel,
-            pads,
-            strides,
-        ];
+        let attributes = vec![ints("dilations", &[1, 1]), int("group", window.groups as i64), kernel, pads, strides];
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let name = self.writer.node(module, "Conv", &inputs, attributes);
         let extent = |i: usize| window.output(x.dims[i], false);
-        Value {
-            name,
-            dims: vec![x.dims[0], out, extent(2), extent(3)],
-            probe,
-        }
+        Value { name, dims: vec![x.dims[0], out, extent(2), extent(3)], probe }
     }
 
     /// An activation, in as many nodes as PyTorch's exporter needs.
@@ -263,20 +197,11 @@ impl<'a> Net<'a> {
                 let sigmoid = w.node(module, "Sigmoid", &[x_name], vec![]);
                 w.node(module, "Mul", &[x_name, &sigmoid], vec![])
             }
-            Activation::HardSigmoid => w.node(
-                module,
-                "HardSigmoid",
-                &[x_name],
-                vec![float("alpha", 1.0 / 6.0)],
-            ),
+            Activation::HardSigmoid => w.node(module, "HardSigmoid", &[x_name], vec![float("alpha", 1.0 / 6.0)]),
             Activation::Sigmoid => w.node(module, "Sigmoid", &[x_name], vec![]),
         };
         let probe = x.probe.map(|x| activation.eval(x));
-        Value {
-            name,
-            dims: x.dims.clone(),
-            probe,
-        }
+        Value { name, dims: x.dims.clone(), probe }
     }
 
     /// Squeeze and excitation: a gate for each channel from the map's averages.
@@ -290,147 +215,73 @@ impl<'a> Net<'a> {
         let at = |child: &str| format!("{module}.{child}");
         let window = Window::same(1, 1);
         let y = self.global_average(x, &at("avgpool"));
-        let y = self.conv(
-            &y,
-            &at("fc1"),
-            squeeze,
-            window,
-            Target {
-                mean: 0.0,
-                deviation: 1.0,
-            },
-        );
+        let y = self.conv(&y, &at("fc1"), squeeze, window, Target { mean: 0.0, deviation: 1.0 });
         let y = self.activation(&y, &at("activation"), inner);
         // Gates that are mostly open, and move.
-        let target = Target {
-            mean: 1.0,
-            deviation: 1.0,
-        };
+        let target = Target { mean: 1.0, deviation: 1.0 };
         let y = self.conv(&y, &at("fc2"), x.channels(), window, target);
         let y = self.activation(&y, &at("scale_activation"), gate);
         let name = self.writer.node(module, "Mul", &[&y.name, &x.name], vec![]);
-        Value {
-            name,
-            dims: x.dims.clone(),
-            probe: x.probe.gated(&y.probe),
-        }
+        Value { name, dims: x.dims.clone(), probe: x.probe.gated(&y.probe) }
     }
 
     /// Element-wise sum.
     pub fn add(&mut self, a: &Value, b: &Value, module: &str) -> Value {
         let name = self.writer.node(module, "Add", &[&a.name, &b.name], vec![]);
-        Value {
-            name,
-            dims: a.dims.clone(),
-            probe: a.probe.plus(&b.probe),
-        }
+        Value { name, dims: a.dims.clone(), probe: a.probe.plus(&b.probe) }
     }
 
     /// Concatenation of channels.
     pub fn concat(&mut self, a: &Value, b: &Value, module: &str) -> Value {
-        let name = self
-            .writer
-            .node(module, "Concat", &[&a.name, &b.name], vec![int("axis", 1)]);
+        let name = self.writer.node(module, "Concat", &[&a.name, &b.name], vec![int("axis", 1)]);
         let mut dims = a.dims.clone();
         dims[1] += b.channels();
-        Value {
-            name,
-            dims,
-            probe: a.probe.concat(&b.probe),
-        }
+        Value { name, dims, probe: a.probe.concat(&b.probe) }
     }
 
     /// Max pooling.
     pub fn max_pool(&mut self, x: &Value, module: &str, window: Window, ceil: bool) -> Value {
         let [kernel, pads, strides] = window.attributes();
-        let attributes = vec![
-            int("ceil_mode", ceil.into()),
-            ints("dilations", &[1, 1]),
-            kernel,
-            pads,
-            strides,
-        ];
+        let attributes = vec![int("ceil_mode", ceil.into()), ints("dilations", &[1, 1]), kernel, pads, strides];
         let name = self.writer.node(module, "MaxPool", &[&x.name], attributes);
         let extent = |i: usize| window.output(x.dims[i], ceil);
         let dims = vec![x.dims[0], x.channels(), extent(2), extent(3)];
-        Value {
-            name,
-            dims,
-            probe: x.probe.max_pool(window, ceil),
-        }
+        Value { name, dims, probe: x.probe.max_pool(window, ceil) }
     }
 
     /// Average over all positions, to \[N,C,1,1\].
     pub fn global_average(&mut self, x: &Value, module: &str) -> Value {
-        let name = self
-            .writer
-            .node(module, "GlobalAveragePool", &[&x.name], vec![]);
-        Value {
-            name,
-            dims: vec![x.dims[0], x.channels(), 1, 1],
-            probe: x.probe.averaged(),
-        }
+        let name = self.writer.node(module, "GlobalAveragePool", &[&x.name], vec![]);
+        Value { name, dims: vec![x.dims[0], x.channels(), 1, 1], probe: x.probe.averaged() }
     }
 
     /// Average over all positions, to \[N,C\], as `x.mean([2, 3])` is exported.
     pub fn mean(&mut self, x: &Value) -> Value {
         let attributes = vec![ints("axes", &[2, 3]), int("keepdims", 0)];
         let name = self.writer.node("", "ReduceMean", &[&x.name], attributes);
-        Value {
-            name,
-            dims: vec![x.dims[0], x.channels()],
-            probe: x.probe.averaged(),
-        }
+        Value { name, dims: vec![x.dims[0], x.channels()], probe: x.probe.averaged() }
     }
 
     /// Fully connected layer on \[N, features\].
     pub fn linear(&mut self, x: &Value, module: &str, out: usize, target: Target) -> Value {
         let features = x.dims[1];
-        let (weight, bias, probe) = affine(
-            self.options.seed,
-            module,
-            &x.probe,
-            (out, features),
-            Window::same(1, 1),
-            target,
-        );
-        let weight =
-            self.writer
-                .initializer(&format!("{module}.weight"), &[out, features], &weight);
-        let bias = self
-            .writer
-            .initializer(&format!("{module}.bias"), &[out], &bias);
+        let (weight, bias, probe) =
+            affine(self.options.seed, module, &x.probe, (out, features), Window::same(1, 1), target);
+        let weight = self.writer.initializer(&format!("{module}.weight"), &[out, features], &weight);
+        let bias = self.writer.initializer(&format!("{module}.bias"), &[out], &bias);
         let attributes = vec![float("alpha", 1.0), float("beta", 1.0), int("transB", 1)];
-        let name = self
-            .writer
-            .node(module, "Gemm", &[&x.name, &weight, &bias], attributes);
-        Value {
-            name,
-            dims: vec![x.dims[0], out],
-            probe,
-        }
+        let name = self.writer.node(module, "Gemm", &[&x.name, &weight, &bias], attributes);
+        Value { name, dims: vec![x.dims[0], out], probe }
     }
 
     /// The last layer: 1000 classes with well-spread scores.
     pub fn classifier(&mut self, x: &Value, module: &str) -> Value {
-        self.linear(
-            x,
-            module,
-            1000,
-            Target {
-                mean: 0.0,
-                deviation: 2.0,
-            },
-        )
+        self.linear(x, module, 1000, Target { mean: 0.0, deviation: 2.0 })
     }
 }
 
 /// `value` rounded to a multiple of 8, never down by more than a tenth.
 pub(super) fn make_divisible(value: f64) -> usize {
     let rounded = ((value + 4.0) / 8.0).floor().max(1.0) * 8.0;
-    (if rounded < 0.9 * value {
-        rounded + 8.0
-    } else {
-        rounded
-    }) as usize
+    (if rounded < 0.9 * value { rounded + 8.0 } else { rounded }) as usize
 }

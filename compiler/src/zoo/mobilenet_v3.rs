@@ -37,25 +37,12 @@ pub(super) fn large(net: &mut Net, x: Value) -> Value {
     let x = conv_act(net, &x, "features.16", 960, Window::same(1, 1), HardSwish);
     let x = net.global_average(&x, "avgpool");
     let x = net.flatten(&x);
-    let x = net.linear(
-        &x,
-        "classifier.0",
-        1280,
-        Target {
-            mean: 0.0,
-            deviation: 1.0,
-        },
-    );
+    let x = net.linear(&x, "classifier.0", 1280, Target { mean: 0.0, deviation: 1.0 });
     let x = net.activation(&x, "classifier.1", HardSwish);
     net.classifier(&x, "classifier.3")
 }
 
-fn bottleneck(
-    net: &mut Net,
-    x: &Value,
-    module: &str,
-    (kernel, hidden, out, gated, activation, stride): Row,
-) -> Value {
+fn bottleneck(net: &mut Net, x: &Value, module: &str, (kernel, hidden, out, gated, activation, stride): Row) -> Value {
     let mut index = 0;
     let mut at = || {
         index += 1;
@@ -73,28 +60,11 @@ fn bottleneck(
     }
     let project = at();
     let modules = (format!("{project}.0"), format!("{project}.1"));
-    y = net.conv_bn(
-        &y,
-        (&modules.0, &modules.1),
-        out,
-        Window::same(1, 1),
-        EPSILON,
-    );
-    if stride == 1 && x.channels() == out {
-        net.add(&y, x, module)
-    } else {
-        y
-    }
+    y = net.conv_bn(&y, (&modules.0, &modules.1), out, Window::same(1, 1), EPSILON);
+    if stride == 1 && x.channels() == out { net.add(&y, x, module) } else { y }
 }
 
-fn conv_act(
-    net: &mut Net,
-    x: &Value,
-    module: &str,
-    out: usize,
-    window: Window,
-    activation: Activation,
-) -> Value {
+fn conv_act(net: &mut Net, x: &Value, module: &str, out: usize, window: Window, activation: Activation) -> Value {
     let at = |i| format!("{module}.{i}");
     let y = net.conv_bn(x, (&at(0), &at(1)), out, window, EPSILON);
     net.activation(&y, &at(2), activation)

@@ -54,13 +54,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options {
-            seed: 0,
-            batch: 1,
-            dynamic_batch: false,
-            size: (224, 224),
-            unfolded: false,
-        }
+        Options { seed: 0, batch: 1, dynamic_batch: false, size: (224, 224), unfolded: false }
     }
 }
 
@@ -79,11 +73,7 @@ impl std::fmt::Display for ZooError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ZooError::UnknownName(name) => {
-                write!(
-                    f,
-                    "no network `{name}` in the zoo; there are: {}",
-                    names().join(", ")
-                )
+                write!(f, "no network `{name}` in the zoo; there are: {}", names().join(", "))
             }
             ZooError::Input(reason) => f.write_str(reason),
         }
@@ -114,10 +104,8 @@ pub fn names() -> Vec<&'static str> {
 /// # Errors
 /// The name is unknown, or the network cannot take the input that `options` asks for.
 pub fn build(name: &str, options: &Options) -> Result<ModelProto, ZooError> {
-    let &(_, smallest, architecture) = NETWORKS
-        .iter()
-        .find(|&&(known, ..)| known == name)
-        .ok_or_else(|| ZooError::UnknownName(name.into()))?;
+    let &(_, smallest, architecture) =
+        NETWORKS.iter().find(|&&(known, ..)| known == name).ok_or_else(|| ZooError::UnknownName(name.into()))?;
     check_input(name, smallest, options)?;
     let mut net = Net::new(options);
     let input = net.input();
@@ -131,10 +119,7 @@ const MAX_EXTENT: usize = 1 << 14;
 fn check_input(name: &str, smallest: usize, options: &Options) -> Result<(), ZooError> {
     let (height, width) = options.size;
     if options.batch == 0 || options.batch > MAX_EXTENT {
-        return Err(ZooError::Input(format!(
-            "batch must be 1 to {MAX_EXTENT}, not {}",
-            options.batch
-        )));
+        return Err(ZooError::Input(format!("batch must be 1 to {MAX_EXTENT}, not {}", options.batch)));
     }
     for extent in [height, width] {
         if extent < smallest || extent > MAX_EXTENT {

@@ -32,9 +32,7 @@ impl Stream {
 
     /// `count` normal numbers with the given mean and deviation.
     pub fn normals(&mut self, count: usize, mean: f64, deviation: f64) -> Vec<f32> {
-        (0..count)
-            .map(|_| (mean + deviation * self.normal()) as f32)
-            .collect()
+        (0..count).map(|_| (mean + deviation * self.normal()) as f32).collect()
     }
 }
 

@@ -16,13 +16,7 @@ pub(super) fn resnet50(net: &mut Net, x: Value) -> Value {
 /// The residual of a block: network, input, module, width, stride.
 type Residual = fn(&mut Net, &Value, &str, usize, usize) -> Value;
 
-fn resnet(
-    net: &mut Net,
-    x: Value,
-    repeats: [usize; 4],
-    residual: Residual,
-    expansion: usize,
-) -> Value {
+fn resnet(net: &mut Net, x: Value, repeats: [usize; 4], residual: Residual, expansion: usize) -> Value {
     let x = net.conv_bn(&x, ("conv1", "bn1"), 64, Window::same(7, 2), EPSILON);
     let x = net.activation(&x, "relu", Relu);
     let mut x = net.max_pool(&x, "maxpool", Window::same(3, 2), false);
@@ -51,46 +45,16 @@ fn resnet(
 
 fn basic_block(net: &mut Net, x: &Value, module: &str, width: usize, stride: usize) -> Value {
     let at = |name| format!("{module}.{name}");
-    let y = net.conv_bn(
-        x,
-        (&at("conv1"), &at("bn1")),
-        width,
-        Window::same(3, stride),
-        EPSILON,
-    );
+    let y = net.conv_bn(x, (&at("conv1"), &at("bn1")), width, Window::same(3, stride), EPSILON);
     let y = net.activation(&y, &at("relu"), Relu);
-    net.conv_bn(
-        &y,
-        (&at("conv2"), &at("bn2")),
-        width,
-        Window::same(3, 1),
-        EPSILON,
-    )
+    net.conv_bn(&y, (&at("conv2"), &at("bn2")), width, Window::same(3, 1), EPSILON)
 }
 
 fn bottleneck(net: &mut Net, x: &Value, module: &str, width: usize, stride: usize) -> Value {
     let at = |name| format!("{module}.{name}");
-    let y = net.conv_bn(
-        x,
-        (&at("conv1"), &at("bn1")),
-        width,
-        Window::same(1, 1),
-        EPSILON,
-    );
+    let y = net.conv_bn(x, (&at("conv1"), &at("bn1")), width, Window::same(1, 1), EPSILON);
     let y = net.activation(&y, &at("relu"), Relu);
-    let y = net.conv_bn(
-        &y,
-        (&at("conv2"), &at("bn2")),
-        width,
-        Window::same(3, stride),
-        EPSILON,
-    );
+    let y = net.conv_bn(&y, (&at("conv2"), &at("bn2")), width, Window::same(3, stride), EPSILON);
     let y = net.activation(&y, &at("relu_1"), Relu);
-    net.conv_bn(
-        &y,
-        (&at("conv3"), &at("bn3")),
-        4 * width,
-        Window::same(1, 1),
-        EPSILON,
-    )
+    net.conv_bn(&y, (&at("conv3"), &at("bn3")), 4 * width, Window::same(1, 1), EPSILON)
 }

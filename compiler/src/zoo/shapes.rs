@@ -38,9 +38,7 @@ impl Net<'_> {
         }
         let shape = self.writer.node(module, "Shape", &[name], vec![]);
         let index = self.writer.const_i64(module, &[], &[axis as i64]);
-        let name = self
-            .writer
-            .node(module, "Gather", &[&shape, &index], vec![int("axis", 0)]);
+        let name = self.writer.node(module, "Gather", &[&shape, &index], vec![int("axis", 0)]);
         Extent::Computed(name, dims[axis])
     }
 
@@ -75,10 +73,7 @@ impl Net<'_> {
 
     /// The extents as one i64 tensor.
     pub fn shape(&mut self, module: &str, extents: &[Extent]) -> String {
-        if extents
-            .iter()
-            .all(|extent| !matches!(extent, Extent::Computed(..)))
-        {
+        if extents.iter().all(|extent| !matches!(extent, Extent::Computed(..))) {
             let numbers: Vec<i64> = extents.iter().map(Extent::number).collect();
             return self.writer.const_i64(module, &[numbers.len()], &numbers);
         }
@@ -87,22 +82,19 @@ impl Net<'_> {
             .map(|extent| match extent {
                 Extent::Computed(name, _) => {
                     let axes = self.writer.const_i64(module, &[1], &[0]);
-                    self.writer
-                        .node(module, "Unsqueeze", &[name, &axes], vec![])
+                    self.writer.node(module, "Unsqueeze", &[name, &axes], vec![])
                 }
                 fixed => self.writer.const_i64(module, &[1], &[fixed.number()]),
             })
             .collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        self.writer
-            .node(module, "Concat", &parts, vec![int("axis", 0)])
+        self.writer.node(module, "Concat", &parts, vec![int("axis", 0)])
     }
 
     /// `Reshape`; returns the name.
     pub fn reshape(&mut self, x: &str, module: &str, extents: &[Extent]) -> String {
         let shape = self.shape(module, extents);
-        self.writer
-            .node(module, "Reshape", &[x, &shape], vec![int("allowzero", 0)])
+        self.writer.node(module, "Reshape", &[x, &shape], vec![int("allowzero", 0)])
     }
 
     /// \[N,C,1,1\] to \[N,C\]: `Flatten`, or in traced shapes `x.view(x.size(0), -1)`.
@@ -111,14 +103,9 @@ impl Net<'_> {
             let batch = self.extent(x.view(), "", 0);
             self.reshape(&x.name, "", &[batch, Extent::Rest])
         } else {
-            self.writer
-                .node("", "Flatten", &[&x.name], vec![int("axis", 1)])
+            self.writer.node("", "Flatten", &[&x.name], vec![int("axis", 1)])
         };
-        Value {
-            name,
-            dims: vec![x.dims[0], x.channels()],
-            probe: x.probe.clone(),
-        }
+        Value { name, dims: vec![x.dims[0], x.channels()], probe: x.probe.clone() }
     }
 
     /// The two halves of the channels, as `x.chunk(2, dim=1)` is exported.
@@ -145,11 +132,7 @@ impl Net<'_> {
             let name = self.writer.node(module, "Slice", &inputs, vec![]);
             let mut dims = x.dims.clone();
             dims[1] = half;
-            Value {
-                name,
-                dims,
-                probe: x.probe.slice(i * half..(i + 1) * half),
-            }
+            Value { name, dims, probe: x.probe.slice(i * half..(i + 1) * half) }
         })
     }
 
@@ -162,10 +145,6 @@ impl Net<'_> {
         let perm = ints("perm", &[0, 2, 1, 3, 4]);
         let y = self.writer.node(module, "Transpose", &[&y], vec![perm]);
         let name = self.reshape(&y, module, &[n, c, h, w]);
-        Value {
-            name,
-            dims: x.dims.clone(),
-            probe: x.probe.interleaved(),
-        }
+        Value { name, dims: x.dims.clone(), probe: x.probe.interleaved() }
     }
 }

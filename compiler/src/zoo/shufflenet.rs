@@ -21,13 +21,7 @@ pub(super) fn x1_0(net: &mut Net, x: Value) -> Value {
             };
         }
     }
-    let x = net.conv_bn(
-        &x,
-        ("conv5.0", "conv5.1"),
-        1024,
-        Window::same(1, 1),
-        EPSILON,
-    );
+    let x = net.conv_bn(&x, ("conv5.0", "conv5.1"), 1024, Window::same(1, 1), EPSILON);
     let x = net.activation(&x, "conv5.2", Relu);
     let x = net.mean(&x);
     net.classifier(&x, "fc")

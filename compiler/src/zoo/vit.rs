@@ -20,23 +20,13 @@ pub(super) fn b_32(net: &mut Net, x: Value) -> Value {
     let tokens = patches.tokens + 1;
     let x = with_class_token(net, &patches);
     let mut x = add_position(net, &x, tokens);
-    let shape = Shape {
-        batch: net.options.batch,
-        tokens,
-    };
+    let shape = Shape { batch: net.options.batch, tokens };
     for layer in 0..LAYERS {
-        x = encoder_block(
-            net,
-            &x,
-            &format!("encoder.layers.encoder_layer_{layer}"),
-            shape,
-        );
+        x = encoder_block(net, &x, &format!("encoder.layers.encoder_layer_{layer}"), shape);
     }
     let x = layer_norm(net, &x, "encoder.ln");
     let zero = net.writer.const_i64("", &[], &[0]);
-    let name = net
-        .writer
-        .node("", "Gather", &[&x, &zero], vec![int("axis", 1)]);
+    let name = net.writer.node("", "Gather", &[&x, &zero], vec![int("axis", 1)]);
     let x = Value {
         name,
         dims: vec![shape.batch, HIDDEN],
@@ -62,28 +52,14 @@ struct Patches {
 }
 
 fn embed(net: &mut Net, x: &Value) -> Patches {
-    let window = Window {
-        kernel: PATCH,
-        stride: PATCH,
-        pad: 0,
-        groups: 1,
-    };
-    let target = Target {
-        mean: 0.0,
-        deviation: 1.0,
-    };
+    let window = Window { kernel: PATCH, stride: PATCH, pad: 0, groups: 1 };
+    let target = Target { mean: 0.0, deviation: 1.0 };
     let y = net.conv(x, "conv_proj", HIDDEN, window, target);
     let tokens = y.dims[2] * y.dims[3];
     let batch = net.extent(x.view(), "", 0);
     let y = net.reshape(&y.name, "", &[batch, Fixed(HIDDEN), Fixed(tokens)]);
-    let name = net
-        .writer
-        .node("", "Transpose", &[&y], vec![ints("perm", &[0, 2, 1])]);
-    Patches {
-        name,
-        tokens,
-        picture: x.clone(),
-    }
+    let name = net.writer.node("", "Transpose", &[&y], vec![ints("perm", &[0, 2, 1])]);
+    Patches { name, tokens, picture: x.clone() }
 }
 
 /// Puts the class token before the patches; it is expanded to the batch when
@@ -91,17 +67,13 @@ fn embed(net: &mut Net, x: &Value) -> Patches {
 fn with_class_token(net: &mut Net, patches: &Patches) -> String {
     let values = Stream::new(net.options.seed, "class_token").normals(HIDDEN, 0.0, 0.5);
     let token = if net.traces_shapes() {
-        let token = net
-            .writer
-            .initializer("class_token", &[1, 1, HIDDEN], &values);
+        let token = net.writer.initializer("class_token", &[1, 1, HIDDEN], &values);
         expand(net, &token, &patches.picture)
     } else {
         let batch = net.options.batch;
-        net.writer
-            .initializer("class_token", &[batch, 1, HIDDEN], &values.repeat(batch))
+        net.writer.initializer("class_token", &[batch, 1, HIDDEN], &values.repeat(batch))
     };
-    net.writer
-        .node("", "Concat", &[&token, &patches.name], vec![int("axis", 1)])
+    net.writer.node("", "Concat", &[&token, &patches.name], vec![int("axis", 1)])
 }
 
 /// `token.expand(n, -1, -1)`: PyTorch replaces each -1 of the target by 1 with `Where`.
@@ -140,35 +112,21 @@ fn layer_norm(net: &mut Net, x: &str, module: &str) -> String {
     let (weight, bias) = (format!("{module}.weight"), format!("{module}.bias"));
     let scale: Vec<f32> = {
         let mut stream = Stream::new(seed, &weight);
-        (0..HIDDEN)
-            .map(|_| stream.uniform(0.7, 1.3) as f32)
-            .collect()
+        (0..HIDDEN).map(|_| stream.uniform(0.7, 1.3) as f32).collect()
     };
     let shift = Stream::new(seed, &bias).normals(HIDDEN, 0.0, 0.1);
     let w = &mut net.writer;
     w.initializer(&weight, &[HIDDEN], &scale);
     w.initializer(&bias, &[HIDDEN], &shift);
     let attributes = vec![int("axis", -1), float("epsilon", EPSILON)];
-    w.node(
-        module,
-        "LayerNormalization",
-        &[x, &weight, &bias],
-        attributes,
-    )
+    w.node(module, "LayerNormalization", &[x, &weight, &bias], attributes)
 }
 
 /// A linear layer on a sequence: `MatMul` by the transposed weight, which
 /// constant folding transposes, then `Add` with the bias in front.
 fn linear(net: &mut Net, x: &str, module: &str, (from, to): (usize, usize), gain: f64) -> String {
     let parameter = |suffix| format!("{module}.{suffix}");
-    packed_linear(
-        net,
-        x,
-        module,
-        (&parameter("weight"), &parameter("bias")),
-        (from, to),
-        gain,
-    )
+    packed_linear(net, x, module, (&parameter("weight"), &parameter("bias")), (from, to), gain)
 }
 
 fn packed_linear(
@@ -188,9 +146,7 @@ fn packed_linear(
         let matrix = w.initializer(weight, &[to, from], &values);
         w.node(module, "Transpose", &[&matrix], vec![ints("perm", &[1, 0])])
     } else {
-        let transposed: Vec<f32> = (0..from)
-            .flat_map(|i| values[i..].iter().step_by(from).copied())
-            .collect();
+        let transposed: Vec<f32> = (0..from).flat_map(|i| values[i..].iter().step_by(from).copied()).collect();
         w.initializer(weight, &[from, to], &transposed)
     };
     w.initializer(bias, &[to], &shift);
@@ -203,34 +159,17 @@ fn attention(net: &mut Net, x: &str, module: &str, shape: Shape) -> String {
     const DEPTH: usize = HIDDEN / HEADS;
     let Shape { batch, tokens } = shape;
     // In traced shapes the batch is axis 1 of the transposed sequence.
-    let x = net
-        .writer
-        .node(module, "Transpose", &[x], vec![ints("perm", &[1, 0, 2])]);
+    let x = net.writer.node(module, "Transpose", &[x], vec![ints("perm", &[1, 0, 2])]);
     let sequence = (x.as_str(), [tokens, batch, HIDDEN]);
-    let names = (
-        format!("{module}.in_proj_weight"),
-        format!("{module}.in_proj_bias"),
-    );
+    let names = (format!("{module}.in_proj_weight"), format!("{module}.in_proj_bias"));
     // Queries and keys above unit variance: attention that looks somewhere.
-    let qkv = packed_linear(
-        net,
-        &x,
-        module,
-        (&names.0, &names.1),
-        (HIDDEN, 3 * HIDDEN),
-        1.4,
-    );
+    let qkv = packed_linear(net, &x, module, (&names.0, &names.1), (HIDDEN, 3 * HIDDEN), 1.4);
     let n = net.extent((sequence.0, &sequence.1), module, 1);
     let qkv = net.reshape(&qkv, module, &[Fixed(tokens), n, Fixed(3), Fixed(HIDDEN)]);
     let w = &mut net.writer;
     let axes = w.const_i64(module, &[1], &[0]);
     let qkv = w.node(module, "Unsqueeze", &[&qkv, &axes], vec![]);
-    let qkv = w.node(
-        module,
-        "Transpose",
-        &[&qkv],
-        vec![ints("perm", &[3, 1, 2, 0, 4])],
-    );
+    let qkv = w.node(module, "Transpose", &[&qkv], vec![ints("perm", &[3, 1, 2, 0, 4])]);
     let axes = w.const_i64(module, &[1], &[-2]);
     let qkv = w.node(module, "Squeeze", &[&qkv, &axes], vec![]);
     let [q, k, v] = [0, 1, 2].map(|part| {
@@ -241,24 +180,14 @@ fn attention(net: &mut Net, x: &str, module: &str, shape: Shape) -> String {
         let n = net.extent((sequence.0, &sequence.1), module, 1);
         let rows = net.times(n, module, HEADS);
         let y = net.reshape(&part, module, &[Fixed(tokens), rows, Fixed(DEPTH)]);
-        net.writer
-            .node(module, "Transpose", &[&y], vec![ints("perm", &[1, 0, 2])])
+        net.writer.node(module, "Transpose", &[&y], vec![ints("perm", &[1, 0, 2])])
     });
     let [q, k, v] = [q, k, v].map(|part| {
         let n = net.extent((sequence.0, &sequence.1), module, 1);
-        net.reshape(
-            &part,
-            module,
-            &[n, Fixed(HEADS), Fixed(tokens), Fixed(DEPTH)],
-        )
+        net.reshape(&part, module, &[n, Fixed(HEADS), Fixed(tokens), Fixed(DEPTH)])
     });
     let y = scaled_dot_product(net, [&q, &k, &v], module, DEPTH);
-    let y = net.writer.node(
-        module,
-        "Transpose",
-        &[&y],
-        vec![ints("perm", &[2, 0, 1, 3])],
-    );
+    let y = net.writer.node(module, "Transpose", &[&y], vec![ints("perm", &[2, 0, 1, 3])]);
     let y = if net.traces_shapes() {
         net.reshape(&y, module, &[Rest, Fixed(HIDDEN)])
     } else {
@@ -267,8 +196,7 @@ fn attention(net: &mut Net, x: &str, module: &str, shape: Shape) -> String {
     let y = project(net, &y, &format!("{module}.out_proj"), module);
     let n = net.extent((sequence.0, &sequence.1), module, 1);
     let y = net.reshape(&y, module, &[Fixed(tokens), n, Fixed(HIDDEN)]);
-    net.writer
-        .node(module, "Transpose", &[&y], vec![ints("perm", &[1, 0, 2])])
+    net.writer.node(module, "Transpose", &[&y], vec![ints("perm", &[1, 0, 2])])
 }
 
 /// The output projection, on a matrix and therefore a `Gemm`.
@@ -300,8 +228,7 @@ fn scaled_dot_product(net: &mut Net, [q, k, v]: [&str; 3], module: &str, depth: 
         let scale = w.node(module, "Cast", &[&scale], vec![int("to", 1)]);
         w.node(module, "Sqrt", &[&scale], vec![])
     } else {
-        net.writer
-            .const_f32(module, (1.0 / (depth as f32).sqrt()).sqrt())
+        net.writer.const_f32(module, (1.0 / (depth as f32).sqrt()).sqrt())
     };
     let w = &mut net.writer;
     let k = w.node(module, "Transpose", &[k], vec![ints("perm", &[0, 1, 3, 2])]);

@@ -22,9 +22,7 @@ impl BatchNorm {
         let channels = mean.len();
         let layer_var = average(&var);
         BatchNorm {
-            gamma: (0..channels)
-                .map(|_| stream.uniform(0.7, 1.3) as f32)
-                .collect(),
+            gamma: (0..channels).map(|_| stream.uniform(0.7, 1.3) as f32).collect(),
             beta: stream.normals(channels, 0.0, 0.2),
             mean: mean.iter().map(|&m| m as f32).collect(),
             // One channel's variance over so few pictures is uncertain; half
@@ -40,9 +38,7 @@ impl BatchNorm {
     }
 
     fn shift(&self, scale: &[f32]) -> Vec<f32> {
-        (0..scale.len())
-            .map(|c| self.beta[c] - self.mean[c] * scale[c])
-            .collect()
+        (0..scale.len()).map(|c| self.beta[c] - self.mean[c] * scale[c]).collect()
     }
 
     /// Normalises.
@@ -94,22 +90,14 @@ pub(super) fn affine(
     weight.iter_mut().for_each(|w| *w *= scale as f32);
     let mut stream = Stream::new(seed, &format!("{name}.bias"));
     let wanted = stream.normals(out, target.mean, 0.2 * target.deviation);
-    let bias: Vec<f32> = mean
-        .iter()
-        .zip(wanted)
-        .map(|(m, wanted)| wanted - (m * scale) as f32)
-        .collect();
+    let bias: Vec<f32> = mean.iter().zip(wanted).map(|(m, wanted)| wanted - (m * scale) as f32).collect();
     result.affine(&vec![scale as f32; out], &bias);
     (weight, bias, result)
 }
 
 /// Filters \[out, fan_in\], normal and scaled by He's rule to the number of inputs.
 pub(super) fn filters(seed: u64, name: &str, out: usize, fan_in: usize) -> Vec<f32> {
-    Stream::new(seed, &format!("{name}.weight")).normals(
-        out * fan_in,
-        0.0,
-        (2.0 / fan_in as f64).sqrt(),
-    )
+    Stream::new(seed, &format!("{name}.weight")).normals(out * fan_in, 0.0, (2.0 / fan_in as f64).sqrt())
 }
 
 #[cfg(test)]
@@ -130,20 +118,14 @@ mod tests {
             let y = folded[2 * c] * 1.25 + folded[2 * c + 1] * -0.5 + bias[c];
             let sigma = (norm.var[c] + norm.epsilon).sqrt();
             let wanted = (x - norm.mean[c]) / sigma * norm.gamma[c] + norm.beta[c];
-            assert!(
-                (y - wanted).abs() < 1e-5 * (1.0 + wanted.abs()),
-                "{y} {wanted}"
-            );
+            assert!((y - wanted).abs() < 1e-5 * (1.0 + wanted.abs()), "{y} {wanted}");
         }
     }
 
     #[test]
     fn affine_reaches_its_target() {
         let input = Probe::pictures(0).map(|x| 0.5 * x + 3.0);
-        let target = Target {
-            mean: 1.0,
-            deviation: 2.0,
-        };
+        let target = Target { mean: 1.0, deviation: 2.0 };
         let (.., result) = affine(0, "conv", &input, (100, 27), Window::same(3, 1), target);
         let (mean, var) = result.moments();
         let mean = mean.iter().sum::<f64>() / 100.0;

@@ -7,8 +7,8 @@ use mnnc_schema::onnx::attribute_proto::AttributeType;
 use mnnc_schema::onnx::tensor_proto::DataType;
 use mnnc_schema::onnx::tensor_shape_proto::{Dimension, dimension};
 use mnnc_schema::onnx::{
-    AttributeProto, Bytes, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+    AttributeProto, Bytes, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TypeProto, ValueInfoProto, type_proto,
 };
 
 /// The operator set that the zoo writes.
@@ -27,13 +27,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Appends a node with one output and returns the output's name. `module`
     /// is the dotted path of the PyTorch module that computes it.
-    pub fn node(
-        &mut self,
-        module: &str,
-        op: &str,
-        inputs: &[&str],
-        attributes: Vec<AttributeProto>,
-    ) -> String {
+    pub fn node(&mut self, module: &str, op: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
         let mut name = format!("{}/{op}", scope(module));
         let count = self.used.entry(name.clone()).or_default();
         *count += 1;
@@ -60,10 +54,7 @@ impl Writer {
 
     /// A scalar `Constant` node.
     pub fn const_f32(&mut self, module: &str, value: f32) -> String {
-        self.constant(
-            module,
-            tensor("", DataType::Float, &[], value.to_le_bytes().to_vec()),
-        )
+        self.constant(module, tensor("", DataType::Float, &[], value.to_le_bytes().to_vec()))
     }
 
     fn constant(&mut self, module: &str, value: TensorProto) -> String {
@@ -82,9 +73,7 @@ impl Writer {
         for value in values {
             raw.extend_from_slice(&value.to_le_bytes());
         }
-        self.graph
-            .initializer
-            .push(tensor(name, DataType::Float, dims, raw));
+        self.graph.initializer.push(tensor(name, DataType::Float, dims, raw));
         name.into()
     }
 
@@ -109,10 +98,7 @@ impl Writer {
             producer_name: "mnnc".into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),
             graph: Some(self.graph),
-            opset_import: vec![OperatorSetIdProto {
-                domain: String::new(),
-                version: OPSET,
-            }],
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
             ..Default::default()
         }
     }
@@ -120,12 +106,7 @@ impl Writer {
 
 /// An integer attribute.
 pub(super) fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Int as i32,
-        i: Some(value),
-        ..Default::default()
-    }
+    AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i: Some(value), ..Default::default() }
 }
 
 /// A list of integers.
@@ -140,12 +121,7 @@ pub(super) fn ints(name: &str, values: &[i64]) -> AttributeProto {
 
 /// A float attribute.
 pub(super) fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Float as i32,
-        f: Some(value),
-        ..Default::default()
-    }
+    AttributeProto { name: name.into(), r#type: AttributeType::Float as i32, f: Some(value), ..Default::default() }
 }
 
 fn tensor(name: &str, data_type: DataType, dims: &[usize], raw: Vec<u8>) -> TensorProto {
@@ -163,22 +139,11 @@ fn value_info(name: &str, dims: &[Option<usize>]) -> ValueInfoProto {
         Some(extent) => dimension::Value::DimValue(extent as i64),
         None => dimension::Value::DimParam("batch".into()),
     });
-    let dim = dim
-        .map(|value| Dimension {
-            value: Some(value),
-            ..Default::default()
-        })
-        .collect();
-    let tensor = type_proto::Tensor {
-        elem_type: DataType::Float as i32,
-        shape: Some(TensorShapeProto { dim }),
-    };
+    let dim = dim.map(|value| Dimension { value: Some(value), ..Default::default() }).collect();
+    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
         name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..Default::default()
-        }),
+        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() }),
         ..Default::default()
     }
 }
@@ -214,10 +179,7 @@ mod tests {
         let mut writer = Writer::default();
         let a = writer.node("m", "Relu", &["x"], vec![]);
         let b = writer.node("m", "Relu", &[&a], vec![]);
-        assert_eq!(
-            (a.as_str(), b.as_str()),
-            ("/m/Relu_output_0", "/m/Relu_1_output_0")
-        );
+        assert_eq!((a.as_str(), b.as_str()), ("/m/Relu_output_0", "/m/Relu_1_output_0"));
         let graph = writer.finish(&b, "y", &[Some(1)]).graph.unwrap();
         assert_eq!(graph.node[1].output, ["y"]);
     }
