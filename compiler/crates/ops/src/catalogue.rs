@@ -106,6 +106,25 @@ pub static ALL: &[&OpDecl] = &[
     &fill::CONSTANT_OF_SHAPE,
     &fill::RANGE,
     &fill::EYE_LIKE,
+    // reduce
+    &reduce::REDUCE_SUM,
+    &reduce::REDUCE_MEAN,
+    &reduce::REDUCE_MAX,
+    &reduce::REDUCE_MIN,
+    &reduce::REDUCE_PROD,
+    &reduce::REDUCE_L1,
+    &reduce::REDUCE_L2,
+    &reduce::REDUCE_LOG_SUM,
+    &reduce::REDUCE_LOG_SUM_EXP,
+    &reduce::REDUCE_SUM_SQUARE,
+    &reduce::ARG_MAX,
+    &reduce::ARG_MIN,
+    &reduce::CUM_SUM,
+    // index
+    &index::TRILU,
+    &index::ONE_HOT,
+    &index::REVERSE_SEQUENCE,
+    &index::NON_ZERO,
     // cast
     &cast::CAST,
     // conv

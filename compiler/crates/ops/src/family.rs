@@ -18,3 +18,5 @@ pub mod transpose;
 pub mod expand;
 pub mod fill;
 pub mod pad;
+pub mod index;
+pub mod reduce;
