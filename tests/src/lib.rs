@@ -1,1 +1,6 @@
-//! .
+//! What the tests of the whole product share.
+
+mod python;
+pub mod shared;
+
+pub use python::python;

@@ -1,1 +1,103 @@
-//! .
+//! `.mnn` files: a writer for graphs, and a summary of what a file holds.
+//!
+//! [`write`] takes the optimised float graph (plain layouts, no native fusions) to a file that MNN 3.6 loads:
+//!
+//! 1. [`lower`]: each node by the rule of its op ([`rules`], one family a file). An op that MNN lacks is decomposed;
+//!    an element-wise one by its formula ([`scalar`]). What cannot be said is refused, all nodes at once.
+//! 2. [`fuse`]: activations go into convolutions, dead ops go.
+//! 3. [`layout`]: where tensors are packed by channel, with explicit conversions.
+//! 4. [`pack`]: the bytes. Defaults and unused fields take no room; equal constants are stored once; the model's id is
+//!    a hash of the file, so equal models give equal bytes.
+//!
+//! Run-time types in MNN are fewer than in the graph: `i64` and `bool` tensors are int32 there, at graph inputs and
+//! outputs too (MNN's own converter has it so).
+
+mod cx;
+mod error;
+mod fuse;
+mod layout;
+mod lower;
+mod net;
+mod pack;
+pub mod reader;
+mod rules;
+mod scalar;
+mod summary;
+
+pub use error::{Unsupported, WriteError};
+pub use summary::{Port, Summary, SummaryError, summary};
+
+use mnnc_ir::Graph;
+
+/// How weights of convolutions and matrix products are coded.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum WeightEncoding {
+    /// 32-bit floats.
+    #[default]
+    F32,
+}
+
+/// What the file is made for. The levels mean what MNN's converter means by `--optimizeLevel` and `--optimizePrefer`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WriteOptions {
+    /// 0 and 1: right for every input: indices computed at run time may be negative, which costs a fix-up op before
+    /// each gather. 2: such indices are taken to be in range.
+    ///
+    /// (Graph rewrites happen before the writer; at level 0 the compiler runs the necessary ones only.)
+    pub opt_level: u8,
+    /// Whether the file should rather be small or fast.
+    pub prefer: Prefer,
+    /// How weights are coded.
+    pub weights: WeightEncoding,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { opt_level: 1, prefer: Prefer::Normal, weights: WeightEncoding::F32 }
+    }
+}
+
+/// How many readers a shared weight may have before it stays one constant instead of a copy in each reader.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Prefer {
+    /// Up to four.
+    #[default]
+    Normal,
+    /// One: no weight is stored twice.
+    Size,
+    /// Up to a hundred: every reader has its weight in the form that the engine packs once.
+    Speed,
+}
+
+impl Prefer {
+    /// The most readers for which a weight is copied.
+    pub(crate) fn sharing_limit(self) -> usize {
+        match self {
+            Prefer::Normal => 4,
+            Prefer::Size => 1,
+            Prefer::Speed => 100,
+        }
+    }
+}
+
+/// A file of the format holds less than this: its offsets are 31 bits.
+const MAX_BYTES: u64 = (1 << 31) - 1;
+
+/// Writes `graph` as a `.mnn` file. Graph inputs and outputs keep name, order, element type (as far as MNN has it, see
+/// the crate's documentation) and shape. Equal graphs and options give equal bytes.
+///
+/// # Errors
+/// [`WriteError::Unsupported`] lists every node that has no form in the format; [`WriteError::TooLarge`] if the
+/// weights exceed what a file can hold.
+pub fn write(graph: &Graph, options: &WriteOptions) -> Result<Vec<u8>, WriteError> {
+    let mut net = lower::lower(graph, options)?;
+    fuse::fuse_activations(&mut net);
+    fuse::drop_dead(&mut net);
+    layout::assign(&mut net);
+    let bytes = pack::weight_bytes(&net);
+    if bytes >= MAX_BYTES {
+        return Err(WriteError::TooLarge { bytes });
+    }
+    Ok(pack::pack(net, usize::try_from(bytes).unwrap_or(0)))
+}

@@ -1,0 +1,174 @@
+//! Shapes: the same elements seen otherwise, moved, repeated.
+
+use super::Family;
+use crate::cx::{Cx, Reason, to_i32};
+use crate::net::{Layouts, Shape, Tid, Ty};
+use mnnc_ops::axes::normalize_axis;
+use mnnc_schema::mnn::{
+    DepthSpaceParamT, DepthToSpaceMode, OpParameterT, OpType, ReshapeT, ShapeParamT,
+};
+
+pub(super) const RULES: Family = &[
+    ("identity", same),
+    ("dropout", dropout),
+    ("reshape", reshape),
+    ("flatten", view),
+    ("squeeze", view),
+    ("unsqueeze", view),
+    ("transpose", transpose),
+    ("expand", expand),
+    ("tile", tile),
+    ("shape", shape),
+    ("size", size),
+    ("cast", cast),
+    ("cast_like", cast),
+    ("constant_of_shape", constant_of_shape),
+    ("range", range),
+    ("depth_to_space", depth_to_space),
+    ("space_to_depth", space_to_depth),
+];
+
+fn same(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    Ok(vec![cx.input(0)?])
+}
+
+fn dropout(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    if cx.node.outputs().len() > 1 {
+        return Err("the mask is read, which exists in training only".into());
+    }
+    same(cx)
+}
+
+/// Another shape of the same elements, which inference has found already.
+fn view(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let x = cx.input(0)?;
+    let shape = cx.output_shape(0);
+    Ok(vec![cx.reshape(x, shape)?])
+}
+
+fn reshape(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let unknown = cx.output_shape(0).iter().filter(|d| d.is_none()).count();
+    if unknown <= 1 {
+        return view(cx);
+    }
+    // The shape itself is computed at run time, or copies dims that are.
+    let x = cx.input(0)?;
+    let result = (cx.output_shape(0), cx.ty(x));
+    let inputs = vec![x, cx.input(1)?];
+    Ok(vec![cx.emit(OpType::Reshape, OpParameterT::Reshape(Box::new(ReshapeT::default())), inputs, result, Layouts::Plain)])
+}
+
+fn transpose(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let x = cx.input(0)?;
+    let rank = cx.rank(x);
+    let perm: Vec<usize> = match cx.op.ints("perm") {
+        Some(perm) => perm.into_iter().map(|p| normalize_axis(p, rank)).collect::<Result<_, _>>()?,
+        None => (0..rank).rev().collect(),
+    };
+    Ok(vec![cx.permute(x, &perm)?])
+}
+
+/// The graph's shape as a constant operand; all of it has to be known.
+fn known(cx: &mut Cx, shape: &Shape) -> Result<Tid, Reason> {
+    let dims: Option<Vec<usize>> = shape.iter().copied().collect();
+    let dims = dims.ok_or("the result's shape is known only at run time; fix shapes with --shape NAME=1x3x224x224")?;
+    let dims = dims.into_iter().map(to_i32).collect::<Result<Vec<_>, _>>()?;
+    Ok(cx.ints(&dims))
+}
+
+fn expand(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let x = cx.input(0)?;
+    let shape = cx.output_shape(0);
+    if shape == cx.shape(x) && shape.iter().all(Option::is_some) {
+        return Ok(vec![x]);
+    }
+    let dims = known(cx, &shape)?;
+    let ty = cx.ty(x);
+    Ok(vec![cx.emit(OpType::BroadcastTo, OpParameterT::NONE, vec![x, dims], (shape, ty), Layouts::Plain)])
+}
+
+fn tile(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let x = cx.input(0)?;
+    let result = (cx.output_shape(0), cx.ty(x));
+    let repeats = cx.input(1)?;
+    Ok(vec![cx.emit(OpType::Tile, OpParameterT::NONE, vec![x, repeats], result, Layouts::Plain)])
+}
+
+fn shape(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let x = cx.input(0)?;
+    let result = (cx.output_shape(0), Ty::Int);
+    let bound = |name: &str| if cx.op.op.attr(name).is_some() { cx.op.int(name) } else { None };
+    let (start, end) = (bound("start").unwrap_or(0), bound("end"));
+    let main = if start == 0 && end.is_none() {
+        OpParameterT::NONE
+    } else {
+        OpParameterT::ShapeParam(Box::new(ShapeParamT {
+            has_start: start != 0,
+            start: to_i32(start)?,
+            has_end: end.is_some(),
+            end: to_i32(end.unwrap_or(0))?,
+        }))
+    };
+    Ok(vec![cx.emit(OpType::Shape, main, vec![x], result, Layouts::Plain)])
+}
+
+fn size(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let x = cx.input(0)?;
+    Ok(vec![cx.emit(OpType::Size, OpParameterT::NONE, vec![x], (Vec::new(), Ty::Int), Layouts::Plain)])
+}
+
+fn cast(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let (Some(from), Some(to)) = (cx.op.opt_input(0), cx.op.outputs.first()) else { return Err("no operand".into()) };
+    let (from, to) = (from.dtype, to.dtype);
+    let x = cx.input(0)?;
+    Ok(vec![crate::scalar::cast(cx, x, from, to)?])
+}
+
+fn constant_of_shape(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let dims = cx.input(0)?;
+    let ty = cx.op.outputs.first().map_or(Ty::Float, |ty| Ty::of(ty.dtype));
+    let shape = cx.output_shape(0);
+    let value = match cx.op.attr("value") {
+        Some(mnnc_ir::Attr::Float(x)) => f64::from(x),
+        Some(mnnc_ir::Attr::Int(x)) => x as f64,
+        Some(mnnc_ir::Attr::Floats(list)) => list.first().map_or(0.0, |&x| f64::from(x)),
+        Some(mnnc_ir::Attr::Ints(list)) => list.first().map_or(0.0, |&x| x as f64),
+        _ => 0.0,
+    };
+    let value = match ty {
+        Ty::Float => cx.float(value as f32),
+        Ty::Int => cx.int(value as i32),
+        _ => return Err("MNN fills float and int tensors only".into()),
+    };
+    Ok(vec![cx.emit(OpType::Fill, OpParameterT::NONE, vec![dims, value], (shape, ty), Layouts::Plain)])
+}
+
+fn range(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let inputs = cx.all_inputs()?;
+    let ty = cx.ty(inputs[0]);
+    let shape = cx.output_shape(0);
+    Ok(vec![cx.emit(OpType::Range, OpParameterT::NONE, inputs, (shape, ty), Layouts::Plain)])
+}
+
+fn blocks(cx: &mut Cx, op: OpType, mode: DepthToSpaceMode) -> Result<Vec<Tid>, Reason> {
+    let x = cx.input(0)?;
+    if cx.ty(x) != Ty::Float || cx.rank(x) != 4 {
+        return Err("MNN moves depth of float images only".into());
+    }
+    let block_size = to_i32(cx.op.int("blocksize").ok_or("blocksize is missing")?)?;
+    let shape = cx.output_shape(0);
+    let main = OpParameterT::DepthSpaceParam(Box::new(DepthSpaceParamT { block_size, mode }));
+    Ok(vec![cx.emit(op, main, vec![x], (shape, Ty::Float), Layouts::Plain)])
+}
+
+fn depth_to_space(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let mode = match cx.op.string("mode").as_deref() {
+        Some("CRD") => DepthToSpaceMode::CRD,
+        _ => DepthToSpaceMode::DCR,
+    };
+    blocks(cx, OpType::DepthToSpace, mode)
+}
+
+fn space_to_depth(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    blocks(cx, OpType::SpaceToDepth, DepthToSpaceMode::DCR)
+}
