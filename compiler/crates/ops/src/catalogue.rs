@@ -129,10 +129,17 @@ pub static ALL: &[&OpDecl] = &[
     &cast::CAST,
     // conv
     &conv::CONV,
+    &conv_transpose::CONV_TRANSPOSE,
     // linear
     &linear::MATMUL,
     &linear::GEMM,
     &linear::EINSUM,
+    // gather
+    &gather::GATHER,
+    &gather::GATHER_ELEMENTS,
+    &gather::GATHER_ND,
+    &gather::SCATTER_ELEMENTS,
+    &gather::SCATTER_ND,
     // norm
     &norm::BATCH_NORMALIZATION,
     &norm::LAYER_NORMALIZATION,

@@ -5,6 +5,8 @@ pub mod arithmetic;
 pub mod cast;
 pub mod clip;
 pub mod conv;
+pub mod conv_transpose;
+pub mod gather;
 pub mod linear;
 pub mod norm;
 pub mod pool;
