@@ -20,10 +20,6 @@ pub(super) fn pick(family: &Family, isa: Isa, width: Width) -> Code {
 macro_rules! families {
     ($($name:ident = [$($code:ident),*];)*) => {
         $(pub(super) const $name: Family = [$($code),*];)*
-
-        /// All families with their names, for the tests.
-        #[cfg(test)]
-        pub(super) const ALL: &[(&str, Family)] = &[$((stringify!($name), $name)),*];
     };
 }
 

@@ -86,7 +86,7 @@ impl Drop for Jit {
 pub fn runnable_targets() -> Vec<Target> {
     let mut targets = native_targets();
     match qemu::runner() {
-        Some(_) => {}
+        Some(_) => targets.push(Target::NEON),
         None => eprintln!("skipped: no aarch64-linux-gnu-gcc or qemu-aarch64"),
     }
     targets
