@@ -10,6 +10,7 @@
 pub mod axes;
 pub mod broadcast;
 pub mod catalogue;
+pub mod compute_eval;
 pub mod define;
 pub mod dims;
 pub mod elementwise;
@@ -25,5 +26,6 @@ mod separable;
 mod window;
 
 pub use catalogue::{ALL, lookup, samples};
+pub use compute_eval::evaluate_compute;
 pub use elementwise::scalar_fn;
 pub use eval::{EvalError, Evaluator, evaluate_op};

@@ -1,0 +1,68 @@
+//! Inference, evaluation and loop form against each other.
+
+use super::{constants, difference, samples, show, with_ctx};
+use mnnc_ir::SymTable;
+
+/// Ops without a loop form: what they compute is data-dependent in shape or order, or is in their bodies.
+const NO_LOOPS: &[&str] = &["non_zero", "if", "loop", "scan", "fused"];
+
+#[test]
+fn inference_tells_what_evaluation_gives() {
+    let mut failures = Vec::new();
+    for op in mnnc_ops::ALL.iter().filter(|op| op.regions == 0) {
+        for s in samples(op) {
+
+            let inferred = with_ctx(op, &s, &constants(&s), &[], |ctx| ctx.infer(&mut SymTable::default()));
+            let results = mnnc_ops::evaluate_op(op, &s.attrs, &s.inputs, s.num_outputs, 1 << 28);
+            match (inferred, results) {
+                (Ok(types), Ok(results)) => {
+                    for (i, (ty, t)) in types.iter().zip(&results).enumerate() {
+                        let fits = ty.dtype == t.dtype()
+                            && ty.rank() == t.dims().len()
+                            && ty.dims.iter().zip(t.dims()).all(|(d, &n)| d.known().is_none_or(|k| k == n as u64));
+                        if !fits {
+                            failures.push(format!("{}: output {i} is {:?}, inferred {ty:?}", show(op, &s), t.dims()));
+                        }
+                    }
+                }
+                (Err(e), _) => failures.push(format!("{}: inference: {e}", show(op, &s))),
+                (_, Err(e)) => failures.push(format!("{}: evaluation: {e}", show(op, &s))),
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}\n{} failures", failures.join("\n"), failures.len());
+}
+
+#[test]
+fn evaluation_does_what_the_loop_form_says() {
+    let mut failures = Vec::new();
+    for op in mnnc_ops::ALL.iter().filter(|op| op.regions == 0) {
+        let Some(compute) = op.compute else {
+            if !NO_LOOPS.contains(&op.name) {
+                failures.push(format!("{} has no loop form", op.name));
+            }
+            continue;
+        };
+        for s in samples(op) {
+            let consts = constants(&s);
+            let Ok(types) = with_ctx(op, &s, &consts, &[], |ctx| ctx.infer(&mut SymTable::default())) else { continue };
+            let Ok(want) = mnnc_ops::evaluate_op(op, &s.attrs, &s.inputs, s.num_outputs, 1 << 28) else { continue };
+            let got = with_ctx(op, &s, &consts, &types, |ctx| compute(ctx))
+                .and_then(|c| mnnc_ops::evaluate_compute(&c, &s.inputs));
+            match got {
+                Err(e) => failures.push(format!("{}: {e}", show(op, &s))),
+                Ok(got) if got.len() < s.num_outputs => {
+                    failures.push(format!("{}: {} outputs", show(op, &s), got.len()));
+                }
+                Ok(got) => {
+                    for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+                        if let Some(d) = difference(g, w) {
+                            failures.push(format!("{}: output {i} by loops and by evaluation: {d}", show(op, &s)));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}\n{} failures", failures.join("\n"), failures.len());
+}
