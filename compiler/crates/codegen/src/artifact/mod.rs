@@ -1,0 +1,1 @@
+//! Files: objects, archives, shared libraries, headers, manifests.

@@ -1,0 +1,275 @@
+//! Loop nests as Cranelift functions: every op without a tuned kernel, copies between forms, zero borders.
+
+mod address;
+mod convert;
+mod eval;
+
+use crate::CodegenError;
+use crate::math::Helpers;
+use address::{Linear, offset};
+use convert::{cast, class, literal, store};
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{F64, I8, I64};
+use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, Signature, Value};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
+use cranelift_module::Module;
+use eval::Eval;
+use mnnc_ir::DType;
+use mnnc_ir::compute::{Combine, Reduction};
+use mnnc_ir::scalar::Binary;
+use mnnc_kernel::{LoopKernel, Storage};
+
+/// The kernels' signature: `fn(args: *const *mut u8, begin: usize, end: usize)`.
+pub(crate) fn kernel_signature(module: &dyn Module) -> Signature {
+    let mut sig = module.make_signature();
+    sig.params.extend([AbiParam::new(I64); 3]);
+    sig
+}
+
+/// Emits a loop nest.
+pub(crate) fn compile_loops(
+    module: &mut dyn Module,
+    helpers: &mut Helpers,
+    ctx: &mut Context,
+    k: &LoopKernel,
+) -> Result<(), CodegenError> {
+    ctx.func.signature = kernel_signature(module);
+    let mut fctx = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut ctx.func, &mut fctx);
+    let (args, begin, end) = entry(&mut b);
+    let pointer = |b: &mut FunctionBuilder, i: usize| {
+        b.ins().load(I64, MemFlagsData::trusted().with_readonly(), args, 8 * i as i32)
+    };
+    let inputs: Vec<(Value, Storage)> =
+        k.inputs.iter().enumerate().map(|(i, s)| (pointer(&mut b, i), s.clone())).collect();
+    let output = pointer(&mut b, k.inputs.len());
+    let mut nest = Nest { k, module, helpers, inputs, output };
+    let dims = &k.stage.dims;
+    counted(&mut b, begin, end, &mut |b, unit| {
+        let mut axes = unit_axes(b, unit, &dims[..k.unit_dims]);
+        nest.inner(b, &mut axes)
+    })?;
+    b.ins().return_(&[]);
+    b.seal_all_blocks();
+    b.finalize(nest.module.target_config());
+    Ok(())
+}
+
+/// Emits the zeroing of everything but the elements of a blocked tensor. Within a plane the gaps are: before the first
+/// row's elements, between the elements of neighbouring rows, and after the last row's.
+pub(crate) fn compile_border(module: &mut dyn Module, ctx: &mut Context, s: &Storage) -> Result<(), CodegenError> {
+    let (&[_, _, h, w], &[_, plane, row, pixel]) = (&s.dims[..], &s.strides[..]) else {
+        return Err(CodegenError::Internal("a border around a tensor that is not of rank 4".into()));
+    };
+    ctx.func.signature = kernel_signature(module);
+    let mut fctx = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut ctx.func, &mut fctx);
+    let (args, begin, end) = entry(&mut b);
+    let base = b.ins().load(I64, MemFlagsData::trusted(), args, 0);
+    let (first, last) = (s.offset, s.offset + (h.max(1) - 1) * row + w * pixel);
+    counted(&mut b, begin, end, &mut |b, unit| {
+        let at = b.ins().imul_imm_s(unit, plane as i64);
+        let at = b.ins().iadd(base, at);
+        zero(b, at, 0, first)?;
+        let gap = row - w * pixel;
+        if gap > 0 && h > 1 {
+            let zero_row = b.ins().iconst(I64, 0);
+            let rows = b.ins().iconst(I64, h as i64 - 1);
+            counted(b, zero_row, rows, &mut |b, r| {
+                let by = b.ins().imul_imm_s(r, row as i64);
+                let at = b.ins().iadd(at, by);
+                zero(b, at, first + w * pixel, gap)
+            })?;
+        }
+        zero(b, at, last, plane - last)
+    })?;
+    b.ins().return_(&[]);
+    b.seal_all_blocks();
+    b.finalize(module.target_config());
+    Ok(())
+}
+
+/// Zeros `bytes` bytes from `at + offset`; few of them by straight-line code.
+fn zero(b: &mut FunctionBuilder, at: Value, offset: usize, bytes: usize) -> Result<(), CodegenError> {
+    let flags = MemFlagsData::trusted();
+    let (word, byte) = (b.ins().iconst(I64, 0), b.ins().iconst(I8, 0));
+    let start = b.ins().iadd_imm_s(at, offset as i64);
+    let words = bytes / 8;
+    if words <= 16 {
+        (0..words).for_each(|i| {
+            b.ins().store(flags, word, start, 8 * i as i32);
+        });
+    } else {
+        let none = b.ins().iconst(I64, 0);
+        let count = b.ins().iconst(I64, words as i64);
+        counted(b, none, count, &mut |b, i| {
+            let by = b.ins().ishl_imm_u(i, 3);
+            let at = b.ins().iadd(start, by);
+            b.ins().store(flags, word, at, 0);
+            Ok(())
+        })?;
+    }
+    for i in 8 * words..bytes {
+        b.ins().store(flags, byte, start, i as i32);
+    }
+    Ok(())
+}
+
+fn entry(b: &mut FunctionBuilder) -> (Value, Value, Value) {
+    let block = b.create_block();
+    b.append_block_params_for_function_params(block);
+    b.switch_to_block(block);
+    let p = b.block_params(block);
+    (p[0], p[1], p[2])
+}
+
+type Body<'a> = dyn FnMut(&mut FunctionBuilder, Value) -> Result<(), CodegenError> + 'a;
+
+/// `for i in begin..end`.
+fn counted(b: &mut FunctionBuilder, begin: Value, end: Value, body: &mut Body) -> Result<(), CodegenError> {
+    let (head, exit) = (b.create_block(), b.create_block());
+    b.append_block_param(head, I64);
+    let some = b.ins().icmp(IntCC::UnsignedLessThan, begin, end);
+    b.ins().brif(some, head, &[begin.into()], exit, &[]);
+    b.switch_to_block(head);
+    let i = b.block_params(head)[0];
+    body(b, i)?;
+    let next = b.ins().iadd_imm_s(i, 1);
+    let more = b.ins().icmp(IntCC::UnsignedLessThan, next, end);
+    b.ins().brif(more, head, &[next.into()], exit, &[]);
+    b.switch_to_block(exit);
+    Ok(())
+}
+
+/// `for i in 0..n`.
+fn repeated(b: &mut FunctionBuilder, n: usize, body: &mut Body) -> Result<(), CodegenError> {
+    if n == 0 {
+        return Ok(());
+    }
+    let zero = b.ins().iconst(I64, 0);
+    if n == 1 {
+        return body(b, zero);
+    }
+    let (head, exit) = (b.create_block(), b.create_block());
+    b.append_block_param(head, I64);
+    b.ins().jump(head, &[zero.into()]);
+    b.switch_to_block(head);
+    let i = b.block_params(head)[0];
+    body(b, i)?;
+    let next = b.ins().iadd_imm_s(i, 1);
+    let more = b.ins().icmp_imm_u(IntCC::UnsignedLessThan, next, n as i64);
+    b.ins().brif(more, head, &[next.into()], exit, &[]);
+    b.switch_to_block(exit);
+    Ok(())
+}
+
+/// The indices that a unit's number stands for.
+fn unit_axes(b: &mut FunctionBuilder, unit: Value, dims: &[usize]) -> Vec<Linear> {
+    let mut axes = vec![Linear::default(); dims.len()];
+    let mut rest = unit;
+    for (d, &n) in dims.iter().enumerate().rev() {
+        let outermost = dims[..d].iter().all(|&n| n == 1);
+        if n == 1 {
+            continue;
+        }
+        if outermost {
+            axes[d] = Linear::value(rest);
+            break;
+        }
+        let count = b.ins().iconst(I64, n as i64);
+        axes[d] = Linear::value(b.ins().urem(rest, count));
+        rest = b.ins().udiv(rest, count);
+    }
+    axes
+}
+
+struct Nest<'a> {
+    k: &'a LoopKernel,
+    module: &'a mut dyn Module,
+    helpers: &'a mut Helpers,
+    inputs: Vec<(Value, Storage)>,
+    output: Value,
+}
+
+impl Nest<'_> {
+    /// The loops inside a unit, from dimension `axes.len()` on.
+    fn inner(&mut self, b: &mut FunctionBuilder, axes: &mut Vec<Linear>) -> Result<(), CodegenError> {
+        let dims = &self.k.stage.dims;
+        if axes.len() < dims.len() {
+            return repeated(b, dims[axes.len()], &mut |b, i| {
+                axes.push(Linear::value(i));
+                let r = self.inner(b, axes);
+                axes.pop();
+                r
+            });
+        }
+        let x = match &self.k.stage.reduce {
+            None => self.eval(b, axes)?,
+            Some(r) => self.reduce(b, axes, r)?,
+        };
+        let at = offset(b, &self.k.output, axes);
+        let (at, displacement) = at.address(b, self.output);
+        store(b, self.k.output.dtype, x, at, displacement);
+        Ok(())
+    }
+
+    fn evaluator<'b, 'f>(&'b mut self, b: &'b mut FunctionBuilder<'f>, axes: &'b [Linear]) -> Eval<'b, 'f> {
+        let Nest { k, module, helpers, inputs, .. } = self;
+        Eval { b, module: &mut **module, helpers, f: &k.stage.body, inputs, axes }
+    }
+
+    fn eval(&mut self, b: &mut FunctionBuilder, axes: &[Linear]) -> Result<Value, CodegenError> {
+        self.evaluator(b, axes).run()
+    }
+
+    fn reduce(&mut self, b: &mut FunctionBuilder, axes: &mut Vec<Linear>, r: &Reduction) -> Result<Value, CodegenError> {
+        let d = self.k.stage.dtype;
+        // Sums over f32 are formed in f64: long ones keep their digits whatever their order.
+        let wide = if class(d) != I64 && matches!(r.combine, Combine::Sum | Combine::Product) && d.is_float() {
+            DType::F64
+        } else {
+            d
+        };
+        let sum = b.declare_var(class(wide));
+        let init = literal(b, r.init, wide);
+        b.def_var(sum, init);
+        if !r.dims.contains(&0) {
+            self.reduce_from(b, axes, r, 0, sum, wide)?;
+        }
+        let x = b.use_var(sum);
+        Ok(if class(wide) == F64 && class(d) != F64 { cast(b, x, DType::F64, DType::F32) } else { x })
+    }
+
+    fn reduce_from(
+        &mut self,
+        b: &mut FunctionBuilder,
+        axes: &mut Vec<Linear>,
+        r: &Reduction,
+        depth: usize,
+        sum: Variable,
+        wide: DType,
+    ) -> Result<(), CodegenError> {
+        if let Some(&n) = r.dims.get(depth) {
+            return repeated(b, n, &mut |b, i| {
+                axes.push(Linear::value(i));
+                let done = self.reduce_from(b, axes, r, depth + 1, sum, wide);
+                axes.pop();
+                done
+            });
+        }
+        let d = self.k.stage.dtype;
+        let x = self.eval(b, axes)?;
+        let x = if class(wide) == class(d) { x } else { cast(b, x, d, wide) };
+        let so_far = b.use_var(sum);
+        let op = match r.combine {
+            Combine::Sum => Binary::Add,
+            Combine::Product => Binary::Mul,
+            Combine::Max => Binary::Max,
+            Combine::Min => Binary::Min,
+        };
+        let next = self.evaluator(b, axes).combine(op, so_far, x, wide)?;
+        b.def_var(sum, next);
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! A model lowered for every processor level of a target: what the JIT and the writers start from.
+
+use crate::CodegenError;
+use crate::target::{Cpu, Target};
+use mnnc_ir::types::Quant;
+use mnnc_ir::{DType, Graph, ValueId};
+use mnnc_kernel::plan::check::check;
+use mnnc_kernel::weights::AlignedBytes;
+use mnnc_kernel::{Family, Plan, Schedule, lower};
+use std::sync::Arc;
+
+/// An input or output of a model.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Port {
+    /// The model's own name for it.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Shape, row-major.
+    pub dims: Vec<usize>,
+    /// Size in bytes.
+    pub bytes: usize,
+    /// Quantisation, if integers stand for reals.
+    pub quant: Option<Arc<Quant>>,
+}
+
+/// What callers of a model need to know.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Interface {
+    /// A C identifier, the prefix of all symbols.
+    pub name: String,
+    /// In the model's order.
+    pub inputs: Vec<Port>,
+    /// In the model's order.
+    pub outputs: Vec<Port>,
+    /// Hash of the source model in hex, or empty.
+    pub source_hash: String,
+}
+
+/// The model for one processor level.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// What it needs.
+    pub cpu: Cpu,
+    /// Kernels and steps; the weights are in `weights`.
+    pub schedule: Schedule,
+    /// Where buffers lie.
+    pub plan: Plan,
+    /// Packed weights.
+    pub weights: Arc<AlignedBytes>,
+}
+
+/// A lowered model.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Names and shapes.
+    pub interface: Interface,
+    /// What it is for.
+    pub target: Target,
+    /// One for each of the target's processors, weakest first.
+    pub variants: Vec<Variant>,
+}
+
+/// What a caller can choose.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Prefix of the symbols; characters that C does not allow are replaced. Empty: the graph's name.
+    pub name: String,
+    /// Hash of the source model in hex.
+    pub source_hash: String,
+}
+
+impl Model {
+    /// Lowers a graph for each processor of the target and plans its memory. In debug builds the plans are checked.
+    ///
+    /// # Errors
+    /// Every node that cannot be lowered.
+    pub fn compile(
+        graph: &Graph,
+        target: &Target,
+        families: &[&'static dyn Family],
+        options: &Options,
+    ) -> Result<Model, CodegenError> {
+        let name = if options.name.is_empty() { &graph.name } else { &options.name };
+        let interface = Interface {
+            name: identifier(name),
+            inputs: graph.inputs().iter().map(|&v| port(graph, v)).collect(),
+            outputs: graph.outputs().iter().map(|&v| port(graph, v)).collect(),
+            source_hash: options.source_hash.clone(),
+        };
+        let variants = target.cpus.iter().map(|&cpu| variant(graph, cpu, families)).collect::<Result<_, _>>()?;
+        Ok(Model { interface, target: target.clone(), variants })
+    }
+
+    /// Bytes of workspace that a call needs, whatever the level.
+    pub fn workspace(&self) -> usize {
+        self.variants.iter().map(|v| v.plan.workspace).max().unwrap_or(0)
+    }
+    /// Bytes of packed weights, all levels together.
+    pub fn weights(&self) -> usize {
+        self.variants.iter().map(|v| v.weights.len()).sum()
+    }
+}
+
+fn variant(graph: &Graph, cpu: Cpu, families: &[&'static dyn Family]) -> Result<Variant, CodegenError> {
+    // Where the vector level has no encoder, no family applies, and the vector target means nothing.
+    let (vector, families) = match cpu.vector() {
+        Some(t) => (t, families),
+        None => (mnnc_vector::Target::AVX2, &[][..]),
+    };
+    let mut schedule = lower(graph, &vector, families).map_err(CodegenError::Lowering)?;
+    let plan = Plan::new(&schedule);
+    if cfg!(debug_assertions)
+        && let Err(errors) = check(&schedule, &plan)
+    {
+        let all: Vec<String> = errors.iter().take(10).map(ToString::to_string).collect();
+        return Err(CodegenError::Internal(format!("the memory plan is wrong: {}", all.join("; "))));
+    }
+    let weights = std::mem::take(&mut schedule.weights).finish();
+    Ok(Variant { cpu, schedule, plan, weights: Arc::new(weights) })
+}
+
+fn port(graph: &Graph, v: ValueId) -> Port {
+    let value = graph.value(v);
+    Port {
+        name: value.name.clone(),
+        dtype: value.ty.dtype,
+        dims: value.ty.static_dims().unwrap_or_default(),
+        bytes: value.ty.num_bytes().unwrap_or(0),
+        quant: value.ty.quant.clone(),
+    }
+}
+
+/// Words that a C identifier must not be.
+#[rustfmt::skip]
+const RESERVED: &[&str] = &[
+    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
+    "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof",
+    "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "main", "mnnc",
+];
+
+/// The nearest C identifier.
+pub(crate) fn identifier(name: &str) -> String {
+    let mut out: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    if out.is_empty() || out.starts_with(|c: char| c.is_ascii_digit()) || RESERVED.contains(&out.as_str()) {
+        out.insert_str(0, "model_");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::identifier;
+
+    #[test]
+    fn names_become_identifiers() {
+        assert_eq!(identifier("mobilenet_v2"), "mobilenet_v2");
+        assert_eq!(identifier("squeezenet1.1"), "squeezenet1_1");
+        assert_eq!(identifier("8bit"), "model_8bit");
+        assert_eq!(identifier(""), "model_");
+        assert_eq!(identifier("int"), "model_int");
+    }
+}

@@ -1,0 +1,304 @@
+//! What is compiled for: system, processor, and the levels of it that one artefact serves.
+
+use crate::CodegenError;
+use mnnc_vector::{Features, Isa};
+use std::fmt;
+use target_lexicon::{Architecture, Triple};
+
+/// Processor family.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Arch {
+    /// x86-64, System V ABI.
+    X64,
+    /// AArch64, AAPCS64.
+    A64,
+}
+
+/// A step of the processor families' ladders of instruction sets.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// x86-64 with SSE2 only: every kernel is scalar code from Cranelift.
+    X64V1,
+    /// x86-64-v2 (SSE4.2, POPCNT): as v1, with the newer scalar instructions.
+    X64V2,
+    /// x86-64-v3 (AVX2, FMA, F16C, BMI2).
+    X64V3,
+    /// x86-64-v4 (AVX-512 F, BW, DQ, VL).
+    X64V4,
+    /// Armv8-A with Advanced SIMD.
+    A64,
+}
+
+impl Level {
+    /// Every level.
+    pub const ALL: [Level; 5] = [Level::X64V1, Level::X64V2, Level::X64V3, Level::X64V4, Level::A64];
+
+    /// The psABI's name, or the architecture's.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Level::X64V1 => "x86-64-v1",
+            Level::X64V2 => "x86-64-v2",
+            Level::X64V3 => "x86-64-v3",
+            Level::X64V4 => "x86-64-v4",
+            Level::A64 => "armv8-a",
+        }
+    }
+    /// Family.
+    pub const fn arch(self) -> Arch {
+        match self {
+            Level::A64 => Arch::A64,
+            _ => Arch::X64,
+        }
+    }
+    /// What the vector level generates kernels for; `None` where it has no encoder.
+    pub const fn isa(self) -> Option<Isa> {
+        match self {
+            Level::X64V1 | Level::X64V2 => None,
+            Level::X64V3 => Some(Isa::X64Avx2),
+            Level::X64V4 => Some(Isa::X64Avx512),
+            Level::A64 => Some(Isa::A64Neon),
+        }
+    }
+    pub(crate) fn cranelift_flags(self) -> &'static [&'static str] {
+        const V2: &[&str] = &["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"];
+        const V3: &[&str] = &[
+            "has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt", "has_avx", "has_avx2", "has_fma", "has_bmi1",
+            "has_bmi2", "has_lzcnt",
+        ];
+        match self {
+            Level::X64V1 | Level::A64 => &[],
+            Level::X64V2 => V2,
+            Level::X64V3 | Level::X64V4 => V3,
+        }
+    }
+}
+
+/// A level with the optional features that code may use beyond it.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Cpu {
+    /// The level.
+    pub level: Level,
+    /// Beyond it.
+    pub features: Features,
+}
+
+impl Cpu {
+    /// A level without extras.
+    pub const fn new(level: Level) -> Cpu {
+        Cpu { level, features: Features::empty() }
+    }
+    /// What the vector level generates kernels for; `None` where it has no encoder and all code is scalar.
+    pub fn vector(&self) -> Option<mnnc_vector::Target> {
+        self.level.isa().map(|isa| mnnc_vector::Target { isa, features: self.features })
+    }
+    /// The processor that this program runs on.
+    pub fn host() -> Cpu {
+        host()
+    }
+}
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.level.name())?;
+        for (name, _) in self.features.iter_names() {
+            write!(f, "+{}", name.to_lowercase())?;
+        }
+        Ok(())
+    }
+}
+
+/// A target: family, and the processors that one artefact serves, weakest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// Family.
+    pub arch: Arch,
+    /// At least one, all of the family, none twice.
+    pub cpus: Vec<Cpu>,
+}
+
+const VNNI: Features = Features::VNNI;
+const BF16: Features = Features::BF16;
+const DOT: Features = Features::DOTPROD;
+
+/// Names for `--cpu`, with what they mean.
+#[rustfmt::skip]
+const NAMES: &[(&str, Level, Features)] = &[
+    ("x86-64-v1", Level::X64V1, Features::empty()),
+    ("x86-64-v2", Level::X64V2, Features::empty()),
+    ("x86-64-v3", Level::X64V3, Features::empty()),
+    ("x86-64-v4", Level::X64V4, Features::empty()),
+    ("x86-64", Level::X64V1, Features::empty()),
+    ("v1", Level::X64V1, Features::empty()),
+    ("v2", Level::X64V2, Features::empty()),
+    ("v3", Level::X64V3, Features::empty()),
+    ("v4", Level::X64V4, Features::empty()),
+    ("sse2", Level::X64V1, Features::empty()),
+    ("avx2", Level::X64V3, Features::empty()),
+    ("avx512", Level::X64V4, Features::empty()),
+    ("haswell", Level::X64V3, Features::empty()),
+    ("skylake", Level::X64V3, Features::empty()),
+    ("alderlake", Level::X64V3, VNNI),
+    ("znver2", Level::X64V3, Features::empty()),
+    ("znver3", Level::X64V3, Features::empty()),
+    ("znver4", Level::X64V4, VNNI.union(BF16)),
+    ("znver5", Level::X64V4, VNNI.union(BF16)),
+    ("skylake-avx512", Level::X64V4, Features::empty()),
+    ("cascadelake", Level::X64V4, VNNI),
+    ("icelake-server", Level::X64V4, VNNI),
+    ("sapphirerapids", Level::X64V4, VNNI.union(BF16)),
+    ("armv8-a", Level::A64, Features::empty()),
+    ("neon", Level::A64, Features::empty()),
+    ("cortex-a53", Level::A64, Features::empty()),
+    ("cortex-a72", Level::A64, Features::empty()),
+    ("cortex-a76", Level::A64, DOT.union(Features::FP16)),
+    ("neoverse-n1", Level::A64, DOT.union(Features::FP16)),
+];
+
+/// Spellings of the supported systems.
+const TRIPLES: &[(&str, Arch)] = &[
+    ("x86_64-linux", Arch::X64),
+    ("x86_64-linux-gnu", Arch::X64),
+    ("x86_64-unknown-linux-gnu", Arch::X64),
+    ("aarch64-linux", Arch::A64),
+    ("aarch64-linux-gnu", Arch::A64),
+    ("aarch64-unknown-linux-gnu", Arch::A64),
+];
+
+impl Target {
+    /// The machine that this program runs on.
+    pub fn host() -> Target {
+        let cpu = host();
+        Target { arch: cpu.level.arch(), cpus: vec![cpu] }
+    }
+
+    /// From the texts of `--target` (`None` or `native`: this machine's system) and `--cpu` (`native`, a name, a level, or
+    /// several joined by commas, for an artefact that chooses at run time). Without `--cpu`, the machine's own
+    /// processor for its own system, else the family's common base.
+    ///
+    /// # Errors
+    /// Unknown names, with the list of the known ones; a processor of another family.
+    pub fn parse(triple: Option<&str>, cpu: Option<&str>) -> Result<Target, CodegenError> {
+        let host = host();
+        let arch = match triple {
+            None | Some("native") => host.level.arch(),
+            Some(t) => TRIPLES.iter().find(|(n, _)| *n == t).map(|(_, a)| *a).ok_or_else(|| {
+                let known: Vec<&str> = TRIPLES.iter().map(|(n, _)| *n).collect();
+                CodegenError::Usage(format!("unknown target {t}; known: native, {}", known.join(", ")))
+            })?,
+        };
+        let base = match arch {
+            _ if arch == host.level.arch() => host,
+            Arch::X64 => Cpu::new(Level::X64V3),
+            Arch::A64 => Cpu::new(Level::A64),
+        };
+        let mut cpus: Vec<Cpu> = match cpu {
+            None => vec![base],
+            Some(list) => list.split(',').map(|n| one(n.trim(), arch, host)).collect::<Result<_, _>>()?,
+        };
+        cpus.sort_by_key(|c| (c.level, c.features.bits()));
+        cpus.dedup();
+        Ok(Target { arch, cpus })
+    }
+
+    /// The system's name as compilers spell it.
+    pub fn triple_name(&self) -> &'static str {
+        match self.arch {
+            Arch::X64 => "x86_64-unknown-linux-gnu",
+            Arch::A64 => "aarch64-unknown-linux-gnu",
+        }
+    }
+    pub(crate) fn triple(&self) -> Triple {
+        let mut t = Triple::unknown();
+        t.architecture = match self.arch {
+            Arch::X64 => Architecture::X86_64,
+            Arch::A64 => Architecture::Aarch64(target_lexicon::Aarch64Architecture::Aarch64),
+        };
+        t.vendor = target_lexicon::Vendor::Unknown;
+        t.operating_system = target_lexicon::OperatingSystem::Linux;
+        t.environment = target_lexicon::Environment::Gnu;
+        t.binary_format = target_lexicon::BinaryFormat::Elf;
+        t
+    }
+    /// Whether this machine can run the code.
+    pub fn runs_here(&self) -> bool {
+        let host = host();
+        let fits = |c: &Cpu| c.level <= host.level && host.features.contains(c.features);
+        self.arch == host.level.arch() && self.cpus.iter().any(fits)
+    }
+    /// The names that [`parse`](Self::parse) knows for `--target`.
+    pub fn triples() -> impl Iterator<Item = &'static str> {
+        TRIPLES.iter().map(|(n, _)| *n)
+    }
+    /// The names that [`parse`](Self::parse) knows for `--cpu`, with what they stand for.
+    pub fn cpu_names() -> impl Iterator<Item = (&'static str, Cpu)> {
+        NAMES.iter().map(|&(n, level, features)| (n, Cpu { level, features }))
+    }
+}
+
+fn one(name: &str, arch: Arch, host: Cpu) -> Result<Cpu, CodegenError> {
+    let cpu = match name {
+        "native" => host,
+        _ => Target::cpu_names().find(|(n, _)| *n == name).map(|(_, c)| c).ok_or_else(|| {
+            let known: Vec<&str> = Target::cpu_names().filter(|(_, c)| c.level.arch() == arch).map(|(n, _)| n).collect();
+            CodegenError::Usage(format!("unknown cpu {name}; known: native, {}", known.join(", ")))
+        })?,
+    };
+    if cpu.level.arch() != arch {
+        let known: Vec<&str> = Target::cpu_names().filter(|(_, c)| c.level.arch() == arch).map(|(n, _)| n).collect();
+        return Err(CodegenError::Usage(format!("cpu {name} is not of this target; it has {}", known.join(", "))));
+    }
+    Ok(cpu)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn host() -> Cpu {
+    use std::arch::is_x86_feature_detected as has;
+    let mut features = Features::empty();
+    let level = if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("bmi2") {
+        features.set(VNNI, has!("avx512vnni"));
+        features.set(BF16, has!("avx512bf16"));
+        Level::X64V4
+    } else if has!("avx2") && has!("fma") && has!("f16c") && has!("bmi2") && has!("lzcnt") {
+        features.set(VNNI, has!("avxvnni"));
+        Level::X64V3
+    } else if has!("sse4.2") && has!("popcnt") && has!("ssse3") {
+        Level::X64V2
+    } else {
+        Level::X64V1
+    };
+    Cpu { level, features }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn host() -> Cpu {
+    use std::arch::is_aarch64_feature_detected as has;
+    let mut features = Features::empty();
+    features.set(DOT, has!("dotprod"));
+    features.set(Features::I8MM, has!("i8mm"));
+    features.set(Features::FP16, has!("fp16"));
+    Cpu { level: Level::A64, features }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_lists_parse() {
+        let t = Target::parse(Some("x86_64-linux-gnu"), Some("v4,x86-64-v1, avx2")).unwrap();
+        assert_eq!(t.cpus.iter().map(|c| c.level).collect::<Vec<_>>(), [Level::X64V1, Level::X64V3, Level::X64V4]);
+        assert_eq!(Target::parse(Some("aarch64-linux-gnu"), None).unwrap().cpus, [Cpu::new(Level::A64)]);
+        assert_eq!(Target::parse(None, Some("native")).unwrap(), Target::host());
+        assert!(Target::host().runs_here());
+    }
+
+    #[test]
+    fn unknown_names_list_the_known_ones() {
+        let e = Target::parse(Some("sparc"), None).unwrap_err().to_string();
+        assert!(e.contains("aarch64-linux-gnu"), "{e}");
+        let e = Target::parse(Some("x86_64-linux"), Some("pentium")).unwrap_err().to_string();
+        assert!(e.contains("x86-64-v3") && !e.contains("neon"), "{e}");
+        let e = Target::parse(Some("aarch64-linux"), Some("avx2")).unwrap_err().to_string();
+        assert!(e.contains("neon"), "{e}");
+    }
+}
