@@ -302,7 +302,7 @@ pub(super) fn cuts(graph: &Graph, n: NodeId) -> Option<(ValueId, Vec<Cut>)> {
     let from = graph.ty(x).static_dims()?;
     let alike =
         |y: &ValueId| graph.ty(*y).rank() == from.len() && graph.ty(*y).dtype == graph.ty(x).dtype;
-    if !node.regions.is_empty() || node.op.is_elementwise() || !node.outputs().iter().all(alike) {
+    if from.is_empty() || !node.regions.is_empty() || node.op.is_elementwise() || !node.outputs().iter().all(alike) {
         return None;
     }
     let facts = graph.facts(n);
