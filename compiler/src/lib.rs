@@ -1,7 +1,9 @@
 //! mnnc: an ahead-of-time compiler for neural networks.
 
 pub mod compare;
+mod compiler;
 pub mod coverage;
+mod engine;
 pub mod error;
 pub mod inputs;
 pub mod npy;
@@ -11,4 +13,8 @@ pub mod summary;
 pub mod timing;
 pub mod zoo;
 
+pub use compiler::{CompileOptions, Compiler, Model, Optimised};
+pub use engine::Engine;
 pub use error::{Error, Result};
+pub use mnnc_import::{Format, Limits};
+pub use mnnc_transform::{Hooks, OptLevel, Prefer};

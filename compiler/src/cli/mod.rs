@@ -2,8 +2,12 @@
 
 mod completions;
 mod failure;
+mod inspect;
+mod model;
 mod ops;
+mod opt;
 mod progress;
+mod run;
 mod stdout;
 mod zoo;
 
@@ -25,6 +29,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Run(run::Args),
+    Inspect(inspect::Args),
+    Opt(opt::Args),
     Zoo(zoo::Args),
     Ops(ops::Args),
     Completions(completions::Args),
@@ -42,6 +49,9 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = guarded(|| match cli.verb {
+        Verb::Run(args) => run::run(args),
+        Verb::Inspect(args) => inspect::run(args),
+        Verb::Opt(args) => opt::run(args),
         Verb::Zoo(args) => zoo::run(args),
         Verb::Ops(args) => ops::run(args),
         Verb::Completions(args) => completions::run(args),

@@ -1,0 +1,116 @@
+//! Load, optimise, emit: the three steps of every compilation.
+
+use std::path::{Path, PathBuf};
+
+use mnnc_import::{Format, ImportOptions, Imported, Limits};
+use mnnc_ir::Graph;
+use mnnc_transform::{Hooks, Manager, OptLevel, Pipeline, Prefer, Report, Target as Purpose};
+
+use crate::error::Result;
+
+/// Everything that a compilation depends on besides the model's bytes.
+#[derive(Clone, Debug, Default)]
+pub struct CompileOptions {
+    /// The model's format; found from its content when `None`.
+    pub from: Option<Format>,
+    /// Shapes of inputs by name, for those that the model leaves open.
+    pub shapes: Vec<(String, Vec<u64>)>,
+    /// Bounds on what a model may make the compiler do.
+    pub limits: Limits,
+    /// How much is optimised.
+    pub opt_level: OptLevel,
+    /// What choices are made in favour of.
+    pub prefer: Prefer,
+    /// What happens between passes.
+    pub hooks: Hooks,
+}
+
+/// The compiler with its options.
+#[derive(Clone, Debug, Default)]
+pub struct Compiler {
+    pub(crate) options: CompileOptions,
+}
+
+/// A model that was read, checked and typed.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub(crate) imported: Imported,
+    pub(crate) path: PathBuf,
+}
+
+/// A graph that is ready to be emitted, and what was done to it.
+#[derive(Clone, Debug)]
+pub struct Optimised {
+    /// The graph.
+    pub graph: Graph,
+    /// What the passes did.
+    pub report: Report,
+}
+
+impl Model {
+    /// The graph as the model has it.
+    pub fn graph(&self) -> &Graph {
+        &self.imported.graph
+    }
+    /// What the importer found out about the file.
+    pub fn imported(&self) -> &Imported {
+        &self.imported
+    }
+    /// The file, or what stands for it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Compiler {
+    /// A compiler with these options.
+    pub fn new(options: CompileOptions) -> Self {
+        Compiler { options }
+    }
+
+    /// Its options.
+    pub fn options(&self) -> &CompileOptions {
+        &self.options
+    }
+
+    fn import_options(&self) -> ImportOptions {
+        ImportOptions { format: self.options.from, shapes: self.options.shapes.clone(), limits: self.options.limits }
+    }
+
+    /// Reads the model at `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, or everything in it that is not supported.
+    pub fn load(&self, path: &Path) -> Result<Model> {
+        let imported = mnnc_import::load(path, &self.import_options())?;
+        Ok(Model { imported, path: path.to_path_buf() })
+    }
+
+    /// Reads an ONNX model in memory; `name` stands for the file.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_onnx(&self, name: &str, bytes: Vec<u8>) -> Result<Model> {
+        let imported = mnnc_import::load_onnx_bytes(bytes, &self.import_options())?;
+        Ok(Model { imported, path: PathBuf::from(name) })
+    }
+
+    /// Runs the pipeline that the options name for this purpose.
+    ///
+    /// # Errors
+    /// A pass that fails, which is a mistake of the compiler, or a dump that cannot be written.
+    pub fn optimise(&self, model: &Model, purpose: Purpose) -> Result<Optimised> {
+        let text = mnnc_transform::levels::pipeline(purpose, self.options.opt_level, self.options.prefer);
+        self.transform(model.graph().clone(), &text)
+    }
+
+    /// Runs the pipeline `text` over `graph`.
+    ///
+    /// # Errors
+    /// A pipeline that does not parse, or as [`optimise`](Self::optimise).
+    pub fn transform(&self, mut graph: Graph, text: &str) -> Result<Optimised> {
+        let pipeline = Pipeline::parse(text)?;
+        let report = Manager::new(&self.options.hooks).run(&mut graph, &pipeline)?;
+        Ok(Optimised { graph, report })
+    }
+}
