@@ -140,6 +140,9 @@ pub static ALL: &[&OpDecl] = &[
     &gather::GATHER_ND,
     &gather::SCATTER_ELEMENTS,
     &gather::SCATTER_ND,
+    // resize
+    &resize::RESIZE,
+    &resize::GRID_SAMPLE,
     // norm
     &norm::BATCH_NORMALIZATION,
     &norm::LAYER_NORMALIZATION,

@@ -12,6 +12,7 @@ pub mod norm;
 pub mod pool;
 pub mod logic;
 pub mod math;
+pub mod resize;
 pub mod softmax;
 pub mod structured;
 pub mod reshape;

@@ -101,7 +101,7 @@ fn compute(ctx: &OpCtx) -> Result<Compute, OpError> {
 
 fn samples(seed: u64) -> Vec<Sample> {
     let mut g = Gen::new(seed);
-    [1, 2, 3, 5]
+    [1, 3, 5, 7]
         .into_iter()
         .map(|size| {
             let dims = [g.dims(1, 2), vec![3 + g.below(6)], g.dims(2, 5)].concat();

@@ -155,7 +155,8 @@ fn drafts(seed: u64, dtype: DType) -> Vec<Draft> {
         .map(|case| {
             let rank = [2, 2, 1, 3][case % 4];
             let kernel = g.dims(rank, 4);
-            let strides = g.dims(rank, 3);
+            // With a step beyond the window, SAME would need negative padding, which authorities treat differently.
+            let strides: Vec<usize> = kernel.iter().map(|&k| 1 + g.below(k.min(3))).collect();
             let dilations = g.dims(rank, if case % 3 == 2 { 2 } else { 1 });
             let spatial: Vec<usize> = (0..rank).map(|i| (kernel[i] - 1) * dilations[i] + 1 + g.below(8)).collect();
             let ints = |v: &[usize]| v.iter().map(|&x| x as i64).collect::<Vec<i64>>();
