@@ -265,10 +265,13 @@ impl Plan {
         }
         for &(old, new) in &self.replaced {
             let (have, want) = (self.new_type(g, new), g.ty(old));
+            // What inference says of a new node may be less than is known. A value that was there already must have the
+            // very shape, for a symbolic size may turn out to be 1 and to have been broadcast.
+            let (exact, new_value) = (same_dims(&have.dims, &want.dims), new >= self.base.0);
             let same = have.dtype == want.dtype
                 && have.layout == want.layout
                 && have.quant == want.quant
-                && crate::verify::refines(have, want);
+                && (exact || (new_value && crate::verify::refines(have, want)));
             if !same {
                 let text = format!(
                     "%{} is {} and cannot be replaced by {}",
@@ -362,6 +365,11 @@ impl Plan {
         done.erased.extend(self.erased);
         (self.home, done)
     }
+}
+
+/// Whether sizes are equal, or known in `have` where they are symbolic in `want`.
+fn same_dims(have: &[Dim], want: &[Dim]) -> bool {
+    have.len() == want.len() && have.iter().zip(want).all(|(h, w)| h == w || (h.known().is_some() && w.known().is_none()))
 }
 
 /// Makes `new` take the place of `old`: readers, what is known of the shape, and the names.
