@@ -94,12 +94,20 @@ impl Prefer {
 
 /// The text of the pipeline for a level.
 pub fn pipeline(target: Target, level: OptLevel, prefer: Prefer) -> String {
-    let _ = prefer;
-    let mut text = match level {
-        OptLevel::O0 => "fold,dce".to_string(),
-        _ => "(fold,cse,dce)*".to_string(),
-    };
-    if target == Target::Native && level > OptLevel::O0 {
+    if level == OptLevel::O0 {
+        return "fold,fold-shapes,fold,dce".to_string();
+    }
+    let sharers = prefer.max_sharers();
+    // A file that is to be small gets no constants larger than what they are computed from.
+    let fold = if prefer == Prefer::Size { "fold{max-growth=4096}" } else { "fold" };
+    let strength = if level == OptLevel::O2 { ",strength{inexact=1}" } else { ",strength" };
+    // The file format has an op for batch normalisation; native code has groups to take its parts.
+    let lower = if target == Target::Native { ",lower-bn" } else { "" };
+    let mut text = format!(
+        "({fold},fold-shapes,simplify,cse,dce)*,(transpose,fold-pad,simplify)*,fuse-norm,fuse-activation,\
+         (fuse-conv{{max-sharers={sharers}}},{fold})*,fuse-activation{lower}{strength},({fold},simplify,cse,dce)*"
+    );
+    if target == Target::Native {
         text += ",fuse,dce";
     }
     text

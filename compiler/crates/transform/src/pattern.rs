@@ -130,3 +130,40 @@ pub fn replace_by_constant(g: &Graph, n: NodeId, t: Tensor) -> Option<mnnc_ir::P
     p.replace(y, c);
     Some(p.finish())
 }
+
+/// A dimension number that may count from the end.
+pub fn axis(i: i64, rank: usize) -> Option<usize> {
+    let i = if i < 0 { i.checked_add(rank as i64)? } else { i };
+    usize::try_from(i).ok().filter(|&a| a < rank)
+}
+
+/// The dimensions that a reduction runs over, sorted, and whether they stay.
+pub fn reduced(g: &Graph, n: NodeId) -> Option<(Vec<usize>, bool)> {
+    let node = g.node(n);
+    let rank = g.ty(node.input(0)?).rank();
+    let mut axes: Vec<usize> = match node.input(1) {
+        Some(v) => ints(g, v)?.into_iter().map(|i| axis(i, rank)).collect::<Option<_>>()?,
+        None => Vec::new(),
+    };
+    if axes.is_empty() {
+        if flag(node, "noop_with_empty_axes")? {
+            return None;
+        }
+        axes = (0..rank).collect();
+    }
+    axes.sort_unstable();
+    axes.dedup();
+    Some((axes, flag(node, "keepdims")?))
+}
+
+/// A reshape of `x` to known sizes, or `x` itself if it has them.
+pub fn reshaped(p: &mut Patch, x: ValueId, dims: &[usize]) -> Option<ValueId> {
+    let shape: Vec<i64> = dims.iter().map(|&d| i64::try_from(d).ok()).collect::<Option<_>>()?;
+    if p.ty(x).static_dims().as_deref() == Some(dims) {
+        return Some(x);
+    }
+    let shape = p.constant("shape", Tensor::ints(&shape));
+    // A size of 0 must not be read as "copy".
+    let attrs = if dims.contains(&0) { Attrs::new().with("allowzero", true) } else { Attrs::new() };
+    p.node(NodeSpec::new(op("reshape")?, [x, shape]).attrs(attrs)).ok()
+}

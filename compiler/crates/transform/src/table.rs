@@ -7,10 +7,19 @@ use crate::{clean, fold, fuse};
 pub static PASSES: &[Pass] = &[
     // fold
     fold::constants::PASS,
+    fold::shapes::PASS,
     // clean
     clean::dce::PASS,
     clean::cse::PASS,
+    clean::simplify::PASS,
+    clean::transpose::PASS,
+    clean::pad::PASS,
+    clean::bn::PASS,
     // fuse
+    fuse::conv::PASS,
+    fuse::activation::PASS,
+    fuse::norm::PASS,
+    fuse::strength::PASS,
     fuse::group::PASS,
 ];
 

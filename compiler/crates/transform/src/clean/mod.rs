@@ -1,4 +1,8 @@
 //! What does nothing, or is done twice.
 
+pub mod bn;
 pub mod cse;
 pub mod dce;
+pub mod pad;
+pub mod simplify;
+pub mod transpose;

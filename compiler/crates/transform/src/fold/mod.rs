@@ -1,3 +1,4 @@
 //! What can be computed at compile time.
 
 pub mod constants;
+pub mod shapes;

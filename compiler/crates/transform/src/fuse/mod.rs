@@ -1,3 +1,8 @@
 //! Recovery of composite ops, and merging of neighbours.
 
+pub mod activation;
+pub mod affine;
+pub mod conv;
 pub mod group;
+pub mod norm;
+pub mod strength;
