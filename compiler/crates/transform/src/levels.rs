@@ -104,7 +104,7 @@ pub fn pipeline(target: Target, level: OptLevel, prefer: Prefer) -> String {
     // The file format has an op for batch normalisation; native code has groups to take its parts.
     let lower = if target == Target::Native { ",lower-bn" } else { "" };
     let mut text = format!(
-        "({fold},fold-shapes,simplify,cse,dce)*,(transpose,fold-pad,simplify)*,fuse-norm,fuse-activation,\
+        "({fold},fold-shapes,simplify,cse,dce)*,(transpose,fold-pad,simplify)*,fuse-norm,fuse-pool,fuse-activation,\
          (fuse-conv{{max-sharers={sharers}}},{fold})*,fuse-activation{lower}{strength},({fold},simplify,cse,dce)*"
     );
     if target == Target::Native {

@@ -31,9 +31,9 @@ pub struct Record {
     pub pass: &'static str,
     /// How often each of its rules changed something.
     pub counts: BTreeMap<&'static str, usize>,
-    /// Number of nodes before.
+    /// Number of nodes of the main region before.
     pub before: usize,
-    /// Number of nodes after.
+    /// Number of nodes of the main region after.
     pub after: usize,
     /// Time taken by the pass alone.
     pub time: Duration,
@@ -120,7 +120,7 @@ impl<'h> Manager<'h> {
 
     fn pass(&mut self, g: &mut Graph, pass: &'static Pass, given: &BTreeMap<&'static str, u64>) -> Result<bool, Diagnostic> {
         let original = self.hooks.verify_each.then(|| g.clone());
-        let before = g.num_nodes();
+        let before = g.schedule().len();
         let mut cx = PassCx::new(pass, given);
         let start = Instant::now();
         (pass.run)(g, &mut cx)?;
@@ -131,7 +131,7 @@ impl<'h> Manager<'h> {
         if let Some(original) = original.filter(|_| cx.changes() > 0) {
             crate::compare::same_results(&original, g, pass.name)?;
         }
-        let record = Record { pass: pass.name, counts: cx.counts().clone(), before, after: g.num_nodes(), time };
+        let record = Record { pass: pass.name, counts: cx.counts().clone(), before, after: g.schedule().len(), time };
         let changed = record.changes() > 0;
         self.report.records.push(record);
         if self.hooks.print_after.iter().any(|p| p == pass.name || p == "all") {

@@ -19,6 +19,7 @@ pub static PASSES: &[Pass] = &[
     fuse::conv::PASS,
     fuse::activation::PASS,
     fuse::norm::PASS,
+    fuse::pool::PASS,
     fuse::strength::PASS,
     fuse::group::PASS,
 ];

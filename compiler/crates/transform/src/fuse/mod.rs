@@ -5,4 +5,5 @@ pub mod affine;
 pub mod conv;
 pub mod group;
 pub mod norm;
+pub mod pool;
 pub mod strength;
