@@ -53,6 +53,10 @@ fn trouble(d: &Diagnostics) -> Trouble {
 }
 
 impl Case {
+    /// Path of the model.
+    pub fn model(&self) -> PathBuf {
+        self.folder.join("model.onnx")
+    }
     /// Imports the model and evaluates every data set.
     pub fn run(&self) -> Result<(), Trouble> {
         let mut sets = 0;
@@ -76,7 +80,7 @@ impl Case {
     fn run_set(&self, data: &Path) -> Result<(), Trouble> {
         let inputs = tensors(data, "input")?;
         let expected = tensors(data, "output")?;
-        let model = fs::read(self.folder.join("model.onnx")).unwrap();
+        let model = fs::read(self.model()).unwrap();
         // Cases feed shapes, axes and the like as inputs. Where those have to be constants, they are made such.
         match self.evaluate(mnnc_import::load_onnx_bytes(model.clone(), &ImportOptions::default()), &inputs, &expected) {
             Err(Trouble::Unsupported(why)) => match with_constants(&model, data, inputs.len()) {

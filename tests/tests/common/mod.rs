@@ -1,5 +1,9 @@
 //! What the tests of imports share.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
+pub mod broken;
+pub mod build;
 pub mod cases;
 
 use std::path::{Path, PathBuf};

@@ -162,9 +162,9 @@ impl Importer<'_> {
     fn main_graph(&mut self, mut g: GraphProto, shapes: &[(String, Vec<u64>)]) {
         self.scopes.push(Scope::default());
         self.state_types(&mut g);
-        if !g.sparse_initializer.is_empty() {
-            let name = g.sparse_initializer[0].values.as_ref().map_or("", |v| v.name.as_str());
-            self.report(Diagnostic::unsupported(format!("sparse initializer {name} is not supported")));
+        for name in g.sparse_initializer.iter().filter_map(|t| Some(&t.values.as_ref()?.name)) {
+            self.report(Diagnostic::unsupported(format!("initializer {name}: sparse tensors are not supported")));
+            self.scopes.bind(name, Slot::Unknown);
         }
         let initialized: HashSet<String> = g.initializer.iter().map(|t| t.name.clone()).collect();
         self.sizes = self.named_sizes(&g, shapes, &initialized);
@@ -290,11 +290,19 @@ impl Importer<'_> {
         }
     }
 
+    /// Notes that nothing is known of what `nodes` compute, so that it is not reported as missing.
+    fn bind_unknown(&mut self, nodes: &[NodeProto]) {
+        for name in nodes.iter().flat_map(|n| &n.output) {
+            self.scopes.bind(name, Slot::Unknown);
+        }
+    }
+
     /// Imports the nodes of a graph into the current region.
     pub(crate) fn nodes(&mut self, nodes: &[NodeProto]) {
         let order = match sort(nodes) {
             Ok(order) => order,
             Err(Disorder::Cycle(on)) => {
+                self.bind_unknown(nodes);
                 let names: Vec<&str> = on.iter().take(20).map(|&i| node_name(&nodes[i])).collect();
                 let more = if on.len() > names.len() { " -> …" } else { "" };
                 return self.report(
@@ -307,6 +315,7 @@ impl Importer<'_> {
                 );
             }
             Err(Disorder::Twice(name, i)) => {
+                self.bind_unknown(nodes);
                 let mut d = Diagnostic::bad_input(format!("output {name} is defined by another node already"));
                 d.node = Some(node_name(&nodes[i]).to_string());
                 d.op = Some(nodes[i].op_type.clone());

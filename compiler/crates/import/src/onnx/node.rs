@@ -5,7 +5,7 @@ use super::scope::{Frame, Slot, domain};
 use super::sort::node_name;
 use super::table::{self, Convert};
 use super::{attrs, tensor};
-use mnnc_ir::diag::Diagnostic;
+use mnnc_ir::diag::{Diagnostic, Kind};
 use mnnc_ir::{Attrs, DType, NodeSpec, OpDecl, OpError, Tensor, TensorType, ValueId};
 use mnnc_schema::onnx::{AttributeProto, GraphProto, NodeProto};
 use std::rc::Rc;
@@ -67,7 +67,10 @@ impl Importer<'_> {
                 // What follows from an earlier failure is not worth a line of its own.
                 let follows = (unknown || tainted) && e.kind == mnnc_ir::decl::OpErrorKind::Invalid;
                 if !follows && !e.message.is_empty() {
-                    let d = self.about(node, &inputs, e.into());
+                    let mut d = self.about(node, &inputs, e.into());
+                    if d.kind == Kind::Unsupported && table::find(domain(&node.domain), &node.op_type).is_none() {
+                        d = d.remedy("`mnnc ops` lists the operators that are; have the exporter spell it out in those");
+                    }
                     self.report(d);
                 }
                 Err(())
