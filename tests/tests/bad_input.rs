@@ -32,7 +32,8 @@ fn each_broken_model_has_its_message() {
                 continue;
             }
         };
-        let text = format!("exit {}\n{error}\n", error.exit_code()).replace(&dir.path().display().to_string(), "FOLDER");
+        let text =
+            format!("exit {}\n{error}\n", error.exit_code()).replace(&dir.path().display().to_string(), "FOLDER");
         let file = expected_folder().join(format!("{name}.txt"));
         if update {
             fs::write(&file, &text).unwrap();

@@ -2,7 +2,10 @@
 
 use super::build::*;
 use mnnc_schema::onnx::tensor_proto::{DataLocation, DataType};
-use mnnc_schema::onnx::{Bytes, FunctionProto, Message, ModelProto, OperatorSetIdProto, SparseTensorProto, StringStringEntryProto, TensorProto};
+use mnnc_schema::onnx::{
+    Bytes, FunctionProto, Message, ModelProto, OperatorSetIdProto, SparseTensorProto, StringStringEntryProto,
+    TensorProto,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -58,12 +61,8 @@ pub const CASES: &[(&str, Build)] = &[
         let m = ModelProto { graph: None, ..single(node("Relu", &["x"], &["y"]), vec![]) };
         save(d, &m)
     }),
-    ("no_outputs", |d| {
-        save(d, &model(vec![node("Relu", &["x"], &["y"])], vec![], vec![float("x", &[1])], vec![]))
-    }),
-    ("no_opset", |d| {
-        save(d, &ModelProto { opset_import: vec![], ..single(node("Relu", &["x"], &["y"]), vec![]) })
-    }),
+    ("no_outputs", |d| save(d, &model(vec![node("Relu", &["x"], &["y"])], vec![], vec![float("x", &[1])], vec![]))),
+    ("no_opset", |d| save(d, &ModelProto { opset_import: vec![], ..single(node("Relu", &["x"], &["y"]), vec![]) })),
     ("opset_too_old", |d| {
         save(d, &ModelProto { opset_import: opset(3), ..single(node("Relu", &["x"], &["y"]), vec![]) })
     }),
@@ -90,12 +89,25 @@ pub const CASES: &[(&str, Build)] = &[
     ("initializer_unknown_type", |d| scaled(d, TensorProto { data_type: 77, ..floats("w", &[1], &[1.0]) })),
     ("initializer_of_strings", |d| {
         let string_data = vec![Bytes::from_static(b"hello")];
-        scaled(d, TensorProto { data_type: DataType::String as i32, string_data, dims: vec![1], name: "w".into(), ..Default::default() })
+        scaled(
+            d,
+            TensorProto {
+                data_type: DataType::String as i32,
+                string_data,
+                dims: vec![1],
+                name: "w".into(),
+                ..Default::default()
+            },
+        )
     }),
     ("initializer_sparse", |d| {
         let mut m = single(node("Mul", &["x", "w"], &["y"]), vec![]);
         let values = Some(floats("w", &[1], &[1.0]));
-        m.graph.as_mut().unwrap().sparse_initializer.push(SparseTensorProto { values, indices: Some(longs("", &[0])), dims: vec![8] });
+        m.graph.as_mut().unwrap().sparse_initializer.push(SparseTensorProto {
+            values,
+            indices: Some(longs("", &[0])),
+            dims: vec![8],
+        });
         save(d, &m)
     }),
     ("input_huge_dims", |d| {
@@ -113,7 +125,15 @@ pub const CASES: &[(&str, Build)] = &[
     }),
     ("tensor_too_large", |d| {
         let nodes = vec![node("Expand", &["x", "big"], &["y"])];
-        save(d, &model(nodes, vec![longs("big", &[1 << 20, 1 << 20, 1 << 10])], vec![float("x", &[1])], vec![float("y", &[-1, -1, -1])]))
+        save(
+            d,
+            &model(
+                nodes,
+                vec![longs("big", &[1 << 20, 1 << 20, 1 << 10])],
+                vec![float("x", &[1])],
+                vec![float("y", &[-1, -1, -1])],
+            ),
+        )
     }),
     ("external_parent_folder", |d| scaled(d, external("../weights.bin", "", ""))),
     ("external_absolute_path", |d| scaled(d, external("/etc/hostname", "", ""))),

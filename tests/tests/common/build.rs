@@ -30,7 +30,12 @@ pub fn int(name: &str, x: i64) -> AttributeProto {
 
 /// A list of integers.
 pub fn ints(name: &str, x: &[i64]) -> AttributeProto {
-    AttributeProto { name: name.to_string(), ints: x.to_vec(), r#type: AttributeType::Ints as i32, ..Default::default() }
+    AttributeProto {
+        name: name.to_string(),
+        ints: x.to_vec(),
+        r#type: AttributeType::Ints as i32,
+        ..Default::default()
+    }
 }
 
 /// A text attribute.
@@ -76,10 +81,7 @@ pub fn longs(name: &str, values: &[i64]) -> TensorProto {
 pub fn value(name: &str, data_type: DataType, dims: &[i64]) -> ValueInfoProto {
     let dim = dims
         .iter()
-        .map(|&d| Dimension {
-            value: (d >= 0).then_some(dimension::Value::DimValue(d)),
-            ..Default::default()
-        })
+        .map(|&d| Dimension { value: (d >= 0).then_some(dimension::Value::DimValue(d)), ..Default::default() })
         .collect();
     let tensor = type_proto::Tensor { elem_type: data_type as i32, shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
@@ -95,7 +97,12 @@ pub fn float(name: &str, dims: &[i64]) -> ValueInfoProto {
 }
 
 /// A model of the standard operators.
-pub fn model(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>, inputs: Vec<ValueInfoProto>, outputs: Vec<ValueInfoProto>) -> ModelProto {
+pub fn model(
+    nodes: Vec<NodeProto>,
+    initializer: Vec<TensorProto>,
+    inputs: Vec<ValueInfoProto>,
+    outputs: Vec<ValueInfoProto>,
+) -> ModelProto {
     ModelProto {
         ir_version: 8,
         producer_name: "test".to_string(),
@@ -128,7 +135,10 @@ pub fn network() -> Vec<u8> {
         ..Default::default()
     };
     let nodes = vec![
-        with(node("Conv", &["x", "w", "b"], &["conv"]), vec![ints("pads", &[1, 1, 1, 1]), ints("kernel_shape", &[3, 3])]),
+        with(
+            node("Conv", &["x", "w", "b"], &["conv"]),
+            vec![ints("pads", &[1, 1, 1, 1]), ints("kernel_shape", &[3, 3])],
+        ),
         node("Relu", &["conv"], &["relu"]),
         with(node("MaxPool", &["relu"], &["pool"]), vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])]),
         node("Shape", &["pool"], &["shape"]),
@@ -138,7 +148,10 @@ pub fn network() -> Vec<u8> {
         node("Reshape", &["pool", "target"], &["flat"]),
         node("Gemm", &["flat", "fc"], &["scores"]),
         with(node("Softmax", &["scores"], &["soft"]), vec![int("axis", -1)]),
-        with(node("If", &["flag"], &["y"]), vec![graph("then_branch", branch("Neg", "a")), graph("else_branch", branch("Abs", "b2"))]),
+        with(
+            node("If", &["flag"], &["y"]),
+            vec![graph("then_branch", branch("Neg", "a")), graph("else_branch", branch("Abs", "b2"))],
+        ),
     ];
     let mut zero = longs("zero", &[0]);
     zero.dims.clear();

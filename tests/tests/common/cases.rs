@@ -17,6 +17,15 @@ pub enum Trouble {
     Failed(String),
 }
 
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Unsupported(why) => write!(f, "unsupported: {why}"),
+            Trouble::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
 /// One case.
 pub struct Case {
     /// Its name.
@@ -82,7 +91,8 @@ impl Case {
         let expected = tensors(data, "output")?;
         let model = fs::read(self.model()).unwrap();
         // Cases feed shapes, axes and the like as inputs. Where those have to be constants, they are made such.
-        match self.evaluate(mnnc_import::load_onnx_bytes(model.clone(), &ImportOptions::default()), &inputs, &expected) {
+        match self.evaluate(mnnc_import::load_onnx_bytes(model.clone(), &ImportOptions::default()), &inputs, &expected)
+        {
             Err(Trouble::Unsupported(why)) => match with_constants(&model, data, inputs.len()) {
                 Some(fixed) => self
                     .evaluate(mnnc_import::load_onnx_bytes(fixed, &ImportOptions::default()), &inputs[..1], &expected)
@@ -142,7 +152,8 @@ fn with_constants(model: &[u8], data: &Path, count: usize) -> Option<Vec<u8>> {
     Some(model.encode_to_vec())
 }
 
-fn tensors(data: &Path, kind: &str) -> Result<Vec<Tensor>, Trouble> {
+/// The tensors `KIND_0.pb`, `KIND_1.pb`, … of a folder.
+pub fn tensors(data: &Path, kind: &str) -> Result<Vec<Tensor>, Trouble> {
     let mut out = Vec::new();
     loop {
         let path = data.join(format!("{kind}_{}.pb", out.len()));
@@ -160,18 +171,19 @@ fn tensors(data: &Path, kind: &str) -> Result<Vec<Tensor>, Trouble> {
 /// Whether `got` is `expected` within `atol + rtol * |expected|`.
 pub fn compare(got: &Tensor, expected: &Tensor, rtol: f64, atol: f64) -> Result<(), String> {
     if got.dtype() != expected.dtype() || got.dims() != expected.dims() {
-        return Err(format!(
-            "{}{:?}, expected {}{:?}",
-            got.dtype(),
-            got.dims(),
-            expected.dtype(),
-            expected.dims()
-        ));
+        return Err(format!("{}{:?}, expected {}{:?}", got.dtype(), got.dims(), expected.dtype(), expected.dims()));
     }
     if matches!(got.dtype(), DType::I64 | DType::U64) {
         let same = got.bytes()[..] == expected.bytes()[..];
         return if same { Ok(()) } else { Err("integers differ".to_string()) };
     }
+    // Numbers of 16 bits are compared within two units in the last place: intermediate results are rounded to 16 bits
+    // after each operator here, in NumPy's order there.
+    let rtol = match got.dtype() {
+        DType::F16 => rtol.max(f64::powi(2.0, -9)),
+        DType::BF16 => rtol.max(f64::powi(2.0, -6)),
+        _ => rtol,
+    };
     let (g, e) = (got.to_f64s(), expected.to_f64s());
     for (i, (&g, &e)) in g.iter().zip(&e).enumerate() {
         let close = g == e || (g.is_nan() && e.is_nan()) || (g - e).abs() <= atol + rtol * e.abs();

@@ -11,7 +11,7 @@ use std::process::Command;
 
 /// Folder with ONNX's backend cases, written by the installed package; `None` without one.
 pub fn onnx_cases() -> Option<PathBuf> {
-    let python = PathBuf::from(std::env::var_os("MNNC_PYTHON")?);
+    let python = mnnc_tests::python()?;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("onnx_cases");
     let done = folder.join(".done");
     if !done.exists() {

@@ -69,7 +69,8 @@ impl Importer<'_> {
                 if !follows && !e.message.is_empty() {
                     let mut d = self.about(node, &inputs, e.into());
                     if d.kind == Kind::Unsupported && table::find(domain(&node.domain), &node.op_type).is_none() {
-                        d = d.remedy("`mnnc ops` lists the operators that are; have the exporter spell it out in those");
+                        d = d
+                            .remedy("`mnnc ops` lists the operators that are; have the exporter spell it out in those");
                     }
                     self.report(d);
                 }

@@ -6,12 +6,12 @@ use mnnc_ir::{Attrs, DType, OpError, Tensor};
 
 pub(super) static ROWS: &[Row] = &[
     plain("BlackmanWindow", "blackman_window"),
+    plain("EyeLike", "eye_like"),
     plain("HammingWindow", "hamming_window"),
     plain("HannWindow", "hann_window"),
-    plain("Range", "range"),
     with("Constant", constant),
     with("ConstantOfShape", constant_of_shape),
-    with("EyeLike", eye_like),
+    with("Range", range),
 ];
 
 fn constant(cx: &mut NodeCx) -> Converted {
@@ -45,32 +45,20 @@ fn constant_of_shape(cx: &mut NodeCx) -> Converted {
     };
     let shape = cx.input(0)?;
     let value = cx.add_const(value);
-    cx.finish_all("expand", &[value, shape], Attrs::new())
+    cx.finish_all("constant_of_shape", &[shape, value], Attrs::new())
 }
 
-/// Ones on a diagonal, as the comparison of two index vectors.
-fn eye_like(cx: &mut NodeCx) -> Converted {
-    let x = cx.input(0)?;
-    let dims = cx.ty(x).static_dims().ok_or_else(|| OpError::unsupported("the shape must be known"))?;
-    let &[rows, columns] = dims.as_slice() else {
-        return Err(OpError::invalid(format!("the input has rank {}, not 2", dims.len())));
-    };
-    let to = match cx.int("dtype")? {
-        Some(n) => crate::onnx::tensor::dtype(i32::try_from(n).unwrap_or(-1))?,
-        None => cx.dtype(0)?,
-    };
-    let k = cx.int("k")?.unwrap_or(0);
-    let limit = cx.imp.limits.max_tensor_bytes;
-    if (rows as u64).saturating_add(columns as u64).saturating_mul(8) > limit {
-        return Err(OpError::invalid("the matrix is larger than --max-tensor-bytes"));
+/// 16-bit floats count in `f32` and are rounded at the end.
+fn range(cx: &mut NodeCx) -> Converted {
+    let dtype = cx.dtype(0)?;
+    if !matches!(dtype, DType::F16 | DType::BF16) {
+        return cx.plain("range");
     }
-    let rows: Vec<i64> = (0..rows as i64).map(|i| i.saturating_add(k)).collect();
-    let columns: Vec<i64> = (0..columns as i64).collect();
-    let rows = cx.add_const(Tensor::new(vec![rows.len(), 1], rows));
-    let columns = cx.add_const(Tensor::new(vec![1, columns.len()], columns));
-    let on = cx.emit("equal", &[rows, columns], Attrs::new())?;
-    match to {
-        DType::Bool => cx.finish_all("identity", &[on], Attrs::new()),
-        _ => cx.finish_all("cast", &[on], Attrs::new().with("to", to)),
+    let mut bounds = Vec::new();
+    for i in 0..3 {
+        let x = cx.input(i)?;
+        bounds.push(cx.emit("cast", &[x], Attrs::new().with("to", DType::F32))?);
     }
+    let wide = cx.emit("range", &bounds, Attrs::new())?;
+    cx.finish_all("cast", &[wide], Attrs::new().with("to", dtype))
 }

@@ -15,8 +15,8 @@ pub(super) static ROWS: &[Row] = &[
     microsoft("QLinearLeakyRelu", |cx| quantized_unary(cx, "leaky_relu")),
     microsoft("QLinearSigmoid", |cx| quantized_unary(cx, "sigmoid")),
     microsoft("QuickGelu", quick_gelu),
-    microsoft("SkipLayerNormalization", |cx| skip_norm(cx, "layer_norm", true)),
-    microsoft("SkipSimplifiedLayerNormalization", |cx| skip_norm(cx, "rms_norm", false)),
+    microsoft("SkipLayerNormalization", |cx| skip_norm(cx, "layer_normalization", true)),
+    microsoft("SkipSimplifiedLayerNormalization", |cx| skip_norm(cx, "rms_normalization", false)),
 ];
 
 /// Gelu of the sum of the input and, if there is one, a bias.

@@ -5,16 +5,16 @@ use crate::onnx::table::{Row, plain, with};
 use mnnc_ir::{Attrs, OpError};
 
 pub(super) static ROWS: &[Row] = &[
-    plain("InstanceNormalization", "instance_norm"),
+    plain("InstanceNormalization", "instance_normalization"),
     plain("LRN", "lrn"),
-    plain("LpNormalization", "lp_norm"),
-    plain("MeanVarianceNormalization", "mean_variance_norm"),
+    plain("LpNormalization", "lp_normalization"),
+    plain("MeanVarianceNormalization", "mean_variance_normalization"),
     with("BatchNormalization", batch_norm),
     with("GroupNormalization", group_norm),
-    with("LayerNormalization", |cx| layer_norm(cx, "layer_norm")),
-    with("RMSNormalization", |cx| layer_norm(cx, "rms_norm")),
+    with("LayerNormalization", |cx| layer_norm(cx, "layer_normalization")),
+    with("RMSNormalization", |cx| layer_norm(cx, "rms_normalization")),
     // ONNX Runtime's exporters wrote this one into the standard domain before there was RMSNormalization.
-    with("SimplifiedLayerNormalization", |cx| layer_norm(cx, "rms_norm")),
+    with("SimplifiedLayerNormalization", |cx| layer_norm(cx, "rms_normalization")),
 ];
 
 /// Inference only: running statistics in, one output.
@@ -25,15 +25,15 @@ fn batch_norm(cx: &mut NodeCx) -> Converted {
     if cx.int("training_mode")?.unwrap_or(0) != 0 || cx.num_outputs() > 1 {
         return Err(OpError::unsupported("training mode is not supported; export the model for inference"));
     }
-    let attrs = cx.attrs(op("batch_norm")?, &["spatial", "training_mode", "momentum"])?;
-    cx.finish("batch_norm", cx.inputs.clone(), attrs)
+    let attrs = cx.attrs(op("batch_normalization")?, &["spatial", "training_mode", "momentum"])?;
+    cx.finish("batch_normalization", cx.inputs.clone(), attrs)
 }
 
 /// Scale and bias were one for each group before opset 21, and are one for each channel since.
 fn group_norm(cx: &mut NodeCx) -> Converted {
     if cx.opset >= 21 {
-        let attrs = cx.attrs(op("group_norm")?, &["stash_type"])?;
-        return cx.finish("group_norm", cx.inputs.clone(), attrs);
+        let attrs = cx.attrs(op("group_normalization")?, &["stash_type"])?;
+        return cx.finish("group_normalization", cx.inputs.clone(), attrs);
     }
     let groups = cx.int("num_groups")?.ok_or_else(|| OpError::invalid("attribute num_groups is missing"))?;
     let x = cx.input(0)?;
@@ -54,8 +54,8 @@ fn group_norm(cx: &mut NodeCx) -> Converted {
         let p = cx.input(i)?;
         inputs.push(cx.emit("gather", &[p, index], Attrs::new().with("axis", 0i64))?);
     }
-    let attrs = cx.attrs(op("group_norm")?, &["stash_type"])?;
-    cx.finish_all("group_norm", &inputs, attrs)
+    let attrs = cx.attrs(op("group_normalization")?, &["stash_type"])?;
+    cx.finish_all("group_normalization", &inputs, attrs)
 }
 
 /// `stash_type` is a precision that the result does not depend on beyond rounding.
