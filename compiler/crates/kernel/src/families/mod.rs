@@ -8,6 +8,7 @@ pub mod image;
 pub mod linear;
 pub mod panels;
 pub mod pool;
+pub mod rows;
 pub mod sides;
 pub mod tile;
 pub mod walk;
@@ -16,7 +17,11 @@ pub mod window;
 use crate::family::Family;
 
 /// All families, in the order in which they are asked.
-pub static ALL: &[&dyn Family] = &[&conv::Conv, &pool::Pool, &pool::GlobalPool, &linear::Linear, &elementwise::Elementwise];
+pub static ALL: &[&dyn Family] = &[&conv::Conv, &pool::Pool, &pool::GlobalPool, &linear::Linear,
+    &rows::Softmax,
+    &rows::SoftmaxColumns,
+    &rows::Normalize,
+    &elementwise::Elementwise];
 
 /// A short hash of a kernel's full parameters, for its name.
 pub(crate) fn fingerprint(text: &str) -> String {

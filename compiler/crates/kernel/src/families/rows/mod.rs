@@ -1,0 +1,152 @@
+//! Kernels that work along dense rows: softmax and the normalisations. A unit is a row.
+
+pub mod columns;
+pub mod normalize;
+pub mod softmax;
+
+pub use columns::SoftmaxColumns;
+pub use normalize::Normalize;
+pub use softmax::Softmax;
+
+use crate::families::epilogue;
+use crate::family::{View, Wish};
+use crate::lowering::Lowering;
+use crate::schedule::Operand;
+use mnnc_ir::scalar::ScalarFn;
+use mnnc_ir::{DType, OpError, ValueId};
+use mnnc_vector::{Gpr, KernelBuilder, Mem, Var, Vector};
+
+/// Vectors in flight at once.
+pub const UNROLL: usize = 4;
+
+/// A piece of a row, one vector or the beginning of one.
+#[derive(Copy, Clone)]
+pub struct Piece {
+    index: Option<Gpr>,
+    disp: usize,
+    /// Lanes that belong to the row.
+    pub lanes: usize,
+    /// Which of [`UNROLL`] independent chains it belongs to.
+    pub slot: usize,
+}
+
+impl Piece {
+    /// Its address in the row that starts at `row`.
+    pub fn of(self, row: Gpr) -> Mem {
+        match self.index {
+            Some(i) => row.at_index(i, 1, self.disp as i32),
+            None => row.at(self.disp as i32),
+        }
+    }
+    /// `v` with `other` in the lanes beyond the row's end.
+    pub fn or(self, b: &mut KernelBuilder, v: Vector, other: f32) -> Vector {
+        if self.lanes == b.lanes() {
+            return v;
+        }
+        let (mask, other) = (b.tail_mask(self.lanes), b.splat(other));
+        b.select(mask, v, other)
+    }
+}
+
+/// Emits `body` for all of a row of `len` elements: in a loop of [`UNROLL`] vectors, then for what is left.
+pub fn each(b: &mut KernelBuilder, len: usize, body: &mut dyn FnMut(&mut KernelBuilder, Piece)) {
+    let lanes = b.lanes();
+    let (vectors, tail) = (len / lanes, len % lanes);
+    let looped = vectors / UNROLL * UNROLL;
+    let bytes = 4 * lanes;
+    b.for_range(0, (looped * bytes) as i32, (UNROLL * bytes) as i32, |b, i| {
+        for slot in 0..UNROLL {
+            body(b, Piece { index: Some(i), disp: slot * bytes, lanes, slot });
+        }
+    });
+    for v in looped..vectors {
+        body(b, Piece { index: None, disp: v * bytes, lanes, slot: v % UNROLL });
+    }
+    if tail > 0 {
+        body(b, Piece { index: None, disp: vectors * bytes, lanes: tail, slot: vectors % UNROLL });
+    }
+}
+
+/// One accumulator a chain.
+pub fn chains(b: &mut KernelBuilder, start: f32) -> Vec<Var<Vector>> {
+    (0..UNROLL)
+        .map(|_| {
+            let v = b.splat(start);
+            b.var(v)
+        })
+        .collect()
+}
+
+/// All chains and all lanes in one, broadcast.
+pub fn total(b: &mut KernelBuilder, chains: &[Var<Vector>], max: bool) -> Vector {
+    let mut all = b.get(chains[0]);
+    for &c in &chains[1..] {
+        let c = b.get(c);
+        all = if max { b.max(all, c) } else { b.add(all, c) };
+    }
+    let lane0 = if max { b.reduce_max(all) } else { b.reduce_add(all) };
+    b.broadcast_lane(lane0, 0)
+}
+
+/// Rows of a tensor: how many, and how long from dimension `axis` on. `None` if that is nothing, or too much for 32-bit
+/// displacements.
+pub fn rows_from(dims: &[usize], axis: usize) -> Option<(usize, usize)> {
+    let (rows, len) = (dims[..axis].iter().product::<usize>(), dims[axis..].iter().product::<usize>());
+    let bytes = rows.checked_mul(len)?.checked_mul(4)?;
+    (bytes > 0 && bytes < 1 << 31).then_some((rows, len))
+}
+
+/// An epilogue over rows: side operands are of the result's shape, or one row for all.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct RowEpilogue {
+    /// The formula; `Arg(1 + i)` is side `i`.
+    pub f: Option<ScalarFn>,
+    /// For each side, whether it moves from row to row.
+    pub moves: Vec<bool>,
+}
+
+impl RowEpilogue {
+    /// The epilogue of a node whose rows have `len` elements. `None` if its operands are of another form.
+    pub fn read(view: &View, len: usize) -> Option<RowEpilogue> {
+        let Some(e) = &view.epilogue else { return Some(RowEpilogue::default()) };
+        let g = view.graph;
+        let out = g.ty(view.outputs[0]).static_dims()?;
+        let moves = e.sides.iter().map(|&v| {
+            let d = g.ty(v).static_dims().filter(|_| g.ty(v).dtype == DType::F32)?;
+            let full = d == out;
+            let tail: usize = d.iter().product();
+            (full || (tail == len && out.ends_with(d.trim_ones()))).then_some(full)
+        });
+        let moves = moves.collect::<Option<Vec<bool>>>()?;
+        epilogue::is_supported(&e.f).then(|| RowEpilogue { f: Some(e.f.clone()), moves })
+    }
+    /// Wishes for the operands.
+    pub fn wishes<'v>(view: &'v View<'_>) -> impl Iterator<Item = (ValueId, Wish)> + use<'v> {
+        let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
+        sides.iter().map(|&v| (v, Wish::Plain))
+    }
+    /// The operands.
+    pub fn operands(view: &View, lo: &mut Lowering) -> Result<Vec<Operand>, OpError> {
+        let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
+        sides.iter().map(|&v| Ok(lo.input(v, Wish::Plain)?.read())).collect()
+    }
+    /// Applies it to a piece; `sides` are the rows of the operands.
+    pub fn emit(&self, b: &mut KernelBuilder, value: Vector, sides: &[Gpr], at: Piece) -> Vector {
+        let Some(f) = &self.f else { return value };
+        epilogue::emit(b, f, &mut |b, i| match i.checked_sub(1) {
+            None => value,
+            Some(i) => b.load_part(at.of(sides[i]), at.lanes),
+        })
+    }
+}
+
+trait TrimOnes {
+    /// The shape without leading ones.
+    fn trim_ones(&self) -> &[usize];
+}
+
+impl TrimOnes for [usize] {
+    fn trim_ones(&self) -> &[usize] {
+        &self[self.iter().take_while(|&&d| d == 1).count()..]
+    }
+}
