@@ -1,6 +1,7 @@
 //! The families of tuned kernels, and the parts that their generators share.
 
 pub mod conv;
+pub mod copy;
 pub mod elementwise;
 pub mod epilogue;
 pub mod igemm;
@@ -18,6 +19,7 @@ use crate::family::Family;
 
 /// All families, in the order in which they are asked.
 pub static ALL: &[&dyn Family] = &[&conv::Conv, &pool::Pool, &pool::GlobalPool, &linear::Linear,
+    &copy::Transpose,
     &rows::Softmax,
     &rows::SoftmaxColumns,
     &rows::Normalize,

@@ -2,12 +2,13 @@
 
 use super::forms::{Form, Home};
 use super::{Lowering, Placed, forms};
-use crate::schedule::{Buffer, BufferKind, LoopKernel, Step};
+use crate::families::copy;
+use crate::schedule::{Access, Buffer, BufferKind, LoopKernel, Operand, Step};
 use crate::storage::Storage;
 use crate::{Wish, generic};
 use mnnc_ir::compute::Stage;
 use mnnc_ir::scalar::{Cmp, ScalarBuilder, Source};
-use mnnc_ir::{OpError, ValueId};
+use mnnc_ir::{DType, OpError, ValueId};
 
 impl Lowering<'_> {
     /// Gives the model's inputs their buffers.
@@ -80,8 +81,52 @@ impl Lowering<'_> {
         self.root(a.buffer) == self.root(b.buffer) && a.storage == b.storage
     }
 
-    /// Adds the step that copies a value from one form to another. Blocks are filled up with zeros.
+    /// Adds the step that copies a value from one form to another. What fills up the last block is
+    /// unspecified.
     pub(crate) fn copy(&mut self, v: ValueId, from: &Placed, to: &Placed) {
+        if self.copy_by_vectors(v, from, to).is_none() {
+            self.copy_by_elements(v, from, to);
+        }
+    }
+
+    /// Copies with the tuned kernels, where they can.
+    fn copy_by_vectors(&mut self, v: ValueId, from: &Placed, to: &Placed) -> Option<()> {
+        if !matches!(to.storage.dtype, DType::F32 | DType::I32 | DType::U32) {
+            return None;
+        }
+        let dims = to.storage.dims.clone();
+        let same: Vec<usize> = (0..dims.len()).collect();
+        let parts = copy::parts(copy::loops::pieces(&dims, &from.storage, &same, &to.storage)?)?;
+        let (node, name) = (self.node.take(), format!("{}.repack", self.graph.value(v).name));
+        let name = std::mem::replace(&mut self.name, name);
+        let done = self.copy_parts(from, to, parts);
+        (self.node, self.name) = (node, name);
+        done.ok()
+    }
+
+    /// Steps that carry out a copy in parts.
+    ///
+    /// # Errors
+    /// If a kernel does not compile.
+    pub(crate) fn copy_parts(&mut self, from: &Placed, to: &Placed, parts: Vec<copy::Part>) -> Result<(), OpError> {
+        for part in parts {
+            let operand = |p: &Placed, (start, bytes): (usize, usize), access| Operand {
+                buffer: p.buffer,
+                offset: start,
+                bytes,
+                access,
+            };
+            let name = part.name(self.target);
+            let kernel = self.cached_kernel(name, |t| {
+                part.compile(t).map_err(|e| OpError::unsupported(format!("kernel generation failed: {e}")))
+            })?;
+            let operands = vec![operand(from, part.src, Access::Read), operand(to, part.dst, Access::Write)];
+            self.step(kernel, operands, part.plan.units(), 0);
+        }
+        Ok(())
+    }
+
+    fn copy_by_elements(&mut self, v: ValueId, from: &Placed, to: &Placed) {
         let mut dims = to.storage.dims.clone();
         let padded = to
             .storage
