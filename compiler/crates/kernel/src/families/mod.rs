@@ -7,6 +7,7 @@ pub mod epilogue;
 pub mod igemm;
 pub mod image;
 pub mod linear;
+pub mod matmul;
 pub mod panels;
 pub mod pool;
 pub mod rows;
@@ -19,6 +20,7 @@ use crate::family::Family;
 
 /// All families, in the order in which they are asked.
 pub static ALL: &[&dyn Family] = &[&conv::Conv, &pool::Pool, &pool::GlobalPool, &linear::Linear,
+    &matmul::Matmul,
     &copy::Transpose,
     &rows::Softmax,
     &rows::SoftmaxColumns,

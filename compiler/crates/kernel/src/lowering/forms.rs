@@ -327,6 +327,8 @@ pub(super) fn cuts(graph: &Graph, n: NodeId) -> Option<(ValueId, Vec<Cut>)> {
             .filter(|&d| starts[d] != 0 || stage.dims[d] != from[d])
             .collect();
         let dim = match changed[..] {
+            // A scalar has no dimension to cut.
+            [] if from.is_empty() => return None,
             [] => 0,
             [d] => d,
             _ => return None,

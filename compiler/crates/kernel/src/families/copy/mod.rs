@@ -41,10 +41,12 @@ pub fn parts(pieces: Vec<Piece>) -> Option<Vec<Part>> {
     pieces
         .into_iter()
         .map(|p| {
+            if p.loops.iter().any(|l| l.extent == 0) {
+                return None;
+            }
             let p = p.simplified();
             let (src, dst) = p.spans();
-            let small = src.max(dst) < 1 << 31 && p.loops.iter().all(|l| l.extent > 0);
-            let plan = Plan::of(&p).filter(|_| small)?;
+            let plan = Plan::of(&p).filter(|_| src.max(dst) < 1 << 31)?;
             Some(Part { src: (p.src, src), dst: (p.dst, dst), plan })
         })
         .collect()
