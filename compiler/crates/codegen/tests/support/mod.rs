@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod network;
+
 use mnnc_ir::decl::Sample;
 use mnnc_ir::{DType, Graph, NodeSpec, OpDecl, Tensor};
 
