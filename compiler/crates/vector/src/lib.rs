@@ -39,8 +39,6 @@ mod x64;
 
 pub use builder::{IntoRhs, KernelBuilder, Reg, Src, Var};
 pub use compile::{CompileError, CompiledKernel, Stats};
-pub use ir::{
-    Cmp, CmpType, Cond, Elem, Gpr, Hint, IntType, Kernel, Mask, Mem, Rhs, ShuffleOp, Type, Value, Vector,
-};
-pub use text::ParseError;
+pub use ir::{Cmp, CmpType, Cond, Elem, Gpr, Hint, IntType, Kernel, Mask, Mem, Rhs, ShuffleOp, Type, Value, Vector};
 pub use target::{Features, Isa, Target, Width};
+pub use text::ParseError;

@@ -1,8 +1,6 @@
 //! Checks every invariant of the IR and reports all violations.
 
-use crate::ir::{
-    BlockId, Gpr, IntImmOp, Inst, Kernel, Mem, MemArg, MemUse, Op, Rhs, Terminator, Type, Value, VecOp,
-};
+use crate::ir::{BlockId, Gpr, Inst, IntImmOp, Kernel, Mem, MemArg, MemUse, Op, Rhs, Terminator, Type, Value, VecOp};
 use crate::target::{Isa, Width};
 
 impl Kernel {
@@ -27,7 +25,8 @@ impl Verifier<'_> {
     fn shape(&mut self) -> bool {
         let k = self.kernel;
         let (blocks, values) = (k.blocks.len(), k.types.len());
-        if !k.blocks.first().is_some_and(|b| b.params.is_empty() && b.insts.first().is_some_and(|i| i.op == Op::Entry)) {
+        if !k.blocks.first().is_some_and(|b| b.params.is_empty() && b.insts.first().is_some_and(|i| i.op == Op::Entry))
+        {
             self.problems.push("the first block must have no parameters and begin with `entry`".to_owned());
         }
         let mut preds = vec![0usize; blocks];
@@ -101,7 +100,8 @@ impl Verifier<'_> {
         let mut def: Vec<Option<(usize, usize)>> = vec![None; k.types.len()];
         for (b, block) in k.blocks.iter().enumerate() {
             let params = block.params.iter().map(|v| (0, v));
-            let results = block.insts.iter().enumerate().flat_map(|(i, inst)| inst.results.iter().map(move |v| (i + 1, v)));
+            let results =
+                block.insts.iter().enumerate().flat_map(|(i, inst)| inst.results.iter().map(move |v| (i + 1, v)));
             for (at, v) in params.chain(results) {
                 if def[v.index()].replace((b, at)).is_some() {
                     self.problems.push(format!("block{b}: v{} is defined twice", v.0));

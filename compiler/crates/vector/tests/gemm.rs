@@ -29,8 +29,7 @@ fn gemm(target: &Target, mr: usize, nv: usize, unroll: usize) -> CompiledKernel 
                 let new = b.fma(old, row, x);
                 b.set(acc[i * nv + j], new);
             };
-            let rows: Vec<Vector> =
-                (0..nv).map(|j| b.load(bp.at((4 * (u * nv + j) * lanes) as i32))).collect();
+            let rows: Vec<Vector> = (0..nv).map(|j| b.load(bp.at((4 * (u * nv + j) * lanes) as i32))).collect();
             if target.has_fma_lane() {
                 for q in 0..mr / 4 {
                     let x = b.load(a.at((4 * (u * mr + 4 * q)) as i32));
@@ -82,9 +81,8 @@ fn check(target: &Target, mr: usize, nv: usize, unroll: usize) {
     let a: Vec<f32> = (0..mr * k).map(|i| (i % 7) as f32 - 3.0).collect();
     let b: Vec<f32> = (0..nr * k).map(|i| (i % 5) as f32 - 2.0).collect();
     let c: Vec<f32> = (0..mr * nr).map(|i| i as f32).collect();
-    let want: Vec<f32> = (0..mr * nr)
-        .map(|i| i as f32 + (0..k).map(|p| a[p * mr + i / nr] * b[p * nr + i % nr]).sum::<f32>())
-        .collect();
+    let want: Vec<f32> =
+        (0..mr * nr).map(|i| i as f32 + (0..k).map(|p| a[p * mr + i / nr] * b[p * nr + i % nr]).sum::<f32>()).collect();
     let mut buffers = [a, b, c].map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<u32>>());
     support::run(target, &kernel, &mut buffers, 0, k);
     let got: Vec<f32> = buffers[2].iter().map(|w| f32::from_bits(*w)).collect();

@@ -47,7 +47,15 @@ fn samples(stride: usize) -> Vec<f32> {
     let mut xs: Vec<f32> = (0..=u32::MAX).step_by(stride).map(f32::from_bits).collect();
     // Dense where the functions bend.
     xs.extend((-200_000..200_000).map(|i| i as f32 * 5e-4));
-    xs.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::from_bits(0x7fc0_1234), f32::from_bits(0xffff_ffff)]);
+    xs.extend([
+        0.0,
+        -0.0,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        f32::from_bits(0x7fc0_1234),
+        f32::from_bits(0xffff_ffff),
+    ]);
     xs.extend([f32::MIN_POSITIVE, f32::from_bits(1), 1.0, -1.0, 88.722_84, 88.722_83, -87.336_55, -103.97, -104.0]);
     xs.resize(xs.len().next_multiple_of(16), 1.0);
     xs

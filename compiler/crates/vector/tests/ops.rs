@@ -1,8 +1,8 @@
 //! Every vector op on every target and width against scalar Rust, one by one and in random programs.
 
-mod support;
 #[path = "support/reference.rs"]
 mod reference;
+mod support;
 
 use mnnc_vector::{KernelBuilder, Target, Vector, Width};
 use reference::{RefOp, ops};
@@ -26,8 +26,20 @@ impl Random {
     /// A word that is often an interesting float or integer.
     fn word(&mut self) -> u32 {
         const SPECIAL: [u32; 14] = [
-            0, 0x8000_0000, 0x3f80_0000, 0xbf80_0000, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 1, 0x007f_ffff, 0x7f7f_ffff,
-            0x4f00_0000, 0xcf00_0000, 77, u32::MAX - 5,
+            0,
+            0x8000_0000,
+            0x3f80_0000,
+            0xbf80_0000,
+            0x7f80_0000,
+            0xff80_0000,
+            0x7fc0_0000,
+            1,
+            0x007f_ffff,
+            0x7f7f_ffff,
+            0x4f00_0000,
+            0xcf00_0000,
+            77,
+            u32::MAX - 5,
         ];
         match self.below(4) {
             0 => SPECIAL[self.below(SPECIAL.len())],

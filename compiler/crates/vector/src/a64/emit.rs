@@ -338,11 +338,7 @@ pub(super) fn condition(cond: Cond) -> u32 {
 /// Encodes the kernel; returns code and frame size.
 pub(super) fn encode(a: &Allocated<'_>) -> Result<(Vec<u8>, usize), CompileError> {
     let kernel = a.kernel;
-    let fail = |inst: String, e: EncodeError| CompileError::Encoding {
-        kernel: kernel.name.clone(),
-        inst,
-        reason: e.0,
-    };
+    let fail = |inst: String, e: EncodeError| CompileError::Encoding { kernel: kernel.name.clone(), inst, reason: e.0 };
     let used = |class, r: &usize| a.uses_register(class, *r);
     let spill_bytes = (a.output.num_spillslots * 8).next_multiple_of(16) as u32;
     if spill_bytes >= 1 << 24 {

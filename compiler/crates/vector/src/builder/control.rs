@@ -48,13 +48,7 @@ impl KernelBuilder {
     ///
     /// # Panics
     /// If `step <= 0`.
-    pub fn for_range(
-        &mut self,
-        begin: impl IntoRhs,
-        end: impl IntoRhs,
-        step: i32,
-        body: impl FnOnce(&mut Self, Gpr),
-    ) {
+    pub fn for_range(&mut self, begin: impl IntoRhs, end: impl IntoRhs, step: i32, body: impl FnOnce(&mut Self, Gpr)) {
         assert!(step > 0, "step {step} of a loop");
         let (begin, end) = (begin.into_rhs(), end.into_rhs());
         match (begin, end) {

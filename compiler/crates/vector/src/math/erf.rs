@@ -5,7 +5,8 @@ use crate::ir::Vector;
 
 /// Both approximations: N. Juffa, "A fast and accurate single-precision erff()" (published 2016, revised 2020), below
 /// 1 ulp each with a correctly rounded exponential. `erf x = x + x P(x²)` near zero.
-const NEAR: [f32; 6] = [-5.967_617e-4, 4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_25e-1, -3.761_253_4e-1, 1.283_791_7e-1];
+const NEAR: [f32; 6] =
+    [-5.967_617e-4, 4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_25e-1, -3.761_253_4e-1, 1.283_791_7e-1];
 /// `erf x = 1 - e^(x Q(x) - x)` elsewhere.
 const FAR: [f32; 7] = [
     -1.728_534_7e-5,

@@ -11,16 +11,8 @@ const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 /// `e^r = 1 + r + r² P(r)` for `|r| <= ln 2 / 2`: Cephes Math Library 2.2, `expf` (S. L. Moshier, 1992), continued down
 /// to the constant term.
-const COEFFICIENTS: [f32; 8] = [
-    1.987_569_1e-4,
-    1.398_199_9e-3,
-    8.333_452e-3,
-    4.166_579_6e-2,
-    1.666_666_5e-1,
-    5e-1,
-    1.0,
-    1.0,
-];
+const COEFFICIENTS: [f32; 8] =
+    [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1, 1.0, 1.0];
 
 impl KernelBuilder {
     /// `e^x`, within 1 ulp. Overflow gives infinity from 88.7228 on; results below 2^-126 are rounded to denormals, not

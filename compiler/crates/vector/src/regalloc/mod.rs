@@ -28,10 +28,8 @@ pub(crate) fn allocate(kernel: &Kernel) -> Result<Allocated<'_>, CompileError> {
     };
     let flat = Flat::new(kernel, constraints);
     let options = RegallocOptions { verbose_log: false, validate_ssa: false, algorithm: Algorithm::Ion };
-    let output = regalloc2::run(&flat, &env, &options).map_err(|e| CompileError::Registers {
-        kernel: kernel.name.clone(),
-        reason: format!("{e:?}"),
-    })?;
+    let output = regalloc2::run(&flat, &env, &options)
+        .map_err(|e| CompileError::Registers { kernel: kernel.name.clone(), reason: format!("{e:?}") })?;
     Ok(Allocated { kernel, flat, output })
 }
 

@@ -156,9 +156,7 @@ impl<'a> Parser<'a> {
         }
         self.expect(':')?;
         let ty = self.word()?;
-        let lanes = |prefix: &str| {
-            ty.strip_prefix(prefix).and_then(|n| n.parse().ok()).and_then(Width::from_lanes)
-        };
+        let lanes = |prefix: &str| ty.strip_prefix(prefix).and_then(|n| n.parse().ok()).and_then(Width::from_lanes);
         let ty = match (lanes("vec"), lanes("mask")) {
             _ if ty == "gpr" => Type::Gpr,
             (Some(w), _) => Type::Vec(w),

@@ -273,18 +273,13 @@ pub(super) enum RhsReg {
 /// Encodes the kernel; returns code and frame size.
 pub(super) fn encode(a: &Allocated<'_>) -> Result<(Vec<u8>, usize), CompileError> {
     let kernel = a.kernel;
-    let fail = |inst: String, e: EncodeError| CompileError::Encoding {
-        kernel: kernel.name.clone(),
-        inst,
-        reason: e.0,
-    };
+    let fail = |inst: String, e: EncodeError| CompileError::Encoding { kernel: kernel.name.clone(), inst, reason: e.0 };
     let blocks = kernel.blocks.len();
     let spill_bytes = i32::try_from(a.output.num_spillslots * 8).unwrap_or(i32::MAX);
     let saved: Vec<usize> = CALLEE_SAVED.into_iter().filter(|r| a.uses_register(RegClass::Int, *r)).collect();
     let frame = a.output.num_spillslots * 8 + saved.len() * 8;
     let asm = Asm::new(blocks).map_err(|e| fail("prologue".to_owned(), e.into()))?;
-    let mut e =
-        Emitter { asm, isa: kernel.target.isa, kernel, flags_of: None, spill_bytes, saved };
+    let mut e = Emitter { asm, isa: kernel.target.isa, kernel, flags_of: None, spill_bytes, saved };
     e.prologue().map_err(|x| fail("prologue".to_owned(), x))?;
 
     let layout = a.layout();
@@ -334,7 +329,11 @@ fn terminator(
         Terminator::Return => e.epilogue(),
         Terminator::Jump(to, _) => {
             let to = layout.target(to.index());
-            if Some(to) == next { Ok(()) } else { Ok(e.asm.branch(Code::Jmp_rel8_64, Code::Jmp_rel32_64, Label(to))?) }
+            if Some(to) == next {
+                Ok(())
+            } else {
+                Ok(e.asm.branch(Code::Jmp_rel8_64, Code::Jmp_rel32_64, Label(to))?)
+            }
         }
         Terminator::Branch { cond, lhs, rhs, then, other } => {
             let rhs = match rhs {

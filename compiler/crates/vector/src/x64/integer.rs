@@ -2,8 +2,8 @@
 
 use super::emit::{Ctx, Emitter, RhsReg};
 use super::operands::{O, gpr8, gpr16, gpr32, gpr64};
-use crate::ir::{Cond, Hint, IntImmOp, IntOp, IntType, Op};
 use crate::compile::EncodeError;
+use crate::ir::{Cond, Hint, IntImmOp, IntOp, IntType, Op};
 use iced_x86::{Code, MemoryOperand, Register};
 
 impl Emitter<'_> {

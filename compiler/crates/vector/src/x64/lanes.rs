@@ -3,9 +3,9 @@
 use super::codes;
 use super::emit::{Ctx, Emitter};
 use super::operands::{O, vec, xmm};
+use crate::compile::EncodeError;
 use crate::ir::{Op, ReduceOp, ShuffleOp};
 use crate::target::{Isa, Width};
-use crate::compile::EncodeError;
 use iced_x86::Code;
 
 impl Emitter<'_> {

@@ -3,9 +3,9 @@
 use super::codes::{self, pick};
 use super::emit::{Ctx, Emitter};
 use super::operands::{O, gpr32, mask, vec, xmm};
+use crate::compile::EncodeError;
 use crate::ir::{Elem, Op};
 use crate::target::{Isa, Width};
-use crate::compile::EncodeError;
 use iced_x86::{Code, MemoryOperand, Register};
 
 impl Emitter<'_> {
@@ -18,9 +18,7 @@ impl Emitter<'_> {
                 let id = self.constant(words);
                 self.vop(&codes::MOVU_LOAD, w, &[O::R(c.dst()), O::C(id, false)])
             }
-            Op::SplatGpr if avx512 => {
-                self.vop(&codes::PBROADCASTD_GPR, w, &[O::R(c.dst()), O::R(gpr32(c.arg(0)))])
-            }
+            Op::SplatGpr if avx512 => self.vop(&codes::PBROADCASTD_GPR, w, &[O::R(c.dst()), O::R(gpr32(c.arg(0)))]),
             Op::SplatGpr => {
                 let x = xmm(c.res(0));
                 self.op(Code::VEX_Vmovd_xmm_rm32, &[O::R(x), O::R(gpr32(c.arg(0)))])?;
@@ -58,16 +56,12 @@ impl Emitter<'_> {
                 let code = pick(&codes::MOVU_LOAD, self.isa, w);
                 self.masked(code, &[O::R(c.dst()), O::M(c.address())], mask(c.arg(0)), true)
             }
-            Op::LoadMasked => {
-                self.vop(&codes::MASKMOV_LOAD, w, &[O::R(c.dst()), O::R(c.src(0)), O::M(c.address())])
-            }
+            Op::LoadMasked => self.vop(&codes::MASKMOV_LOAD, w, &[O::R(c.dst()), O::R(c.src(0)), O::M(c.address())]),
             Op::StoreMasked if avx512 => {
                 let code = pick(&codes::MOVU_STORE, self.isa, w);
                 self.masked(code, &[O::M(c.address()), O::R(c.src(1))], mask(c.arg(0)), false)
             }
-            Op::StoreMasked => {
-                self.vop(&codes::MASKMOV_STORE, w, &[O::M(c.address()), O::R(c.src(0)), O::R(c.src(1))])
-            }
+            Op::StoreMasked => self.vop(&codes::MASKMOV_STORE, w, &[O::M(c.address()), O::R(c.src(0)), O::R(c.src(1))]),
             Op::Broadcast => self.vop(&codes::BROADCASTSS, w, &[O::R(c.dst()), O::M(c.address())]),
             Op::LoadConvert(elem) => {
                 let family = match elem {

@@ -3,9 +3,9 @@
 use super::codes::{self, Family, pick};
 use super::emit::{Ctx, Emitter};
 use super::operands::{O, gpr32, mask, vec, xmm};
+use crate::compile::EncodeError;
 use crate::ir::{Cmp, CmpType, FmaOp, MaskOp, Op, ShiftOp, UnaryOp, VecOp};
 use crate::target::Isa;
-use crate::compile::EncodeError;
 use iced_x86::Code;
 
 impl Emitter<'_> {

@@ -102,3 +102,63 @@ pub fn run(target: &Target, kernel: &CompiledKernel, buffers: &mut [Vec<u32>], b
         unsafe { Jit::new(kernel).call(&args, begin, end) };
     }
 }
+
+/// The code up to its return, in GNU syntax, by an independent decoder.
+pub fn disassemble_x64(kernel: &CompiledKernel) -> Vec<String> {
+    use iced_x86::{Code, Decoder, DecoderOptions, Formatter, GasFormatter};
+    let mut decoder = Decoder::with_ip(64, &kernel.code, 0, DecoderOptions::NONE);
+    let mut formatter = GasFormatter::new();
+    let mut lines = Vec::new();
+    while decoder.can_decode() {
+        let inst = decoder.decode();
+        assert_ne!(inst.code(), Code::INVALID, "invalid code at {:#x}", inst.ip());
+        let mut line = String::new();
+        formatter.format(&inst, &mut line);
+        lines.push(line);
+        if inst.code() == Code::Retnq {
+            break;
+        }
+    }
+    lines
+}
+
+/// A page of memory followed by one that must not be touched.
+pub struct GuardedPage {
+    ptr: *mut libc::c_void,
+}
+
+const PAGE: usize = 4096;
+
+impl GuardedPage {
+    pub fn new() -> GuardedPage {
+        // SAFETY: a fresh private mapping of two pages, of which the second is made inaccessible.
+        unsafe {
+            let ptr = libc::mmap(
+                std::ptr::null_mut(),
+                2 * PAGE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            assert_ne!(ptr, libc::MAP_FAILED);
+            assert_eq!(libc::mprotect(ptr.cast::<u8>().add(PAGE).cast(), PAGE, libc::PROT_NONE), 0);
+            GuardedPage { ptr }
+        }
+    }
+
+    /// The last words of the page.
+    pub fn last_words(&self, count: usize) -> *mut u32 {
+        // SAFETY: stays inside the page.
+        unsafe { self.ptr.cast::<u32>().add(PAGE / 4 - count) }
+    }
+}
+
+impl Drop for GuardedPage {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`.
+        unsafe {
+            libc::munmap(self.ptr, 2 * PAGE);
+        }
+    }
+}

@@ -13,11 +13,8 @@ pub fn runner() -> Option<&'static PathBuf> {
         let dir = tempfile::tempdir().ok()?;
         let program = dir.path().join("runner");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/runner.c");
-        let gcc = Command::new("aarch64-linux-gnu-gcc")
-            .args(["-O1", "-static", source, "-o"])
-            .arg(&program)
-            .output()
-            .ok()?;
+        let gcc =
+            Command::new("aarch64-linux-gnu-gcc").args(["-O1", "-static", source, "-o"]).arg(&program).output().ok()?;
         assert!(gcc.status.success(), "{}", String::from_utf8_lossy(&gcc.stderr));
         Some((dir, program))
     });
