@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mnnc_codegen::Target;
 use mnnc_import::{Format, ImportOptions, Imported, Limits};
 use mnnc_ir::Graph;
 use mnnc_transform::{Hooks, Manager, OptLevel, Pipeline, Prefer, Report, Target as Purpose};
@@ -23,6 +24,10 @@ pub struct CompileOptions {
     pub prefer: Prefer,
     /// What happens between passes.
     pub hooks: Hooks,
+    /// What native code is for; this machine when `None`.
+    pub target: Option<Target>,
+    /// What the symbols of native code begin with; the model file's name when `None`.
+    pub name: Option<String>,
 }
 
 /// The compiler with its options.

@@ -1,8 +1,10 @@
 //! Something that runs a model.
 
+use mnnc_codegen::Jit;
 use mnnc_ir::decl::OpErrorKind;
 use mnnc_ir::diag::{Diagnostic, Kind};
 use mnnc_ir::{Graph, Tensor};
+use mnnc_kernel::weights::AlignedBytes;
 use mnnc_ops::{EvalError, Evaluator};
 
 use crate::error::Result;
@@ -11,12 +13,20 @@ use crate::error::Result;
 pub enum Engine {
     /// The reference evaluator, op by op.
     Reference(Box<Graph>),
+    /// Native code with its workspace.
+    Jit(Box<Jit>, AlignedBytes),
 }
 
 impl Engine {
     /// The reference evaluator for `graph`.
     pub fn reference(graph: &Graph) -> Self {
         Engine::Reference(Box::new(graph.clone()))
+    }
+
+    /// Native code.
+    pub fn jit(jit: Jit) -> Self {
+        let workspace = jit.workspace();
+        Engine::Jit(Box::new(jit), workspace)
     }
 
     /// Computes the outputs, in the model's order.
@@ -26,6 +36,7 @@ impl Engine {
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         match self {
             Engine::Reference(graph) => Evaluator::new(graph).run(inputs).map_err(|e| diagnostic(&e).into()),
+            Engine::Jit(jit, workspace) => jit.run_in(workspace, inputs).map_err(|e| crate::native::diagnostics(e, "")),
         }
     }
 }

@@ -86,6 +86,7 @@ impl ModelArgs {
             opt_level: opt.map_or_else(OptLevel::default, |o| o.opt_level),
             prefer: opt.map_or_else(Prefer::default, |o| o.opt_prefer),
             hooks: opt.map_or_else(Hooks::default, OptArgs::hooks),
+            ..CompileOptions::default()
         }
     }
 

@@ -92,10 +92,13 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// The engine of this name, for this model.
-pub fn engine(_compiler: &Compiler, model: &Model, name: EngineName) -> Result<Engine> {
+pub fn engine(compiler: &Compiler, model: &Model, name: EngineName) -> Result<Engine> {
     match name {
         EngineName::Reference => Ok(Engine::reference(model.graph())),
-        EngineName::Jit => Ok(Engine::reference(model.graph())),
+        EngineName::Jit => {
+            let _step = Step::begin("compiling");
+            Ok(Engine::jit(compiler.jit(model)?))
+        }
     }
 }
 

@@ -1,0 +1,65 @@
+//! Native code: lowering an optimised graph and running it in place.
+
+use mnnc_codegen::{CodegenError, Jit, Options, Target};
+use mnnc_ir::Graph;
+use mnnc_ir::diag::{Diagnostic, Diagnostics, Kind};
+use mnnc_kernel::families;
+
+use crate::compiler::{Compiler, Model};
+use crate::error::Result;
+
+impl Compiler {
+    /// Optimises a model for native code and lowers it for every processor of the target.
+    ///
+    /// # Errors
+    /// Every node that cannot be compiled.
+    pub fn lower(&self, model: &Model) -> Result<mnnc_codegen::Model> {
+        let optimised = self.optimise(model, mnnc_transform::Target::Native)?;
+        self.lower_graph(model, &optimised.graph)
+    }
+
+    /// Lowers a graph that is optimised already.
+    pub(crate) fn lower_graph(&self, model: &Model, graph: &Graph) -> Result<mnnc_codegen::Model> {
+        let hash = model.imported.source_hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let options = Options { name: self.symbol_prefix(model), source_hash: hash };
+        mnnc_codegen::Model::compile(graph, &self.target(), families::ALL, &options)
+            .map_err(|e| diagnostics(e, &model.path().display().to_string()))
+    }
+
+    /// The target, this machine's own if none was chosen.
+    pub fn target(&self) -> Target {
+        self.options.target.clone().unwrap_or_else(Target::host)
+    }
+
+    /// What the symbols of native code begin with: the name that was chosen, else the model file's.
+    fn symbol_prefix(&self, model: &Model) -> String {
+        let stem = || model.path().file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        self.options.name.clone().unwrap_or_else(stem)
+    }
+
+    /// Compiles a model into memory, for this machine.
+    ///
+    /// # Errors
+    /// Every node that cannot be compiled, or a target that this machine cannot run.
+    pub fn jit(&self, model: &Model) -> Result<Jit> {
+        let lowered = self.lower(model)?;
+        Jit::new(lowered).map_err(|e| diagnostics(e, ""))
+    }
+}
+
+/// A failure of code generation; `file` is the model's.
+pub(crate) fn diagnostics(error: CodegenError, file: &str) -> Diagnostics {
+    match error {
+        CodegenError::Lowering(nodes) => {
+            let node = |e: mnnc_kernel::NodeError| {
+                let d = Diagnostic::from(e.error).node(e.name).op(e.op);
+                if e.shapes.is_empty() { d } else { d.shapes([e.shapes]) }
+            };
+            nodes.into_iter().map(node).collect::<Diagnostics>().in_file(file)
+        }
+        CodegenError::Internal(message) => Diagnostic::internal(message).into(),
+        CodegenError::Io(path, error) => Diagnostic::usage(format!("cannot write the file: {error}")).file(path).into(),
+        CodegenError::Host(message) => Diagnostic::new(Kind::Unsupported, message).into(),
+        other => Diagnostic::usage(other.to_string()).into(),
+    }
+}
