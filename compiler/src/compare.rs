@@ -15,6 +15,13 @@ impl Tolerance {
     /// For single precision: `1e-4 + 1e-3 |ref|`.
     pub const F32: Tolerance = Tolerance { absolute: 1e-4, relative: 1e-3 };
 
+    /// For a layer inside a network: as [`F32`](Self::F32), but in units of the layer's largest value where that exceeds
+    /// 1. Inside, small elements carry the rounding of the large ones that they are differences of.
+    pub fn of_layer(reference: &Tensor) -> Tolerance {
+        let largest = reference.to_f64s().into_iter().filter(|v| v.is_finite()).fold(1.0, |m: f64, v| m.max(v.abs()));
+        Tolerance { absolute: Self::F32.absolute * largest, ..Self::F32 }
+    }
+
     /// What an element with this reference may be off.
     pub fn of(self, reference: f64) -> f64 {
         self.absolute + self.relative * reference.abs()

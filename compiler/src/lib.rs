@@ -12,6 +12,7 @@ pub mod output;
 pub mod peak;
 pub mod summary;
 pub mod timing;
+pub mod verify;
 pub mod zoo;
 
 pub use compiler::{CompileOptions, Compiler, Model, Optimised};

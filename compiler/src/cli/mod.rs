@@ -1,5 +1,6 @@
 //! Verbs, exit codes and the last line of defence.
 
+mod bench;
 mod completions;
 mod failure;
 mod inspect;
@@ -9,6 +10,8 @@ mod opt;
 mod progress;
 mod run;
 mod stdout;
+mod targets;
+mod verify;
 mod zoo;
 
 use std::process::ExitCode;
@@ -30,10 +33,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Run(run::Args),
+    Bench(bench::Args),
+    Verify(verify::Args),
     Inspect(inspect::Args),
     Opt(opt::Args),
     Zoo(zoo::Args),
     Ops(ops::Args),
+    Targets(targets::Args),
     Completions(completions::Args),
 }
 
@@ -50,10 +56,13 @@ pub fn main() -> ExitCode {
     };
     let outcome = guarded(|| match cli.verb {
         Verb::Run(args) => run::run(args),
+        Verb::Bench(args) => bench::run(args),
+        Verb::Verify(args) => verify::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Opt(args) => opt::run(args),
         Verb::Zoo(args) => zoo::run(args),
         Verb::Ops(args) => ops::run(args),
+        Verb::Targets(args) => targets::run(args),
         Verb::Completions(args) => completions::run(args),
     });
     match outcome {

@@ -1,0 +1,245 @@
+//! Whether compiled code computes what the model says.
+//!
+//! Two things are compared. The model's outputs: native code against the evaluator on the graph as imported, element by
+//! element within the contract's tolerance. And every layer: native code against the evaluator on the graph after all
+//! passes, which finds the first kernel that is wrong.
+//!
+//! A network can be so ill-conditioned that single precision itself is off by more than the tolerance. Then the bound
+//! grows by what the reference's own outputs move when the inputs move by a few units in the last place
+//! ([`Verification::noise`]).
+
+use mnnc_codegen::{Jit, Target};
+use mnnc_ir::{DType, Graph, NodeId, Tensor, ValueId};
+use mnnc_ops::Evaluator;
+
+use crate::compare::{Deviation, Tolerance, compare};
+use crate::compiler::{Compiler, Model};
+use crate::engine;
+use crate::error::Result;
+use crate::native::diagnostics;
+
+/// Relative change of inputs that stands for the rounding of a whole network: four units in the last place of f32.
+const NUDGE: f64 = 1.0 / (1 << 22) as f64;
+/// Rounding happens in every layer, the nudge only in the first.
+const NOISE_FACTOR: f64 = 4.0;
+
+/// How one layer or output compares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// Name of the value.
+    pub value: String,
+    /// Name of the node that computes it.
+    pub node: String,
+    /// Its op; for a fused node those of its members.
+    pub op: String,
+    /// How far off it is.
+    pub deviation: Deviation,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verification {
+    /// Every layer after optimisation, in order of execution; empty if only outputs were checked.
+    pub layers: Vec<Layer>,
+    /// The model's outputs.
+    pub outputs: Vec<Layer>,
+    /// How far the reference's own outputs move when the inputs do by 2^-22 of themselves; measured only where an
+    /// output is out of tolerance.
+    pub noise: Option<f64>,
+}
+
+impl Verification {
+    /// What is to blame: nothing if every output is right, else the first layer out of tolerance, or else the first
+    /// bad output.
+    pub fn first_bad(&self) -> Option<&Layer> {
+        let bad = |layer: &&Layer| !layer.deviation.is_within();
+        let output = self.outputs.iter().find(bad);
+        // Without outputs there are only layers to judge by.
+        if output.is_none() && !self.outputs.is_empty() {
+            return None;
+        }
+        self.layers.iter().find(bad).or(output)
+    }
+
+    /// The layer or output that is off most.
+    pub fn worst(&self) -> Option<&Layer> {
+        let all = self.layers.iter().chain(&self.outputs);
+        all.max_by(|a, b| a.deviation.excess.total_cmp(&b.deviation.excess))
+    }
+}
+
+impl Compiler {
+    /// Checks native code for this machine, layers and outputs, on the given inputs.
+    ///
+    /// # Errors
+    /// The model cannot be compiled or evaluated; a wrong result is no error of this function.
+    pub fn verify_native(&self, model: &Model, inputs: &[Tensor]) -> Result<Verification> {
+        let optimised = self.optimise(model, mnnc_transform::Target::Native)?.graph;
+        let lowered = self.lower_graph(model, &optimised)?;
+        let mut found = self.verify_outputs(model, &optimised, &lowered, inputs)?;
+        found.layers = self.verify_layers(model, &optimised, inputs)?;
+        Ok(found)
+    }
+
+    /// Checks the outputs of lowered code, for every processor of its target that this machine can stand in for.
+    pub(crate) fn verify_outputs(
+        &self,
+        model: &Model,
+        optimised: &Graph,
+        lowered: &mnnc_codegen::Model,
+        inputs: &[Tensor],
+    ) -> Result<Verification> {
+        let reference = evaluate(model.graph(), inputs)?;
+        let mut found = Verification::default();
+        for cpu in &lowered.target.cpus {
+            let target = Target { arch: lowered.target.arch, cpus: vec![*cpu] };
+            if !target.runs_here() {
+                continue;
+            }
+            let mut one = lowered.clone();
+            one.variants.retain(|variant| variant.cpu == *cpu);
+            one.target = target;
+            let jit = Jit::new(one).map_err(|e| diagnostics(e, ""))?;
+            let computed = jit.run(inputs).map_err(|e| diagnostics(e, ""))?;
+            found.outputs.extend(outputs(optimised, &reference, &computed, Tolerance::F32));
+            if found.outputs.iter().any(|o| !o.deviation.is_within()) {
+                let noise = noise(model.graph(), inputs, &reference)?;
+                let tolerance = with_noise(noise);
+                found.noise = Some(noise);
+                found.outputs = outputs(optimised, &reference, &computed, tolerance);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Compares every layer of native code for this machine with the evaluator.
+    pub(crate) fn verify_layers(&self, model: &Model, optimised: &Graph, inputs: &[Tensor]) -> Result<Vec<Layer>> {
+        let (watched, graph) = with_all_results(optimised);
+        let jit = Jit::new(self.lower_graph(model, &graph)?).map_err(|e| diagnostics(e, ""))?;
+        let computed = jit.run(inputs).map_err(|e| diagnostics(e, ""))?;
+        let mut computed = watched.iter().zip(computed.into_iter().skip(optimised.outputs().len()));
+        let mut layers = Vec::new();
+        // Compared as they come: the evaluator's results need not be kept.
+        let mut observe = |n: NodeId, expected: &[Tensor]| {
+            // Nodes of bodies run too, but only results of the main region can be watched.
+            if optimised.node(n).region() == Some(optimised.main()) {
+                for (want, (&v, got)) in expected.iter().zip(&mut computed) {
+                    layers.push(layer(optimised, v, want, &got, Tolerance::of_layer(want)));
+                }
+            }
+        };
+        Evaluator::new(optimised).run_observed(inputs, &mut observe).map_err(|e| engine::diagnostic(&e))?;
+        Ok(layers)
+    }
+
+    /// Checks what the passes made of a model, by evaluating the graph before and after them.
+    ///
+    /// # Errors
+    /// The model cannot be evaluated; a wrong result is no error of this function.
+    pub fn verify_graph(&self, model: &Model, after: &Graph, inputs: &[Tensor]) -> Result<Verification> {
+        let reference = evaluate(model.graph(), inputs)?;
+        let computed = evaluate(after, inputs)?;
+        let mut found =
+            Verification { outputs: outputs(after, &reference, &computed, Tolerance::F32), ..Verification::default() };
+        if found.first_bad().is_some() {
+            let noise = noise(model.graph(), inputs, &reference)?;
+            found.noise = Some(noise);
+            found.outputs = outputs(after, &reference, &computed, with_noise(noise));
+        }
+        Ok(found)
+    }
+}
+
+fn outputs(graph: &Graph, reference: &[Tensor], computed: &[Tensor], tolerance: Tolerance) -> Vec<Layer> {
+    let pairs = graph.outputs().iter().zip(reference.iter().zip(computed));
+    pairs.map(|(&v, (want, got))| layer(graph, v, want, got, tolerance)).collect()
+}
+
+fn layer(graph: &Graph, v: ValueId, want: &Tensor, got: &Tensor, tolerance: Tolerance) -> Layer {
+    let deviation = compare(want, got, tolerance).unwrap_or(Deviation {
+        excess: f64::INFINITY,
+        absolute: f64::INFINITY,
+        ..Deviation::default()
+    });
+    let producer = graph.producer(v);
+    Layer {
+        value: graph.value(v).name.clone(),
+        node: producer.map_or_else(String::new, |n| graph.node(n).name.clone()),
+        op: producer.map_or_else(|| "input".into(), |n| op_name(graph, n)),
+        deviation,
+    }
+}
+
+/// The op of a node; of a fused one the ops of its members.
+fn op_name(graph: &Graph, n: NodeId) -> String {
+    let node = graph.node(n);
+    if node.op.name != "fused" {
+        return node.op.name.into();
+    }
+    let members = node.regions.iter().flat_map(|&r| graph.region(r).nodes());
+    members.map(|&n| graph.node(n).op.name).collect::<Vec<_>>().join("+")
+}
+
+fn evaluate(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    Evaluator::new(graph).run(inputs).map_err(|e| engine::diagnostic(&e).into())
+}
+
+/// A graph that yields the results of all its nodes, behind its own outputs; and which values those are.
+fn with_all_results(graph: &Graph) -> (Vec<ValueId>, Graph) {
+    let mut graph = graph.clone();
+    let all: Vec<ValueId> = graph.schedule().iter().flat_map(|&n| graph.node(n).outputs().to_vec()).collect();
+    let results = graph.outputs().iter().chain(&all).copied().collect();
+    graph.set_results(graph.main(), results);
+    (all, graph)
+}
+
+fn with_noise(noise: f64) -> Tolerance {
+    Tolerance { absolute: Tolerance::F32.absolute + NOISE_FACTOR * noise, ..Tolerance::F32 }
+}
+
+/// How far the reference's outputs move when each input element does by [`NUDGE`] of itself, up and down in turn.
+fn noise(graph: &Graph, inputs: &[Tensor], reference: &[Tensor]) -> Result<f64> {
+    let nudged: Vec<Tensor> = inputs.iter().map(nudge).collect();
+    let moved = evaluate(graph, &nudged)?;
+    let mut largest = 0.0f64;
+    for (a, b) in reference.iter().zip(&moved) {
+        if let Ok(deviation) = compare(a, b, Tolerance::F32)
+            && deviation.absolute.is_finite()
+        {
+            largest = largest.max(deviation.absolute);
+        }
+    }
+    Ok(largest)
+}
+
+fn nudge(input: &Tensor) -> Tensor {
+    if input.dtype() != DType::F32 {
+        return input.clone();
+    }
+    let sign = |i: usize| if i.is_multiple_of(2) { 1.0 } else { -1.0 };
+    let values = input.view::<f32>();
+    let moved = values.iter().enumerate().map(|(i, &x)| (f64::from(x) * (1.0 + sign(i) * NUDGE)) as f32);
+    Tensor::new(input.dims(), moved.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Deviation, Layer, Verification};
+
+    fn layer(value: &str, excess: f64) -> Layer {
+        let deviation = Deviation { excess, ..Deviation::default() };
+        Layer { value: value.into(), node: String::new(), op: String::new(), deviation }
+    }
+
+    #[test]
+    fn right_outputs_acquit_and_wrong_ones_blame_the_first_bad_layer() {
+        let layers = vec![layer("a", 0.1), layer("b", 2.0), layer("c", 9.0)];
+        let right = Verification { layers: layers.clone(), outputs: vec![layer("y", 0.9)], noise: None };
+        assert_eq!(right.first_bad(), None);
+        assert_eq!(right.worst().unwrap().value, "c");
+        let wrong = Verification { layers, outputs: vec![layer("y", 1.1)], noise: None };
+        assert_eq!(wrong.first_bad().unwrap().value, "b");
+        let only = Verification { layers: vec![], outputs: vec![layer("x", 0.0), layer("y", 3.0)], noise: None };
+        assert_eq!(only.first_bad().unwrap().value, "y");
+    }
+}
