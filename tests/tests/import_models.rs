@@ -42,7 +42,7 @@ const OTHERS: [Model; 6] = [
 
 /// Imports and compares. `Err` says what is wrong.
 fn check(m: &Model) -> Result<(), String> {
-    let Some(path) = mnnc_tests::shared::file(&format!("models/{}.onnx", m.name)) else { return Ok(()) };
+    let Some(path) = mnnc_tests::shared::file(&format!("data/models/{}.onnx", m.name)) else { return Ok(()) };
     let shapes = m.shapes.iter().map(|(n, s)| (n.to_string(), s.to_vec())).collect();
     let imported = load(&path, &ImportOptions { shapes, ..Default::default() }).map_err(|e| e.to_string())?;
     let g = imported.graph;
