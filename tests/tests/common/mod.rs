@@ -5,6 +5,7 @@
 pub mod broken;
 pub mod build;
 pub mod cases;
+pub mod wide;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -186,6 +186,36 @@ impl Importer<'_> {
         })
     }
 
+    /// Sizes that inference left open but that the shape operand gives by name.
+    pub(crate) fn name_sizes(&self, spec: &NodeSpec, types: &mut [TensorType]) {
+        let arg = |i: usize| spec.inputs.get(i).copied().flatten();
+        let (shape, data) = match spec.op.name {
+            "expand" => (arg(1), arg(0)),
+            "constant_of_shape" => (arg(0), None),
+            _ => return,
+        };
+        let (Some(elements), [ty]) = (shape.and_then(|v| self.elements(v)), types) else { return };
+        let from = data.map_or(&[][..], |v| &self.graph.ty(v).dims);
+        let rank = ty.rank();
+        if elements.len() > rank {
+            return;
+        }
+        let skip = rank - elements.len();
+        for (i, e) in elements.iter().enumerate() {
+            // Where the data has an extent of 1, or none, the result has that of the shape.
+            let stretched =
+                (skip + i + from.len()).checked_sub(rank).and_then(|k| from.get(k)).is_none_or(|d| *d == Dim::Const(1));
+            let Some(dim) = ty.dims.get_mut(skip + i).filter(|d| matches!(d, Dim::Sym(_)) && stretched) else {
+                continue;
+            };
+            match e {
+                Size(d) => *dim = *d,
+                Int(n) => *dim = u64::try_from(*n).map_or(*dim, Dim::Const),
+                Open => {}
+            }
+        }
+    }
+
     /// A target shape for `reshape` of `data` in which at most one size is open: that one is written as -1, or as 0
     /// where it is the size that `data` has at this place.
     pub(crate) fn reshape_target(&self, data: ValueId, shape: ValueId) -> Option<Vec<i64>> {

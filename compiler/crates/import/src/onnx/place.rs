@@ -48,7 +48,7 @@ impl Importer<'_> {
 
     /// Adds a node to the current region and returns its outputs, which are constants where that can be.
     pub(crate) fn place(&mut self, spec: NodeSpec) -> Result<Vec<ValueId>, OpError> {
-        let types = self.graph.infer(&spec)?;
+        let mut types = self.graph.infer(&spec)?;
         if types.len() < spec.outputs.len() {
             return Err(OpError::invalid(format!(
                 "{} output(s) are asked for, {} gives {}",
@@ -57,6 +57,7 @@ impl Importer<'_> {
                 types.len()
             )));
         }
+        self.name_sizes(&spec, &mut types);
         for ty in &types {
             self.within_limits(ty)?;
         }
