@@ -140,6 +140,23 @@ pub static ALL: &[&OpDecl] = &[
     &gather::GATHER_ND,
     &gather::SCATTER_ELEMENTS,
     &gather::SCATTER_ND,
+    // sort
+    &top_k::TOP_K,
+    &non_max_suppression::NON_MAX_SUPPRESSION,
+    // recurrent
+    &recurrent::RNN,
+    &recurrent::GRU,
+    &recurrent::LSTM,
+    // attention
+    &attention::ATTENTION,
+    // quant
+    &quant::QUANTIZE_LINEAR,
+    &quant::DEQUANTIZE_LINEAR,
+    &quant::DYNAMIC_QUANTIZE_LINEAR,
+    &quant::Q_LINEAR_CONV,
+    &quant::CONV_INTEGER,
+    &quant::Q_LINEAR_MATMUL,
+    &quant::MATMUL_INTEGER,
     // resize
     &resize::RESIZE,
     &resize::GRID_SAMPLE,

@@ -2,16 +2,20 @@
 
 pub mod activation;
 pub mod arithmetic;
+pub mod attention;
 pub mod cast;
 pub mod clip;
 pub mod conv;
 pub mod conv_transpose;
 pub mod gather;
 pub mod linear;
+pub mod non_max_suppression;
 pub mod norm;
 pub mod pool;
 pub mod logic;
 pub mod math;
+pub mod quant;
+pub mod recurrent;
 pub mod resize;
 pub mod softmax;
 pub mod structured;
@@ -23,3 +27,4 @@ pub mod fill;
 pub mod pad;
 pub mod index;
 pub mod reduce;
+pub mod top_k;

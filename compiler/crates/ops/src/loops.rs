@@ -4,7 +4,7 @@ use crate::window::Axis;
 pub use mnnc_ir::compute::Stage;
 use mnnc_ir::compute::{Combine, Compute, Reduction};
 use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarBuilder, Source};
-use mnnc_ir::{DType, OpCtx, OpError};
+use mnnc_ir::DType;
 
 /// The type that sums over elements of `d` are formed in: 16-bit floats are summed in `f32`.
 pub fn wide(d: DType) -> DType {
@@ -164,9 +164,4 @@ pub fn window_index(b: &mut ScalarBuilder, axes: &[Axis], out: usize, tap: usize
 /// All loop dimensions of a nest of `n` loops, as indices.
 pub fn axes(b: &mut ScalarBuilder, n: usize) -> Vec<Expr> {
     (0..n).map(|i| b.axis(i)).collect()
-}
-
-/// The dtype of a required input.
-pub fn dtype(ctx: &OpCtx, i: usize) -> Result<DType, OpError> {
-    Ok(ctx.input(i)?.dtype)
 }

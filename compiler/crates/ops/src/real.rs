@@ -31,16 +31,6 @@ pub trait Real:
     fn wide(self) -> f64;
     /// `e^self`.
     fn exp(self) -> Self;
-    /// Natural logarithm.
-    fn ln(self) -> Self;
-    /// Square root.
-    fn sqrt(self) -> Self;
-    /// Hyperbolic tangent.
-    fn tanh(self) -> Self;
-    /// Magnitude.
-    fn abs(self) -> Self;
-    /// Whether this is NaN.
-    fn is_nan(self) -> bool;
 }
 
 macro_rules! real {
@@ -55,16 +45,6 @@ macro_rules! real {
             fn wide(self) -> f64 { self as f64 }
             #[inline]
             fn exp(self) -> $t { self.exp() }
-            #[inline]
-            fn ln(self) -> $t { self.ln() }
-            #[inline]
-            fn sqrt(self) -> $t { self.sqrt() }
-            #[inline]
-            fn tanh(self) -> $t { self.tanh() }
-            #[inline]
-            fn abs(self) -> $t { self.abs() }
-            #[inline]
-            fn is_nan(self) -> bool { self.is_nan() }
         }
     )*};
 }

@@ -122,10 +122,6 @@ impl Window {
         let dilations = if dilated { list_attr(ctx, "dilations", n, 1, 1)? } else { vec![1; n] };
         Ok(Window { kernel: kernel.to_vec(), strides: list_attr(ctx, "strides", n, 1, 1)?, dilations, padding, ceil })
     }
-    /// Number of spatial dimensions.
-    pub fn rank(&self) -> usize {
-        self.kernel.len()
-    }
     /// Extent of the dilated window.
     fn extent(&self, i: usize) -> i128 {
         i128::from(self.kernel[i] - 1) * i128::from(self.dilations[i]) + 1

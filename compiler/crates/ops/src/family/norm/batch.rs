@@ -69,7 +69,7 @@ fn compute(ctx: &OpCtx) -> Result<Compute, OpError> {
     let index = loops::axes(&mut b, dims.len());
     let c = index[1];
     let x = load_wide(&mut b, Source::Input(0), index, d, None, 0.0);
-    let mut param = |b: &mut ScalarBuilder, i: usize| -> Result<_, OpError> {
+    let param = |b: &mut ScalarBuilder, i: usize| -> Result<_, OpError> {
         let e = b.load(Source::Input(i), vec![c], ctx.input(i)?.dtype);
         Ok(b.cast(e, w))
     };

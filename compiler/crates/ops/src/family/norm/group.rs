@@ -8,7 +8,7 @@ use crate::sample::{Gen, draft};
 use mnnc_ir::compute::{Combine, Compute, Stage};
 use mnnc_ir::decl::{EvalCtx, Sample};
 use mnnc_ir::scalar::{Expr, ScalarBuilder, Source, Unary};
-use mnnc_ir::{AttrDecl, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType};
+use mnnc_ir::{AttrDecl, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, Tensor, TensorType};
 use rayon::prelude::*;
 
 const INPUTS: &[Operand] = &[

@@ -4,7 +4,7 @@ use super::coordinate::{Mapping, NearestMode};
 use super::{Mode, Resize};
 use crate::loops::{self, compute as finished, map, reduce, wide};
 use mnnc_ir::compute::{Combine, Compute, Stage};
-use mnnc_ir::scalar::{Cmp, Expr, ScalarBuilder, Source, Unary};
+use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarBuilder, Source, Unary};
 use mnnc_ir::{DType, OpCtx, OpError};
 
 pub fn compute(ctx: &OpCtx) -> Result<Compute, OpError> {
@@ -12,21 +12,24 @@ pub fn compute(ctx: &OpCtx) -> Result<Compute, OpError> {
     if resize.transformation.crops() {
         return Err(OpError::unsupported("tf_crop_and_resize has no loop form"));
     }
-    if matches!(resize.mode, Mode::Cubic { exclude_outside: true, .. }) {
-        return Err(OpError::unsupported("exclude_outside has no loop form"));
-    }
     let d = ctx.input(0)?.dtype;
     let mut dims = ctx.static_dims(0)?;
     let mut stages: Vec<Stage> = Vec::new();
     let mut from = (Source::Input(0), d);
     for (axis, m) in resize.mappings(ctx)? {
         dims[axis] = m.output;
-        let stage = match resize.mode {
-            Mode::Nearest(n) => nearest(&dims, axis, &m, n, from),
-            mode => weighted(&dims, axis, &m, mode, from),
-        };
-        from = (Source::Stage(stages.len()), stage.dtype);
-        stages.push(stage);
+        match resize.mode {
+            Mode::Nearest(n) => stages.push(nearest(&dims, axis, &m, n, from)),
+            mode => {
+                stages.push(weighted(&dims, axis, &m, mode, from));
+                if matches!(mode, Mode::Cubic { exclude_outside: true, .. }) {
+                    stages.push(total_weight(&m, mode, from.1));
+                    stages.push(divided(&dims, axis, stages.len() - 2, wide(from.1)));
+                }
+            }
+        }
+        let last = stages.len() - 1;
+        from = (Source::Stage(last), stages[last].dtype);
     }
     if stages.is_empty() || from.1 != d {
         let mut b = ScalarBuilder::new();
@@ -92,38 +95,73 @@ fn nearest(dims: &[usize], axis: usize, m: &Mapping, mode: NearestMode, from: (S
     map(dims.to_vec(), b, e)
 }
 
-fn weighted(dims: &[usize], axis: usize, m: &Mapping, mode: Mode, from: (Source, DType)) -> Stage {
-    let mut b = ScalarBuilder::new();
-    let last = m.input as f64 - 1.0;
-    let mut x = coordinate(&mut b, axis, m);
-    let k = b.axis(dims.len());
-    let (taps, first) = match mode {
-        Mode::Cubic { .. } => (4, -1),
+/// One sample of an output: position (perhaps outside) and weight, from the output loop `axis` and the sample loop `tap`.
+fn sample(b: &mut ScalarBuilder, axis: usize, tap: usize, m: &Mapping, mode: Mode, d: DType) -> (Expr, Expr) {
+    let mut x = coordinate(b, axis, m);
+    let first = match mode {
+        Mode::Cubic { .. } => -1,
         _ => {
-            x = clamp(&mut b, x, last);
-            (2, 0)
+            x = clamp(b, x, m.input as f64 - 1.0);
+            0
         }
     };
     let low = b.unary(Unary::Floor, x);
-    let base = b.cast(low, DType::I64);
-    let p = loops::affine(&mut b, &[(base, 1), (k, 1)], first);
+    let (base, k) = (b.cast(low, DType::I64), b.axis(tap));
+    let p = loops::affine(b, &[(base, 1), (k, 1)], first);
     let position = b.cast(p, DType::F32);
     let distance = b.sub(x, position);
     let distance = b.unary(Unary::Abs, distance);
     let weight = match mode {
-        Mode::Cubic { a, .. } => cubic(&mut b, distance, a),
+        Mode::Cubic { a, exclude_outside } => {
+            let weight = cubic(b, distance, a);
+            if exclude_outside {
+                let inside = loops::within(b, p, 0, m.input as i64);
+                let inside = b.binary(Binary::And, inside[0], inside[1]);
+                let zero = b.lit(0.0, weight);
+                b.select(inside, weight, zero)
+            } else {
+                weight
+            }
+        }
         _ => {
             let one = b.lit(1.0, distance);
             b.sub(one, distance)
         }
     };
+    (p, b.cast(weight, wide(d)))
+}
+
+/// Samples that an output is made of along one dimension.
+fn taps(mode: Mode) -> usize {
+    if matches!(mode, Mode::Cubic { .. }) { 4 } else { 2 }
+}
+
+fn weighted(dims: &[usize], axis: usize, m: &Mapping, mode: Mode, from: (Source, DType)) -> Stage {
+    let mut b = ScalarBuilder::new();
+    let (p, weight) = sample(&mut b, axis, dims.len(), m, mode, from.1);
     let mut at = loops::axes(&mut b, dims.len());
-    at[axis] = clamp(&mut b, p, last);
+    at[axis] = clamp(&mut b, p, m.input as f64 - 1.0);
     let e = b.load(from.0, at, from.1);
     let e = b.cast(e, wide(from.1));
-    let weight = b.cast(weight, wide(from.1));
     let e = b.mul(weight, e);
-    reduce(dims.to_vec(), vec![taps], Combine::Sum, b, e)
+    reduce(dims.to_vec(), vec![taps(mode)], Combine::Sum, b, e)
+}
+
+/// The sum of the weights of each output position along a dimension.
+fn total_weight(m: &Mapping, mode: Mode, d: DType) -> Stage {
+    let mut b = ScalarBuilder::new();
+    let (_, weight) = sample(&mut b, 0, 1, m, mode, d);
+    reduce(vec![m.output], vec![taps(mode)], Combine::Sum, b, weight)
+}
+
+/// Stage `sums` divided by the weights along `axis` in the stage behind it.
+fn divided(dims: &[usize], axis: usize, sums: usize, d: DType) -> Stage {
+    let mut b = ScalarBuilder::new();
+    let at = loops::axes(&mut b, dims.len());
+    let weight = b.load(Source::Stage(sums + 1), vec![at[axis]], d);
+    let sum = b.load(Source::Stage(sums), at, d);
+    let e = b.div(sum, weight);
+    map(dims.to_vec(), b, e)
 }
 
 /// The cubic kernel at distance `d`; see [`super::coordinate::cubic`].

@@ -1,0 +1,267 @@
+//! Quantising and dequantising tensors.
+
+use super::{int_tensor, quantized, zero_points};
+use crate::axes::normalize_axis;
+use crate::define::BASE;
+use crate::real::{Evaluated, narrowed, zeros};
+use crate::sample::{Gen, draft};
+use mnnc_ir::attr::AttrDefault;
+use mnnc_ir::decl::{EvalCtx, Sample};
+use mnnc_ir::{
+    AttrDecl, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, Tensor, TensorType,
+};
+
+const STORED: DTypeSet = DTypeSet::only(DType::I8)
+    .union(DTypeSet::only(DType::U8))
+    .union(DTypeSet::only(DType::I16))
+    .union(DTypeSet::only(DType::U16));
+const AXIS: AttrDecl =
+    AttrDecl::with_default("axis", AttrKind::Int, AttrDefault::Int(1), "the dimension that scales run along, unless there is only one");
+const BLOCK_SIZE: AttrDecl = AttrDecl::with_default(
+    "block_size",
+    AttrKind::Int,
+    AttrDefault::Int(0),
+    "elements along axis that share a scale; 0 for one scale an index, or one for all",
+);
+
+/// Quantise.
+pub static QUANTIZE_LINEAR: OpDecl = OpDecl {
+    name: "quantize_linear",
+    family: "quant",
+    doc: "y = saturate(round(x / scale) + zero_point), half to even; the scale is a scalar, a vector along `axis`, or blocked \
+          along it. The type is that of `zero_point`, else `output_dtype`, else u8. ONNX QuantizeLinear.",
+    inputs: &[
+        Operand::required("x", DTypeSet::FLOAT.union(DTypeSet::only(DType::I32))),
+        Operand::required("scale", DTypeSet::FLOAT),
+        Operand::optional("zero_point", STORED),
+    ],
+    outputs: &[Operand::required("y", STORED)],
+    attrs: &[
+        AXIS,
+        BLOCK_SIZE,
+        AttrDecl::optional("output_dtype", AttrKind::DType, "the result's type where no zero_point gives it"),
+        AttrDecl::with_default("saturate", AttrKind::Bool, AttrDefault::Bool(true), "for 8-bit floats only, which are not supported"),
+    ],
+    infer: |ctx, _| {
+        check(ctx)?;
+        Ok(vec![TensorType::new(stored(ctx)?, ctx.input(0)?.dims.iter().copied())])
+    },
+    eval: quantize,
+    samples: samples_quantize,
+    ..BASE
+};
+
+/// Dequantise.
+pub static DEQUANTIZE_LINEAR: OpDecl = OpDecl {
+    name: "dequantize_linear",
+    family: "quant",
+    doc: "y = (x - zero_point) * scale; the scale is a scalar, a vector along `axis`, or blocked along it, and gives the \
+          result's type. ONNX DequantizeLinear.",
+    inputs: &[
+        Operand::required("x", STORED.union(DTypeSet::only(DType::I32))),
+        Operand::required("scale", DTypeSet::FLOAT),
+        Operand::optional("zero_point", STORED.union(DTypeSet::only(DType::I32))),
+    ],
+    outputs: &[Operand::required("y", DTypeSet::FLOAT)],
+    attrs: &[AXIS, BLOCK_SIZE],
+    infer: |ctx, _| {
+        check(ctx)?;
+        if ctx.opt_input(2).is_some_and(|z| Some(z.dtype) != ctx.opt_input(0).map(|x| x.dtype)) {
+            return Err(OpError::invalid("x and zero_point are of different types"));
+        }
+        Ok(vec![TensorType::new(ctx.input(1)?.dtype, ctx.input(0)?.dims.iter().copied())])
+    },
+    eval: dequantize,
+    samples: samples_dequantize,
+    ..BASE
+};
+
+/// Quantise by the data's own range.
+pub static DYNAMIC_QUANTIZE_LINEAR: OpDecl = OpDecl {
+    name: "dynamic_quantize_linear",
+    family: "quant",
+    doc: "Quantises to u8 with scale = (max(x, 0) - min(x, 0)) / 255 and zero_point = saturate(round(-min / scale)). \
+          Outputs: y, scale, zero_point. ONNX DynamicQuantizeLinear.",
+    inputs: &[Operand::required("x", DTypeSet::only(DType::F32).union(DTypeSet::only(DType::F64)))],
+    outputs: &[
+        Operand::required("y", DTypeSet::only(DType::U8)),
+        Operand::required("scale", DTypeSet::only(DType::F32).union(DTypeSet::only(DType::F64))),
+        Operand::required("zero_point", DTypeSet::only(DType::U8)),
+    ],
+    infer: |ctx, _| {
+        let x = ctx.input(0)?;
+        let scalar = |d| TensorType::new(d, Vec::<Dim>::new());
+        Ok(vec![TensorType::new(DType::U8, x.dims.iter().copied()), scalar(x.dtype), scalar(DType::U8)])
+    },
+    eval: dynamic,
+    samples: |seed| {
+        let mut g = Gen::new(seed);
+        (0..3).map(|i| draft().data(g.tensor(DType::F32, &[3, 4 + i], -3.0, 5.0)).outputs(3).done()).collect()
+    },
+    ..BASE
+};
+
+/// The type that `quantize_linear` stores.
+fn stored(ctx: &OpCtx) -> Result<DType, OpError> {
+    let d = match (ctx.opt_input(2), ctx.dtype("output_dtype")) {
+        (Some(z), Some(d)) if z.dtype != d => {
+            return Err(OpError::invalid(format!("zero_point is {}, output_dtype is {d}", z.dtype)));
+        }
+        (Some(z), _) => z.dtype,
+        (None, Some(d)) => d,
+        (None, None) => DType::U8,
+    };
+    if STORED.has(d) { Ok(d) } else { Err(OpError::unsupported(format!("quantisation to {d} is not supported"))) }
+}
+
+/// How scales lie over a tensor.
+enum Granularity {
+    Tensor,
+    Axis(usize),
+    Blocks(usize, usize),
+}
+
+fn granularity(ctx: &OpCtx) -> Result<Granularity, OpError> {
+    let (x, scale) = (ctx.input(0)?, ctx.input(1)?);
+    let block = ctx.int("block_size").unwrap_or(0);
+    let axis = || normalize_axis(ctx.int("axis").unwrap_or(1), x.rank());
+    match (scale.rank(), block) {
+        (_, b) if b < 0 => Err(OpError::invalid(format!("block_size is {b}"))),
+        (0, 0) => Ok(Granularity::Tensor),
+        (1, 0) if scale.dims[0] == Dim::Const(1) => Ok(Granularity::Tensor),
+        (1, 0) => Ok(Granularity::Axis(axis()?)),
+        (r, b) if r == x.rank() && b > 0 => Ok(Granularity::Blocks(axis()?, b as usize)),
+        (r, b) => Err(OpError::invalid(format!("a scale of rank {r} does not fit block_size {b} and data of rank {}", x.rank()))),
+    }
+}
+
+fn check(ctx: &OpCtx) -> Result<(), OpError> {
+    let (x, scale) = (ctx.input(0)?, ctx.input(1)?);
+    if let Some(z) = ctx.opt_input(2) {
+        let single = |t: &TensorType| t.num_elements() == Some(1);
+        if z.dims != scale.dims && !(single(z) && single(scale)) {
+            return Err(OpError::invalid("scale and zero_point differ in shape"));
+        }
+    }
+    let known = |d: Dim| d.known();
+    match granularity(ctx)? {
+        Granularity::Tensor => {}
+        Granularity::Axis(a) => {
+            if let (Some(n), Some(m)) = (known(x.dims[a]), known(scale.dims[0]))
+                && n != m
+            {
+                return Err(OpError::invalid(format!("{m} scales for {n} indices of dimension {a}")));
+            }
+        }
+        Granularity::Blocks(a, b) => {
+            for (i, (&n, &m)) in x.dims.iter().zip(&scale.dims).enumerate() {
+                if let (Some(n), Some(m)) = (known(n), known(m)) {
+                    let want = if i == a { n.div_ceil(b as u64) } else { n };
+                    if m != want {
+                        return Err(OpError::invalid(format!("dimension {i} of the scale is {m}, not {want}")));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// For each element of the data, the position of its scale.
+fn scale_positions(ctx: &OpCtx) -> Result<Vec<usize>, OpError> {
+    let dims = ctx.static_dims(0)?;
+    let n: usize = dims.iter().product();
+    let inner = |a: usize| dims[a + 1..].iter().product::<usize>();
+    Ok(match granularity(ctx)? {
+        Granularity::Tensor => vec![0; n],
+        Granularity::Axis(a) => (0..n).map(|i| i / inner(a) % dims[a]).collect(),
+        Granularity::Blocks(a, b) => {
+            let (inner, blocks) = (inner(a), dims[a].div_ceil(b));
+            (0..n).map(|i| (i / (inner * dims[a]) * blocks + i / inner % dims[a] / b) * inner + i % inner).collect()
+        }
+    })
+}
+
+fn quantize(ctx: &EvalCtx) -> Evaluated {
+    let x = ctx.input(0)?;
+    let d = stored(&ctx.op)?;
+    let (scale, zero) = (ctx.input(1)?.to_f64s(), zero_points(ctx.opt_input(2)));
+    // A quotient in single precision, as every implementation forms it: which integer is nearest may hang on it.
+    let single = ctx.input(1)?.dtype() != DType::F64;
+    let quotient = |x: f64, s: f64| if single { f64::from(x as f32 / s as f32) } else { x / s };
+    let positions = scale_positions(&ctx.op)?;
+    let values = x.to_f64s().into_iter().zip(positions).map(|(x, p)| quantized(quotient(x, scale[p]), super::at(&zero, p), d));
+    Ok(vec![int_tensor(d, x.dims().to_vec(), values.collect())?])
+}
+
+fn dequantize(ctx: &EvalCtx) -> Evaluated {
+    let x = ctx.input(0)?;
+    let (scale, zero) = (ctx.input(1)?.to_f64s(), zero_points(ctx.opt_input(2)));
+    let positions = scale_positions(&ctx.op)?;
+    let values = x.to_f64s().into_iter().zip(positions).map(|(x, p)| (x - super::at(&zero, p)) * scale[p]);
+    Ok(vec![match ctx.input(1)?.dtype() {
+        DType::F64 => Tensor::new(x.dims(), values.collect::<Vec<f64>>()),
+        d => narrowed(&Tensor::new(x.dims(), values.map(|v| v as f32).collect::<Vec<f32>>()), d),
+    }])
+}
+
+fn dynamic(ctx: &EvalCtx) -> Evaluated {
+    let x = ctx.input(0)?;
+    let values = x.to_f64s();
+    let max = values.iter().fold(0.0, |a: f64, &b| a.max(b));
+    let min = values.iter().fold(0.0, |a: f64, &b| a.min(b));
+    let single = x.dtype() == DType::F32;
+    let rounded = |v: f64| if single { f64::from(v as f32) } else { v };
+    let scale = match rounded(rounded(max - min) / 255.0) {
+        0.0 => 1.0,
+        s => s,
+    };
+    let zero = rounded(-min / scale).round_ties_even().clamp(0.0, 255.0);
+    let mut y = zeros::<u8>(x.dims())?;
+    for (y, v) in y.iter_mut().zip(values) {
+        *y = quantized(rounded(v / scale), zero, DType::U8) as u8;
+    }
+    let scale = if single { Tensor::scalar(scale as f32) } else { Tensor::scalar(scale) };
+    Ok(vec![Tensor::new(x.dims(), y), scale, Tensor::scalar(zero as u8)])
+}
+
+/// Shape of data, shape of scales, axis, block.
+fn layouts(g: &mut Gen) -> Vec<(Vec<usize>, Vec<usize>, i64, i64)> {
+    let d = g.dims(3, 5);
+    let blocked = vec![d[0], 2, d[2]];
+    vec![
+        (d.clone(), vec![], 1, 0),
+        (d.clone(), vec![d[0]], 0, 0),
+        (d.clone(), vec![d[2]], -1, 0),
+        (vec![d[0], 6, d[2]], blocked, 1, 3),
+    ]
+}
+
+fn samples_quantize(seed: u64) -> Vec<Sample> {
+    let mut g = Gen::new(seed);
+    let mut out = Vec::new();
+    for (dims, scales, axis, block) in layouts(&mut g) {
+        for dtype in [DType::I8, DType::U8] {
+            let scale = g.tensor(DType::F32, &scales, 0.01, 0.05);
+            let d = draft().data(g.f32s(&dims)).param(scale).param(g.tensor(dtype, &scales, -9.0, 20.0));
+            out.push(d.attr("axis", axis).attr("block_size", block).done());
+        }
+    }
+    out
+}
+
+fn samples_dequantize(seed: u64) -> Vec<Sample> {
+    let mut g = Gen::new(seed);
+    let mut out = Vec::new();
+    for (dims, scales, axis, block) in layouts(&mut g) {
+        for dtype in [DType::I8, DType::U8] {
+            let x = g.tensor(dtype, &dims, -128.0, 255.0);
+            let scale = g.tensor(DType::F32, &scales, 0.01, 0.05);
+            let d = draft().data(x).param(scale).param(g.tensor(dtype, &scales, -9.0, 20.0));
+            out.push(d.attr("axis", axis).attr("block_size", block).done());
+        }
+    }
+    let d = g.dims(2, 5);
+    out.push(draft().data(g.tensor(DType::I32, &d, -999.0, 999.0)).param(Tensor::scalar(0.02f32)).done());
+    out
+}

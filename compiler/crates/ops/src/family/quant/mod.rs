@@ -1,0 +1,62 @@
+//! Affine quantisation, as ONNX defines it: `real = scale * (stored - zero_point)`.
+
+mod conv;
+mod linear;
+mod matmul;
+
+pub use conv::{CONV_INTEGER, Q_LINEAR_CONV};
+pub use linear::{DEQUANTIZE_LINEAR, DYNAMIC_QUANTIZE_LINEAR, QUANTIZE_LINEAR};
+pub use matmul::{MATMUL_INTEGER, Q_LINEAR_MATMUL};
+
+use mnnc_ir::{DType, DTypeSet, Dim, OpCtx, OpError, Tensor};
+
+/// 8-bit integers.
+const BYTE: DTypeSet = DTypeSet::only(DType::I8).union(DTypeSet::only(DType::U8));
+
+/// The least and greatest value of an integer type.
+fn limits(d: DType) -> (f64, f64) {
+    (crate::loops::lowest(d), crate::loops::highest(d))
+}
+
+/// Integer elements of an operand that may be absent (then zero).
+fn zero_points(t: Option<&Tensor>) -> Vec<f64> {
+    t.map_or_else(|| vec![0.0], Tensor::to_f64s)
+}
+
+/// A parameter is a scalar or a vector with one element for each of `n` channels.
+fn check_param(ctx: &OpCtx, i: usize, n: Option<Dim>) -> Result<(), OpError> {
+    let Some(t) = ctx.opt_input(i) else { return Ok(()) };
+    let ok = match (t.dims.as_slice(), n) {
+        ([], _) | ([Dim::Const(1)], _) => true,
+        ([Dim::Const(p)], Some(Dim::Const(q))) => *p == q,
+        ([_], Some(_)) => true,
+        _ => false,
+    };
+    if ok { Ok(()) } else { Err(OpError::invalid(format!("{} has a shape that does not fit", ctx.op.inputs[i].name))) }
+}
+
+/// The element of a scalar or per-channel parameter.
+fn at(values: &[f64], channel: usize) -> f64 {
+    if values.len() == 1 { values[0] } else { values.get(channel).copied().unwrap_or(0.0) }
+}
+
+/// Rounds a real quotient to an element of type `d`: half to even, saturating.
+fn quantized(x: f64, zero_point: f64, d: DType) -> f64 {
+    let (lo, hi) = limits(d);
+    (x.round_ties_even() + zero_point).clamp(lo, hi)
+}
+
+/// A tensor of type `d` from integers that fit it.
+fn int_tensor(d: DType, dims: Vec<usize>, values: Vec<f64>) -> Result<Tensor, OpError> {
+    macro_rules! of {
+        ($t:ty) => { Tensor::new(dims, values.into_iter().map(|x| x as i64 as $t).collect::<Vec<$t>>()) };
+    }
+    Ok(match d {
+        DType::I8 => of!(i8),
+        DType::U8 => of!(u8),
+        DType::I16 => of!(i16),
+        DType::U16 => of!(u16),
+        DType::I32 => of!(i32),
+        _ => return Err(OpError::unsupported(format!("{d} is not a quantised type"))),
+    })
+}
