@@ -46,6 +46,8 @@ pub enum Wish {
     Plain,
     /// In channel blocks of the target's lanes, with at least this zero border.
     Blocked(Halo),
+    /// Channel by channel, each plane with at least this zero border: what a first layer with its few channels reads.
+    Planar(Halo),
 }
 
 /// A family of kernels: one generator with its parameters.

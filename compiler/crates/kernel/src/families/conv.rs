@@ -23,7 +23,7 @@ impl Family for Conv {
 
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let geometry = Geometry::read(view, target)?;
-        let mut wishes = vec![(view.inputs.first().copied().flatten()?, Wish::Blocked(geometry.halo))];
+        let mut wishes = vec![(view.inputs.first().copied().flatten()?, geometry.wish(target))];
         wishes.extend(image_wishes(view));
         Some(wishes)
     }
@@ -36,7 +36,7 @@ impl Family for Conv {
         let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
         let weights = lo.constant(w).ok_or_else(missing)?;
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
-        let input = lo.input(x, Wish::Blocked(g.halo))?;
+        let input = lo.input(x, g.wish(&target))?;
         let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
         let node = Lowered { g: &g, weights, bias, input, output, target };
         match g.kind {
@@ -103,6 +103,11 @@ impl Geometry {
             kind,
         })
     }
+    /// Few channels are read plane by plane: most of a block would be padding.
+    fn wish(&self, target: &Target) -> Wish {
+        let few = self.kind == Kind::Dense && self.shape.groups == 1 && self.shape.inputs <= target.lanes() / 4;
+        if few { Wish::Planar(self.halo) } else { Wish::Blocked(self.halo) }
+    }
     fn out(&self) -> [usize; 2] {
         [self.shape.axes[0].output, self.shape.axes[1].output]
     }
@@ -153,7 +158,7 @@ impl Lowered<'_> {
                 let spec = Spec {
                     images: shape.batch,
                     channels_in: shape.inputs,
-                    block_in: lanes,
+                    block_in: self.input.storage.block.unwrap_or(1),
                     input: image_strides(&self.input.storage, &self.input.storage.dims),
                     window: self.g.window,
                     out: self.g.out(),

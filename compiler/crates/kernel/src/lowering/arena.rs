@@ -39,10 +39,10 @@ impl Lowering<'_> {
                     storage,
                 }
             }
-            Wish::Blocked(halo) => {
-                let lanes = self.target.lanes();
+            Wish::Blocked(halo) | Wish::Planar(halo) => {
+                let block = if matches!(wish, Wish::Planar(_)) { 1 } else { self.target.lanes() };
                 let storage =
-                    Storage::blocked(t.dtype(), t.dims(), lanes, halo).ok_or_else(|| {
+                    Storage::blocked(t.dtype(), t.dims(), block, halo).ok_or_else(|| {
                         OpError::unsupported(format!(
                             "a constant of shape {:?} has no blocked form",
                             t.dims()

@@ -51,7 +51,8 @@ impl Votes {
     fn add(&mut self, wish: Wish) {
         match wish {
             Wish::Any => {}
-            Wish::Plain => self.plain += 1,
+            // A border is added when the planes are copied.
+            Wish::Plain | Wish::Planar(_) => self.plain += 1,
             Wish::Blocked(h) => {
                 self.blocked += 1;
                 self.halo = self.halo.union(h);

@@ -234,11 +234,14 @@ impl<'a> Lowering<'a> {
                     self.graph.value(v).name
                 ))
             })?;
-        let form = match wish {
-            Wish::Blocked(h) => Form::Blocked(h.union(self.plan.halo(v))),
-            Wish::Any | Wish::Plain => Form::Plain,
+        let to = match wish {
+            Wish::Blocked(h) => self.temp_in_form(v, Form::Blocked(h.union(self.plan.halo(v))))?,
+            Wish::Any | Wish::Plain => self.temp_in_form(v, Form::Plain)?,
+            Wish::Planar(h) => {
+                let storage = Storage::blocked(from.storage.dtype, &from.storage.dims, 1, h);
+                self.temp_in_storage(v, storage.ok_or_else(forms::too_large)?)
+            }
         };
-        let to = self.temp_in_form(v, form)?;
         self.copy(v, &from, &to);
         self.placed.entry(v).or_default().push(to.clone());
         Ok(to)
@@ -426,6 +429,10 @@ impl<'a> Lowering<'a> {
                 .storage
                 .as_blocked(self.target.lanes())
                 .filter(|s| s.halo.covers(h)),
+            Wish::Planar(h) => {
+                let planes = p.storage.block == Some(1) && p.storage.halo.covers(h);
+                if planes { Some(p.storage.clone()) } else { p.storage.as_plain().filter(|_| h.is_empty()) }
+            }
         }?;
         Some(Placed {
             buffer: p.buffer,
@@ -451,6 +458,10 @@ impl<'a> Lowering<'a> {
 
     fn temp_in_form(&mut self, v: ValueId, form: Form) -> Result<Placed, OpError> {
         let storage = self.storage(v, form)?;
+        Ok(self.temp_in_storage(v, storage))
+    }
+
+    fn temp_in_storage(&mut self, v: ValueId, storage: Storage) -> Placed {
         let name = self.graph.value(v).name.clone();
         let buffer = self.schedule.buffers.push(Buffer {
             name,
@@ -459,7 +470,7 @@ impl<'a> Lowering<'a> {
         });
         let place = Placed { buffer, storage };
         self.zero_border(&place);
-        Ok(place)
+        place
     }
 
     /// Zeros the halo of a new buffer, if it has one.
