@@ -255,7 +255,10 @@ impl Plan {
                 return Err(PatchError::Cycle(names));
             }
         }
-        Ok(sweep(g, done.1))
+        let (_, done, constants) = done;
+        let done = sweep(g, done);
+        rename_constants(g, constants);
+        Ok(done)
     }
 
     /// Everything that can be told before the graph is touched.
@@ -330,17 +333,18 @@ impl Plan {
         }
     }
 
-    /// Builds and rewires. Returns the home region and what happened.
-    fn carry_out(self, g: &mut Graph, mut at: usize) -> (RegionId, Applied) {
+    /// Builds and rewires. Returns the home region, what happened, and the new constants with the names meant for them.
+    fn carry_out(self, g: &mut Graph, mut at: usize) -> (RegionId, Applied, Vec<(ValueId, String)>) {
         let first_node = self.base.1;
         let mut done = Applied::default();
+        let mut constants = Vec::new();
         if let Some(syms) = self.syms {
             g.syms = syms;
         }
         for step in self.steps {
             match step {
                 Step::Const { name, tensor } => {
-                    g.add_const(&name, tensor);
+                    constants.push((g.add_const(&name, tensor), name));
                 }
                 Step::Region => {
                     g.new_region();
@@ -363,7 +367,7 @@ impl Plan {
             done.erased.extend(g.producer(old));
         }
         done.erased.extend(self.erased);
-        (self.home, done)
+        (self.home, done, constants)
     }
 }
 
@@ -393,6 +397,20 @@ fn hand_on(g: &mut Graph, old: ValueId, new: ValueId, (first_value, first_node, 
     {
         let name = g.node(p).name.clone();
         g.rename_node(n, name);
+    }
+}
+
+/// A new constant takes over the name meant for it from one that nobody reads any more: the weights of a convolution keep
+/// their name when something is folded into them.
+fn rename_constants(g: &mut Graph, constants: Vec<(ValueId, String)>) {
+    for (v, name) in constants {
+        if let Some(holder) = g.find_value(&name)
+            && holder != v
+            && matches!(g.value(holder).def, Def::Const(_))
+            && !g.is_used(holder)
+        {
+            g.swap_names(holder, v);
+        }
     }
 }
 

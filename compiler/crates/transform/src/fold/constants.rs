@@ -15,6 +15,7 @@ pub const PASS: Pass = Pass {
     ],
     run: |g, cx| {
         rules::apply(g, &[Rule { name: "constant", roots: &[], rewrite }], cx);
+        super::refine::types(g, cx);
         Ok(())
     },
 };

@@ -2,3 +2,4 @@
 
 pub mod constants;
 pub mod shapes;
+pub mod refine;

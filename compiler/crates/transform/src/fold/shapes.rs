@@ -16,6 +16,7 @@ pub const PASS: Pass = Pass {
     options: &[],
     run: |g, cx| {
         rules::apply(g, RULES, cx);
+        super::refine::types(g, cx);
         Ok(())
     },
 };
