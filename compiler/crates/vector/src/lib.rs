@@ -1,8 +1,15 @@
 //! The vector level: kernels as straight-line and counted-loop code over typed virtual registers.
 //!
-//! A generator writes a kernel through [`KernelBuilder`], once for all targets. It becomes a [`Kernel`] in SSA form,
-//! registers are assigned by regalloc2, and the encoder of the target emits a leaf function
-//! `extern "C" fn(args: *const *mut u8, begin: usize, end: usize)` with its constants behind it.
+//! A generator writes a kernel once, through [`KernelBuilder`], for all targets: AVX-512, AVX2 with FMA, NEON
+//! ([`Target`]). The result is a [`Kernel`] in SSA form. [`Kernel::compile`] verifies it, has regalloc2 assign registers,
+//! and encodes it for the target. The code is a leaf function
+//!
+//! ```c
+//! void kernel(uint8_t *const *args, size_t begin, size_t end);
+//! ```
+//!
+//! after System V (x86-64) or AAPCS64 (AArch64), position independent, with its constants behind the return: no
+//! relocations, no calls, no memory but its operands and its own frame.
 //!
 //! ```
 //! use mnnc_vector::{KernelBuilder, Target};
@@ -25,6 +32,32 @@
 //! let kernel = b.finish();
 //! assert_eq!(kernel.innermost_loops().len(), 1);
 //! ```
+//!
+//! # Invariants
+//!
+//! [`Kernel::verify`] reports every violation, and [`Kernel::compile`] refuses a kernel that has any:
+//!
+//! * **Values** are defined once, numbered in the order of their definitions, and dominate their uses. Each has a type:
+//!   general register, vector or mask of a width that the target has.
+//! * **Instructions** have the operands of their op's [`ir::Signature`]; all vectors of one instruction have one width,
+//!   except where the op halves or doubles it. A memory operand stands last, and only where the target reads it.
+//! * **Blocks**: the first is the entry and begins with `entry`; every other can be reached. Values pass to a block
+//!   through parameters, from jumps only; the two targets of a branch have no parameters and no other predecessor, so
+//!   there is no critical edge.
+//! * **Order** is the schedule: instructions are emitted in the order in which they stand, and blocks in the order of
+//!   their numbers. Nothing is moved, merged or removed; what the allocator adds is counted in [`Stats`].
+//! * **Loops** are contiguous: a jump backwards goes from the last block of a loop (its latch) to the first. When the
+//!   allocator adds nothing to the latch, the loop ends in one conditional branch.
+//!
+//! # What to know as a generator
+//!
+//! * The accumulator of [`KernelBuilder::fma`] and the first factor of [`KernelBuilder::mul_add`] give their register to
+//!   the result (on NEON, the addend of `mul_add`). Use each value once in that place, or a move is added.
+//! * [`Stats::edits_in_innermost_loops`] is 0 when everything that lives across the loop fits: count accumulators,
+//!   streamed operands and one temporary against [`Target::vec_regs`].
+//! * Constants as last operands ([`Src`]) cost no register on x64. NEON loads them: keep them in registers across a hot
+//!   loop.
+//! * `min` and `max` return the second operand for NaN on x64: pass what may be NaN second. Denormals are never flushed.
 
 mod a64;
 mod builder;

@@ -108,6 +108,7 @@ pub fn disassemble_x64(kernel: &CompiledKernel) -> Vec<String> {
     use iced_x86::{Code, Decoder, DecoderOptions, Formatter, GasFormatter};
     let mut decoder = Decoder::with_ip(64, &kernel.code, 0, DecoderOptions::NONE);
     let mut formatter = GasFormatter::new();
+    formatter.options_mut().set_rip_relative_addresses(true);
     let mut lines = Vec::new();
     while decoder.can_decode() {
         let inst = decoder.decode();

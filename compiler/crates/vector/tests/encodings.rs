@@ -1,0 +1,97 @@
+//! Encodings of x86-64 against an independent decoder: what the listing says is what was meant.
+
+mod support;
+
+use mnnc_vector::{Cmp, Gpr, IntType, KernelBuilder, ShuffleOp, Src, Target, Vector};
+
+/// The instructions that `build` adds to an empty kernel.
+fn listing(target: &Target, build: impl FnOnce(&mut KernelBuilder, Gpr, Vector, Vector)) -> Vec<String> {
+    let mut b = KernelBuilder::new(target, "listing");
+    let p = b.arg(0);
+    let (x, y) = (b.load(p.at(0)), b.load(p.at(0)));
+    build(&mut b, p, x, y);
+    let kernel = b.compile().unwrap_or_else(|e| panic!("{e}"));
+    let mut lines = support::disassemble_x64(&kernel);
+    // Around it: three loads in front; `vzeroupper` and the return behind.
+    assert_eq!(&lines[lines.len() - 2..], ["vzeroupper", "ret"]);
+    lines.truncate(lines.len() - 2);
+    lines.split_off(3)
+}
+
+fn mnemonics(lines: &[String]) -> Vec<&str> {
+    lines.iter().map(|l| l.split(' ').next().unwrap_or(l)).collect()
+}
+
+#[test]
+fn avx512_forms() {
+    let t = Target::AVX512;
+    let use_it = |b: &mut KernelBuilder, p: Gpr, v: Vector| b.store(v, p.at(0));
+    // Broadcast and full memory operands; displacements are compressed to a byte where they are multiples.
+    let l = listing(&t, |b, p, x, y| {
+        let v = b.fma(x, y, Src::Broadcast(p.at(4)));
+        let v = b.add(v, p.at(64));
+        use_it(b, p, v);
+    });
+    assert!(l[0].starts_with("vfmadd231ps 4(%") && l[0].contains("{1to16}"), "{l:?}");
+    assert!(l[1].starts_with("vaddps 0x40(%"), "{l:?}");
+    assert!(l[2].starts_with("vmovups %zmm"), "{l:?}");
+    // Masks: compare into an opmask, blend under it, masked store.
+    let l = listing(&t, |b, p, x, y| {
+        let m = b.lt(x, y);
+        let v = b.select(m, x, y);
+        b.store_masked(v, p.at(0), m);
+    });
+    assert_eq!(mnemonics(&l), ["vcmplt_oqps", "vblendmps", "vmovups"], "{l:?}");
+    assert!(l[1].contains("{%k1}") && l[2].contains("{%k1}"), "{l:?}");
+    // A constant tail: an immediate through a general register, zeroing load.
+    let l = listing(&t, |b, p, _, _| {
+        let v = b.load_part(p.at(0), 11);
+        b.store_part(v, p.at(0), 4);
+    });
+    assert_eq!(mnemonics(&l), ["mov", "kmovw", "vmovups", "vmovups"], "{l:?}");
+    assert!(l[0].contains("$0x7FF") && l[2].contains("{%k1}{z}") && l[3].contains("%xmm"), "{l:?}");
+    // Shuffles that need a table.
+    let l = listing(&t, |b, p, x, y| {
+        let v = b.shuffle(ShuffleOp::Even, x, y);
+        use_it(b, p, v);
+    });
+    assert_eq!(mnemonics(&l), ["vmovups", "vpermi2ps", "vmovups"], "{l:?}");
+    assert!(l[0].contains("(%rip)"), "{l:?}");
+}
+
+#[test]
+fn avx2_forms() {
+    let t = Target::AVX2;
+    // AVX2 reads whole vectors from memory but no broadcasts.
+    let l = listing(&t, |b, p, x, y| {
+        let v = b.fma(x, y, Src::Broadcast(p.at(4)));
+        let v = b.mul_add(v, y, 0.1);
+        b.store(v, p.at(0));
+    });
+    assert_eq!(mnemonics(&l), ["vbroadcastss", "vfmadd231ps", "vfmadd213ps", "vmovups"], "{l:?}");
+    assert!(l[2].contains("(%rip)"), "{l:?}");
+    let l = listing(&t, |b, p, x, y| {
+        let m = b.cmp_i32(Cmp::Le, x, y);
+        let v = b.select(m, x, y);
+        b.store_masked(v, p.at(0), m);
+    });
+    assert_eq!(mnemonics(&l), ["vpcmpgtd", "vxorps", "vblendvps", "vmaskmovps"], "{l:?}");
+    let l = listing(&t, |b, p, x, _| {
+        let v = b.reduce_add(x);
+        b.store_part(v, p.at(0), 1);
+    });
+    let reduce = ["vextractf128", "vaddps", "vpermilps", "vaddps", "vpermilps", "vaddps", "vmovss"];
+    assert_eq!(mnemonics(&l), reduce, "{l:?}");
+}
+
+#[test]
+fn integer_forms() {
+    let l = listing(&Target::AVX2, |b, p, _, _| {
+        let x = b.int_load(IntType::U8, p.at(1));
+        let y = b.int_mul(x, 24);
+        let z = b.int_add(y, p);
+        b.int_store(IntType::I16, z, p.at_index(x, 8, -4));
+    });
+    assert_eq!(mnemonics(&l)[..2], ["movzx", "imul"].map(|m| if m == "movzx" { "movzbl" } else { m }), "{l:?}");
+    assert!(l[3].starts_with("mov %") && l[3].contains("-4(%"), "{l:?}");
+}
