@@ -120,11 +120,17 @@ pub static ALL: &[&OpDecl] = &[
     &reduce::ARG_MAX,
     &reduce::ARG_MIN,
     &reduce::CUM_SUM,
+    &reduce::CUM_PROD,
+    // window functions
+    &window_function::HANN_WINDOW,
+    &window_function::HAMMING_WINDOW,
+    &window_function::BLACKMAN_WINDOW,
     // index
     &index::TRILU,
     &index::ONE_HOT,
     &index::REVERSE_SEQUENCE,
     &index::NON_ZERO,
+    &index::COMPRESS,
     // cast
     &cast::CAST,
     // conv

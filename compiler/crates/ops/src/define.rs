@@ -27,6 +27,8 @@ pub const BASE: OpDecl = OpDecl {
 pub const X_FLOAT: &[Operand] = &[Operand::required("x", DTypeSet::FLOAT)];
 /// One numeric operand.
 pub const X_NUMERIC: &[Operand] = &[Operand::required("x", DTypeSet::NUMERIC)];
+/// One operand that may be negative.
+pub const X_SIGNED: &[Operand] = &[Operand::required("x", DTypeSet::FLOAT.union(DTypeSet::SIGNED))];
 /// One operand of any type.
 pub const X_ANY: &[Operand] = &[Operand::required("x", DTypeSet::ANY)];
 /// Two numeric operands.

@@ -1,6 +1,6 @@
 //! Activations of one operand. Each is its formula.
 
-use crate::define::{X_NUMERIC, arg, unary};
+use crate::define::{X_NUMERIC, X_SIGNED, arg, unary};
 use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarBuilder, Unary};
 use mnnc_ir::{AttrDecl, AttrDefault, AttrKind, OpDecl, OpError, Traits};
 
@@ -13,7 +13,7 @@ const fn float_attr(name: &'static str, default: f32, doc: &'static str) -> Attr
 /// `relu`.
 pub static RELU: OpDecl = OpDecl {
     doc: "`max(x, 0)`.",
-    inputs: X_NUMERIC,
+    inputs: X_SIGNED,
     traits: Traits::IDEMPOTENT,
     ..unary("relu", FAMILY, |_, b, a| {
         let x = arg(a, 0)?;

@@ -37,11 +37,11 @@ pub static DIV: OpDecl = OpDecl {
 
 /// `mod`.
 pub static MOD: OpDecl = OpDecl {
-    doc: "The remainder of `a / b`: with `fmod`, of the dividend's sign as in C; without, of the divisor's as in Python \
-          (integers only).",
+    doc: "The remainder of `a / b`: with `fmod`, of the dividend's sign as in C; without, of the divisor's as in \
+          Python.",
     attrs: &[AttrDecl::with_default("fmod", AttrKind::Bool, AttrDefault::Bool(false), "C's `fmod`.")],
     samples: |seed| {
-        let mut out = divisions(seed, draft(), &[DType::I32, DType::I64, DType::I8, DType::U8]);
+        let mut out = divisions(seed, draft(), &[DType::F32, DType::I32, DType::I64, DType::I8, DType::U8]);
         out.extend(divisions(seed + 1, draft().attr("fmod", true), &[DType::F32, DType::F64, DType::I32, DType::U16]));
         out
     },
@@ -50,9 +50,6 @@ pub static MOD: OpDecl = OpDecl {
         let rem = b.binary(Binary::Rem, x, y);
         if ctx.flag("fmod") {
             return Ok(rem);
-        }
-        if b.dtype(x).is_float() {
-            return Err(OpError::invalid("floats need attribute fmod = 1"));
         }
         let zero = b.lit(0.0, x);
         let moved = b.add(rem, y);
@@ -134,18 +131,16 @@ pub static MEAN: OpDecl = OpDecl {
 
 /// `bit_shift`.
 pub static BIT_SHIFT: OpDecl = OpDecl {
-    doc: "`a << b` or `a >> b`; 0 for a distance of the width or more.",
-    inputs: &[Operand::required("a", DTypeSet::UNSIGNED), Operand::required("b", DTypeSet::UNSIGNED)],
+    doc: "`a << b` or `a >> b`, arithmetic for signed `a`. Distances below 0 or beyond the width leave the sign for a \
+          shift to the right, 0 for one to the left.",
+    inputs: &[Operand::required("a", DTypeSet::INT), Operand::required("b", DTypeSet::INT)],
     attrs: &[AttrDecl::optional("direction", AttrKind::Str, "`LEFT` or `RIGHT`.")],
     samples: shift_samples,
     ..elementwise("bit_shift", FAMILY, |ctx: &OpCtx, b, a| {
         let (x, y) = pair(b, a)?;
         match ctx.string("direction").as_deref() {
             Some("LEFT") => Ok(b.binary(Binary::Shl, x, y)),
-            Some("RIGHT") => {
-                // The language saturates the distance; past the width nothing is left of an unsigned number.
-                Ok(b.binary(Binary::Shr, x, y))
-            }
+            Some("RIGHT") => Ok(b.binary(Binary::Shr, x, y)),
             other => {
                 let other = other.unwrap_or_default();
                 Err(OpError::invalid(format!("direction is \"{other}\", it must be \"LEFT\" or \"RIGHT\"")))
@@ -214,8 +209,8 @@ fn shift_samples(seed: u64) -> Vec<Sample> {
     let mut g = Gen::new(seed);
     let mut out = Vec::new();
     for direction in ["LEFT", "RIGHT"] {
-        for d in [DType::U8, DType::U16, DType::U32, DType::U64] {
-            let (x, y) = (g.tensor(d, &[3, 4], 0.0, 250.0), g.tensor(d, &[4], 0.0, 7.0));
+        for d in [DType::U8, DType::U16, DType::U32, DType::U64, DType::I32] {
+            let (x, y) = (g.tensor(d, &[3, 4], -250.0, 250.0), g.tensor(d, &[4], 0.0, 7.0));
             out.push(draft().attr("direction", direction).data(x).data(y).done());
         }
     }

@@ -6,6 +6,7 @@ use crate::loops;
 use crate::num::for_dtype;
 use crate::sample::{Gen, draft};
 use crate::separable::{retyped, separable};
+use half::{bf16, f16};
 use mnnc_ir::decl::EvalCtx;
 use mnnc_ir::scalar::{Cmp, ScalarBuilder, Source};
 use mnnc_ir::{
@@ -131,7 +132,7 @@ pub static CONSTANT_OF_SHAPE: OpDecl = OpDecl {
 };
 
 /// Types of a ramp.
-const RAMP: DTypeSet = DTypeSet::from_bits_retain(0b0000_0000_1110_0011);
+const RAMP: DTypeSet = DTypeSet::from_bits_retain(0b0000_0000_1110_1111);
 
 /// `range`.
 pub static RANGE: OpDecl = OpDecl {
@@ -162,6 +163,9 @@ pub static RANGE: OpDecl = OpDecl {
         Ok(vec![match start.dtype() {
             DType::F32 => ramp!(f32, |s, d, i| s + i as f32 * d),
             DType::F64 => ramp!(f64, |s, d, i| s + i as f64 * d),
+            // In f32, rounded once.
+            DType::F16 => ramp!(f16, |s, d, i| f16::from_f32(s.to_f32() + i as f32 * d.to_f32())),
+            DType::BF16 => ramp!(bf16, |s, d, i| bf16::from_f32(s.to_f32() + i as f32 * d.to_f32())),
             DType::I16 => ramp!(i16, |s, d, i| s.wrapping_add((i as i16).wrapping_mul(d))),
             DType::I32 => ramp!(i32, |s, d, i| s.wrapping_add((i as i32).wrapping_mul(d))),
             _ => ramp!(i64, |s, d, i| s.wrapping_add((i as i64).wrapping_mul(d))),
@@ -173,12 +177,14 @@ pub static RANGE: OpDecl = OpDecl {
         let mut b = ScalarBuilder::new();
         let [start, delta] = [0, 2].map(|i| {
             let at = vec![b.int(0); ctx.inputs[i].as_ref().map_or(0, TensorType::rank)];
-            b.load(Source::Input(i), at, dtype)
+            let x = b.load(Source::Input(i), at, dtype);
+            b.cast(x, loops::wide(dtype))
         });
         let i = b.axis(0);
-        let i = b.cast(i, dtype);
+        let i = b.cast(i, loops::wide(dtype));
         let step = b.mul(i, delta);
         let body = b.add(start, step);
+        let body = b.cast(body, dtype);
         Ok(loops::compute(vec![loops::map(vec![n], b, body)]))
     }),
     samples: |_| {
@@ -189,6 +195,7 @@ pub static RANGE: OpDecl = OpDecl {
             draft().param(i(10)).param(i(-3)).param(i(-4)).done(),
             draft().param(i(3)).param(i(3)).param(i(1)).done(),
             draft().param(f(0.5)).param(f(2.0)).param(f(0.25)).done(),
+            draft().param(Tensor::scalar(f16::ONE)).param(Tensor::scalar(f16::from_f32(7.0))).param(Tensor::scalar(f16::ONE)).done(),
             draft().param(Tensor::scalar(1i32)).param(Tensor::scalar(6i32)).param(Tensor::scalar(2i32)).done(),
         ]
     },
@@ -213,7 +220,7 @@ fn range_len(ctx: &OpCtx) -> Result<Option<usize>, OpError> {
     }
     let (s, l, d) = (start.to_f64s()[0], limit.to_f64s()[0], delta.to_f64s()[0]);
     // The distance is taken in the type of the numbers, as others do.
-    let distance = if start.dtype() == DType::F32 { f64::from(l as f32 - s as f32) } else { l - s };
+    let distance = if loops::wide(start.dtype()) == DType::F32 { f64::from(l as f32 - s as f32) } else { l - s };
     let n = (distance / d).ceil().max(0.0);
     if !(0.0..1e15).contains(&n) {
         return Err(OpError::invalid(format!("from {s} to {l} by {d} is no finite range")));

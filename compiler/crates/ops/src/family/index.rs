@@ -127,7 +127,7 @@ pub static ONE_HOT: OpDecl = OpDecl {
             draft().data(x.clone()).param(Tensor::scalar(5i64)).param(values()).done(),
             draft().attr("axis", 0i64).data(x.clone()).param(Tensor::ints(&[4])).param(values()).done(),
             draft().attr("axis", 1i64).data(x).param(Tensor::scalar(3i64)).param(Tensor::ints(&[0, 1])).done(),
-            draft().data(g.tensor(DType::I32, &[], 0.0, 2.0)).param(Tensor::scalar(3i32)).param(Tensor::ints(&[0, 1])).done(),
+            draft().data(g.tensor(DType::I32, &[2], 0.0, 2.0)).param(Tensor::scalar(3i32)).param(Tensor::ints(&[0, 1])).done(),
         ]
     },
     ..BASE
@@ -292,6 +292,57 @@ pub static NON_ZERO: OpDecl = OpDecl {
             draft().data(g.tensor(DType::Bool, &[2, 3, 4], 0.0, 1.0)).done(),
             draft().data(g.tensor(DType::I64, &[9], 0.0, 2.0)).done(),
             draft().data(g.f32s(&[3, 3])).done(),
+        ]
+    },
+    ..BASE
+};
+
+/// `compress`.
+pub static COMPRESS: OpDecl = OpDecl {
+    name: "compress",
+    family: FAMILY,
+    doc: "The slices along `axis` (without it, the elements of the flattened input) where `condition` holds. The shape \
+          depends on the values; a condition that is too short is false beyond its end.",
+    inputs: &[Operand::required("input", DTypeSet::ANY), Operand::required("condition", DTypeSet::BOOL)],
+    attrs: &[AttrDecl::optional("axis", AttrKind::Int, "Dimension to choose along; flattens if unset.")],
+    infer: |ctx, syms| {
+        let (x, condition) = (ctx.input(0)?, ctx.input(1)?);
+        if condition.rank() != 1 {
+            return Err(OpError::invalid(format!("condition must be a list, it is {}", condition.show(syms))));
+        }
+        let chosen = syms.fresh();
+        let Some(axis) = ctx.int("axis") else { return Ok(vec![x.with_dims([chosen])]) };
+        let axis = normalize_axis(axis, x.rank())?;
+        let mut dims = x.dims.clone();
+        dims[axis] = chosen;
+        Ok(vec![x.with_dims(dims)])
+    },
+    eval: |ctx| {
+        let (x, condition) = (ctx.input(0)?, ctx.input(1)?);
+        let (mut dims, axis) = match ctx.op.int("axis") {
+            Some(axis) => (x.dims().to_vec(), normalize_axis(axis, x.dims().len())?),
+            None => (vec![x.len()], 0),
+        };
+        let holds = condition.view::<u8>();
+        let chosen: Vec<usize> = (0..holds.len().min(dims[axis])).filter(|&i| holds[i] != 0).collect();
+        if holds.iter().skip(dims[axis]).any(|&c| c != 0) {
+            return Err(OpError::invalid(format!("condition chooses beyond the {} slices there are", dims[axis])));
+        }
+        let step = crate::broadcast::strides(&dims);
+        dims[axis] = chosen.len();
+        let along = |i: usize| {
+            crate::separable::offsets(dims[i], step[i], |k| if i == axis { chosen.get(k).copied() } else { Some(k) })
+        };
+        Ok(vec![crate::separable::separable(x, &dims, along, None)?])
+    },
+    samples: |seed| {
+        let mut g = Gen::new(seed);
+        let x = g.f32s(&[3, 4]);
+        let mut c = |n: usize| g.tensor(DType::Bool, &[n], 0.0, 1.0);
+        vec![
+            draft().data(x.clone()).data(c(12)).done(),
+            draft().attr("axis", 0i64).data(x.clone()).data(c(3)).done(),
+            draft().attr("axis", -1i64).data(x).data(c(2)).done(),
         ]
     },
     ..BASE

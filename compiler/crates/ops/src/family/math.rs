@@ -1,13 +1,10 @@
 //! Functions of one number.
 
-use crate::define::{X_NUMERIC, arg, unary};
+use crate::define::{X_NUMERIC, X_SIGNED, arg, unary};
 use mnnc_ir::scalar::Unary;
-use mnnc_ir::{DTypeSet, OpDecl, Operand, Traits};
+use mnnc_ir::{OpDecl, Traits};
 
 const FAMILY: &str = "math";
-
-/// Signed numbers.
-const X_SIGNED: &[Operand] = &[Operand::required("x", DTypeSet::FLOAT.union(DTypeSet::SIGNED))];
 
 /// Ops that are one function of the scalar language. Fields after the documentation update the declaration.
 macro_rules! functions {

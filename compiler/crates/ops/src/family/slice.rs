@@ -69,9 +69,14 @@ impl Part {
     fn new(n: usize, start: i64, end: i64, step: i64) -> Part {
         let n = n as i64;
         let from_back = |p: i64| if p < 0 { p.saturating_add(n) } else { p };
-        let (low, high) = if step > 0 { (0, n) } else { (-1, n - 1) };
-        let start = from_back(start).clamp(if step > 0 { 0 } else { low }, high);
-        let end = from_back(end).clamp(low, high);
+        if n == 0 {
+            return Part { start: 0, step: 1, len: 0 };
+        }
+        // Unlike NumPy, a start before the first element is the first element for negative steps too.
+        let (start, end) = match step {
+            1.. => (from_back(start).clamp(0, n), from_back(end).clamp(0, n)),
+            _ => (from_back(start).clamp(0, n - 1), from_back(end).clamp(-1, n - 1)),
+        };
         let distance = if step > 0 { end - start } else { start - end };
         let stride = step.unsigned_abs();
         let len = if distance > 0 { (distance as u64).div_ceil(stride) as usize } else { 0 };
@@ -402,6 +407,7 @@ mod tests {
         assert_eq!(p(5, i64::MIN, i64::MAX, i64::MAX), [0]);
         assert_eq!(p(5, i64::MAX, i64::MIN, i64::MIN), [4]);
         assert_eq!(p(5, -2, -4, -1), [3, 2]);
+        assert_eq!(p(2, -9, -9, -1), [0]);
         assert!(p(0, 0, 9, 1).is_empty() && p(0, -1, i64::MIN, -1).is_empty() && p(5, 4, 1, 1).is_empty());
     }
 }

@@ -68,6 +68,7 @@ fn transpose_samples(seed: u64) -> Vec<Sample> {
     out
 }
 
+const MODE: AttrDecl = AttrDecl::with_default("mode", AttrKind::Str, AttrDefault::Str("DCR"), "`DCR` or `CRD`.");
 const BLOCKSIZE: AttrDecl = AttrDecl::optional("blocksize", AttrKind::Int, "Side of a block.");
 
 /// `depth_to_space`.
@@ -77,7 +78,7 @@ pub static DEPTH_TO_SPACE: OpDecl = OpDecl {
     doc: "Lays groups of channels out as `blocksize` x `blocksize` blocks of pixels. In mode `DCR` the position in the \
           block is the outer part of the channel number, in mode `CRD` the inner part.",
     inputs: X_ANY,
-    attrs: &[BLOCKSIZE, AttrDecl::with_default("mode", AttrKind::Str, AttrDefault::Str("DCR"), "`DCR` or `CRD`.")],
+    attrs: &[BLOCKSIZE, MODE],
     infer: |ctx, syms| {
         let x = ctx.input(0)?;
         let (n, c, h, w) = planes(x)?;
@@ -140,13 +141,14 @@ fn depth_to_space_loops(ctx: &OpCtx) -> Result<Compute, OpError> {
 pub static SPACE_TO_DEPTH: OpDecl = OpDecl {
     name: "space_to_depth",
     family: FAMILY,
-    doc: "Gathers `blocksize` x `blocksize` blocks of pixels into channels; the position in the block is the outer part of \
-          the channel number.",
+    doc: "Gathers `blocksize` x `blocksize` blocks of pixels into channels. In mode `DCR` the position in the block is the \
+          outer part of the channel number, in mode `CRD` the inner part.",
     inputs: X_ANY,
-    attrs: &[BLOCKSIZE],
+    attrs: &[BLOCKSIZE, MODE],
     infer: |ctx, syms| {
         let x = ctx.input(0)?;
         let (n, c, h, w) = planes(x)?;
+        crd(ctx)?;
         let block = blocksize(ctx)?;
         for d in [h, w] {
             if let Some(d) = d.known()
@@ -162,9 +164,14 @@ pub static SPACE_TO_DEPTH: OpDecl = OpDecl {
         let x = ctx.input(0)?;
         let (bs, dims) = (blocksize(&ctx.op)? as usize, output_dims(ctx)?);
         let (step, c) = (strides(x.dims()), x.dims()[1]);
+        let crd = crd(&ctx.op)?;
+        let source = |k: usize| {
+            let (channel, place) = if crd { (k / (bs * bs), k % (bs * bs)) } else { (k % c, k / c) };
+            Some(channel * step[1] + place / bs * step[2] + place % bs * step[3])
+        };
         let along = |i: usize| match i {
             0 => offsets(dims[0], step[0], Some),
-            1 => offsets(dims[1], 1, |k| Some(k % c * step[1] + k / c / bs * step[2] + k / c % bs * step[3])),
+            1 => offsets(dims[1], 1, source),
             2 => offsets(dims[2], step[2] * bs, Some),
             _ => offsets(dims[3], step[3] * bs, Some),
         };
@@ -175,8 +182,11 @@ pub static SPACE_TO_DEPTH: OpDecl = OpDecl {
         let bs = blocksize(ctx)? as usize;
         let (mut b, wide, c) = (ScalarBuilder::new(), bs as i64, x[1].max(1));
         let at = loops::axes(&mut b, 4);
-        let channel = loops::rem(&mut b, at[1], c);
-        let place = loops::div(&mut b, at[1], c);
+        let (channel, place) = if crd(ctx)? {
+            (loops::div(&mut b, at[1], bs * bs), loops::rem(&mut b, at[1], bs * bs))
+        } else {
+            (loops::rem(&mut b, at[1], c), loops::div(&mut b, at[1], c))
+        };
         let (i, j) = (loops::div(&mut b, place, bs), loops::rem(&mut b, place, bs));
         let h = loops::affine(&mut b, &[(at[2], wide), (i, 1)], 0);
         let w = loops::affine(&mut b, &[(at[3], wide), (j, 1)], 0);
@@ -189,6 +199,7 @@ pub static SPACE_TO_DEPTH: OpDecl = OpDecl {
         vec![
             draft().attr("blocksize", 2i64).data(g.f32s(&[2, 3, 4, 6])).done(),
             draft().attr("blocksize", 3i64).data(g.f32s(&[1, 2, 6, 3])).done(),
+            draft().attr("blocksize", 2i64).attr("mode", "CRD").data(g.f32s(&[1, 3, 4, 6])).done(),
         ]
     },
     ..BASE

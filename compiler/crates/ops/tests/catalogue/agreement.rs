@@ -4,7 +4,7 @@ use super::{constants, difference, samples, show, with_ctx};
 use mnnc_ir::SymTable;
 
 /// Ops without a loop form: what they compute is data-dependent in shape or order, or is in their bodies.
-const NO_LOOPS: &[&str] = &["non_zero", "if", "loop", "scan", "fused"];
+const NO_LOOPS: &[&str] = &["non_zero", "compress", "if", "loop", "scan", "fused"];
 
 /// Ops whose loop form is still to come: native code refuses them by name.
 const LOOPS_TO_COME: &[&str] = &[

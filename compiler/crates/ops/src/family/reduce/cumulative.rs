@@ -1,4 +1,4 @@
-//! Running sums.
+//! Running sums and products.
 
 use super::FAMILY;
 use crate::axes::normalize_axis;
@@ -15,13 +15,29 @@ use mnnc_ir::{AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Element, OpCtx, 
 /// `cum_sum`.
 pub static CUM_SUM: OpDecl = OpDecl {
     name: "cum_sum",
-    family: FAMILY,
     doc: "Along `axis`, the sum of the elements up to each one: with it, or without if `exclusive`; from the back if \
           `reverse`.",
+    eval: |ctx| eval(ctx, Combine::Sum),
+    compute: Some(|ctx| compute(ctx, Combine::Sum)),
+    ..CUMULATIVE
+};
+
+/// `cum_prod`.
+pub static CUM_PROD: OpDecl = OpDecl {
+    name: "cum_prod",
+    doc: "Along `axis`, the product of the elements up to each one: with it, or without if `exclusive`; from the back if \
+          `reverse`.",
+    eval: |ctx| eval(ctx, Combine::Product),
+    compute: Some(|ctx| compute(ctx, Combine::Product)),
+    ..CUMULATIVE
+};
+
+const CUMULATIVE: OpDecl = OpDecl {
+    family: FAMILY,
     inputs: &[Operand::required("x", DTypeSet::NUMERIC), Operand::required("axis", DTypeSet::INDEX)],
     attrs: &[
         AttrDecl::with_default("exclusive", AttrKind::Bool, AttrDefault::Bool(false), "Leave the element itself out."),
-        AttrDecl::with_default("reverse", AttrKind::Bool, AttrDefault::Bool(false), "Sum from the back."),
+        AttrDecl::with_default("reverse", AttrKind::Bool, AttrDefault::Bool(false), "From the back."),
     ],
     infer: |ctx, _| {
         let x = ctx.input(0)?;
@@ -30,8 +46,6 @@ pub static CUM_SUM: OpDecl = OpDecl {
         }
         Ok(vec![x.clone()])
     },
-    eval,
-    compute: Some(compute),
     flops: |ctx| ctx.opt_input(0).and_then(TensorType::num_elements).unwrap_or(0) as u64,
     samples: |seed| {
         let mut g = Gen::new(seed);
@@ -55,26 +69,32 @@ fn axis(ctx: &OpCtx) -> Result<usize, OpError> {
     normalize_axis(axis, ctx.input(0)?.rank())
 }
 
-fn eval(ctx: &EvalCtx) -> Result<Vec<Tensor>, OpError> {
+fn eval(ctx: &EvalCtx, combine: Combine) -> Result<Vec<Tensor>, OpError> {
     let x = ctx.input(0)?;
     let axis = axis(&ctx.op)?;
     let (n, inner) = (x.dims()[axis], x.dims()[axis + 1..].iter().product::<usize>());
     let run = Run { n, inner, exclusive: ctx.op.flag("exclusive"), reverse: ctx.op.flag("reverse") };
-    macro_rules! sums {
-        ($t:ty, $acc:ty, $to:expr, $add:expr, $from:expr) => {
-            run.sums::<$t, $acc>(x, $to, $add, $from)
+    macro_rules! floats {
+        ($t:ty, $to:expr, $from:expr) => {
+            match combine {
+                Combine::Product => run.along::<$t, f64>(x, 1.0, $to, |a, b| a * b, $from),
+                _ => run.along::<$t, f64>(x, 0.0, $to, |a, b| a + b, $from),
+            }
         };
     }
     macro_rules! ints {
         ($t:ty) => {
-            sums!($t, $t, |v| v, <$t>::wrapping_add, |v| v)
+            match combine {
+                Combine::Product => run.along::<$t, $t>(x, 1, |v| v, <$t>::wrapping_mul, |v| v),
+                _ => run.along::<$t, $t>(x, 0, |v| v, <$t>::wrapping_add, |v| v),
+            }
         };
     }
     Ok(vec![match x.dtype() {
-        DType::F32 => sums!(f32, f64, f64::from, |a, b| a + b, |v| v as f32),
-        DType::F64 => sums!(f64, f64, |v| v, |a, b| a + b, |v| v),
-        DType::F16 => sums!(f16, f64, f16::to_f64, |a, b| a + b, f16::from_f64),
-        DType::BF16 => sums!(bf16, f64, bf16::to_f64, |a, b| a + b, bf16::from_f64),
+        DType::F32 => floats!(f32, f64::from, |v| v as f32),
+        DType::F64 => floats!(f64, |v| v, |v| v),
+        DType::F16 => floats!(f16, f16::to_f64, f16::from_f64),
+        DType::BF16 => floats!(bf16, bf16::to_f64, bf16::from_f64),
         DType::I8 => ints!(i8),
         DType::I16 => ints!(i16),
         DType::I32 => ints!(i32),
@@ -86,7 +106,7 @@ fn eval(ctx: &EvalCtx) -> Result<Vec<Tensor>, OpError> {
     }])
 }
 
-/// Sums along `n` elements that lie `inner` apart.
+/// Running results along `n` elements that lie `inner` apart.
 struct Run {
     n: usize,
     inner: usize,
@@ -95,23 +115,24 @@ struct Run {
 }
 
 impl Run {
-    fn sums<T: Element + Copy, A: Copy + Default>(
+    fn along<T: Element + Copy, A: Copy>(
         &self,
         x: &Tensor,
+        start: A,
         to: impl Fn(T) -> A,
-        add: impl Fn(A, A) -> A,
+        combine: impl Fn(A, A) -> A,
         from: impl Fn(A) -> T,
     ) -> Tensor {
         let mut v = x.to_vec::<T>();
         if self.n * self.inner > 0 {
             for row in v.chunks_mut(self.n * self.inner) {
                 for i in 0..self.inner {
-                    let mut sum = A::default();
+                    let mut acc = start;
                     for k in 0..self.n {
                         let at = i + self.inner * if self.reverse { self.n - 1 - k } else { k };
-                        let before = sum;
-                        sum = add(sum, to(row[at]));
-                        row[at] = from(if self.exclusive { before } else { sum });
+                        let before = acc;
+                        acc = combine(acc, to(row[at]));
+                        row[at] = from(if self.exclusive { before } else { acc });
                     }
                 }
             }
@@ -120,8 +141,8 @@ impl Run {
     }
 }
 
-/// A sum over all positions along the axis, of which those count that the running sum has seen.
-fn compute(ctx: &OpCtx) -> Result<Compute, OpError> {
+/// A reduction of all positions along the axis, of which those count that the running one has seen.
+fn compute(ctx: &OpCtx, combine: Combine) -> Result<Compute, OpError> {
     let (dims, axis, d) = (ctx.static_dims(0)?, axis(ctx)?, ctx.input(0)?.dtype);
     let mut b = ScalarBuilder::new();
     let mut index = loops::axes(&mut b, dims.len());
@@ -136,9 +157,9 @@ fn compute(ctx: &OpCtx) -> Result<Compute, OpError> {
     let seen = b.compare(relation, index[axis], here);
     let x = b.load(Source::Input(0), index, d);
     let x = b.cast(x, loops::wide(d));
-    let zero = b.lit(0.0, x);
-    let body = b.select(seen, x, zero);
-    let mut stages = vec![loops::reduce(dims.clone(), vec![dims[axis]], Combine::Sum, b, body)];
+    let neutral = b.lit(if combine == Combine::Product { 1.0 } else { 0.0 }, x);
+    let body = b.select(seen, x, neutral);
+    let mut stages = vec![loops::reduce(dims.clone(), vec![dims[axis]], combine, b, body)];
     if loops::wide(d) != d {
         let mut b = ScalarBuilder::new();
         let at = loops::axes(&mut b, dims.len());

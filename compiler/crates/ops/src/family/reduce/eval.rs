@@ -38,7 +38,12 @@ pub(super) fn eval(ctx: &EvalCtx, kind: Kind) -> Result<Vec<Tensor>, OpError> {
     let places = Places::new(x.dims(), &reduced);
     macro_rules! ints {
         ($t:ty) => {
-            fold::<$t>(x, &places, |it| ints(kind, it.map(|v| v as i128)) as $t)
+            fold::<$t>(x, &places, |it| {
+                let v = ints(kind, it.map(|v| v as i128));
+                // The extremes of nothing are infinite, and saturate; everything else wraps.
+                let extreme = matches!(kind, Kind::Max | Kind::Min);
+                if extreme { v.clamp(<$t>::MIN as i128, <$t>::MAX as i128) as $t } else { v as $t }
+            })
         };
     }
     macro_rules! floats {
@@ -55,7 +60,8 @@ pub(super) fn eval(ctx: &EvalCtx, kind: Kind) -> Result<Vec<Tensor>, OpError> {
         DType::I16 => ints!(i16),
         DType::I32 => ints!(i32),
         DType::I64 => ints!(i64),
-        DType::U8 | DType::Bool => ints!(u8),
+        DType::U8 => ints!(u8),
+        DType::Bool => fold::<u8>(x, &places, |it| u8::from(ints(kind, it.map(|v| i128::from(v != 0))) > 0)),
         DType::U16 => ints!(u16),
         DType::U32 => ints!(u32),
         DType::U64 => ints!(u64),
@@ -123,9 +129,8 @@ fn ints(kind: Kind, x: impl Iterator<Item = i128> + Clone) -> i128 {
             let n = x.clone().count() as i128;
             x.fold(0, i128::wrapping_add).checked_div(n).unwrap_or(0)
         }
-        // Of nothing, the saturated infinities.
-        Kind::Max => x.max().unwrap_or(i128::from(i64::MIN)),
-        Kind::Min => x.min().unwrap_or(i128::from(i64::MAX)),
+        Kind::Max => x.max().unwrap_or(i128::MIN),
+        Kind::Min => x.min().unwrap_or(i128::MAX),
         Kind::Prod => x.fold(1, i128::wrapping_mul),
         Kind::L1 => x.map(i128::abs).fold(0, i128::wrapping_add),
         Kind::SumSquare => x.fold(0, |a, v| a.wrapping_add(v.wrapping_mul(v))),

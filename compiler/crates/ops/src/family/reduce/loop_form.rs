@@ -51,7 +51,11 @@ impl Nest {
 
 pub(super) fn compute(ctx: &OpCtx, kind: Kind) -> Result<Compute, OpError> {
     let d = ctx.input(0)?.dtype;
-    let wide = if d.is_float() || !kind.in_float() { loops::wide(d) } else { DType::F64 };
+    let wide = match d {
+        DType::Bool => DType::U8,
+        _ if d.is_float() || !kind.in_float() => loops::wide(d),
+        _ => DType::F64,
+    };
     let nest = Nest::new(&ctx.static_dims(0)?, &known_reduced(ctx)?, ctx.flag("keepdims"));
     let mut stages = Vec::new();
     if kind == Kind::LogSumExp {

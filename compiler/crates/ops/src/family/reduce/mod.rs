@@ -6,7 +6,7 @@ mod eval;
 mod loop_form;
 
 pub use arg::{ARG_MAX, ARG_MIN};
-pub use cumulative::CUM_SUM;
+pub use cumulative::{CUM_PROD, CUM_SUM};
 
 use crate::axes::normalize_axes;
 use crate::define::BASE;
@@ -45,13 +45,13 @@ impl Kind {
 }
 
 macro_rules! reductions {
-    ($($name:ident = $op:literal, $kind:ident, $doc:literal;)*) => { $(
+    ($($name:ident = $op:literal, $kind:ident, $types:ident, $doc:literal;)*) => { $(
         #[doc = concat!("`", $op, "`.")]
         pub static $name: OpDecl = OpDecl {
             name: $op,
             family: FAMILY,
             doc: $doc,
-            inputs: &[Operand::required("data", DTypeSet::NUMERIC), Operand::optional("axes", DTypeSet::I64)],
+            inputs: &[Operand::required("data", DTypeSet::$types), Operand::optional("axes", DTypeSet::I64)],
             attrs: &[
                 KEEPDIMS,
                 AttrDecl::with_default(
@@ -71,17 +71,17 @@ macro_rules! reductions {
     )* };
 }
 reductions! {
-    REDUCE_SUM = "reduce_sum", Sum, "The sum over `axes`, without them over all.";
-    REDUCE_MEAN = "reduce_mean", Mean, "The mean over `axes`, without them over all.";
-    REDUCE_MAX = "reduce_max", Max, "The greatest over `axes`, without them over all; NaN if one is NaN.";
-    REDUCE_MIN = "reduce_min", Min, "The least over `axes`, without them over all; NaN if one is NaN.";
-    REDUCE_PROD = "reduce_prod", Prod, "The product over `axes`, without them over all.";
-    REDUCE_L1 = "reduce_l1", L1, "The sum of magnitudes over `axes`, without them over all.";
-    REDUCE_L2 = "reduce_l2", L2, "The square root of the sum of squares over `axes`, without them over all.";
-    REDUCE_LOG_SUM = "reduce_log_sum", LogSum, "The logarithm of the sum over `axes`, without them over all.";
-    REDUCE_LOG_SUM_EXP = "reduce_log_sum_exp", LogSumExp,
+    REDUCE_SUM = "reduce_sum", Sum, NUMERIC, "The sum over `axes`, without them over all.";
+    REDUCE_MEAN = "reduce_mean", Mean, NUMERIC, "The mean over `axes`, without them over all.";
+    REDUCE_MAX = "reduce_max", Max, ANY, "The greatest over `axes`, without them over all; NaN if one is NaN.";
+    REDUCE_MIN = "reduce_min", Min, ANY, "The least over `axes`, without them over all; NaN if one is NaN.";
+    REDUCE_PROD = "reduce_prod", Prod, NUMERIC, "The product over `axes`, without them over all.";
+    REDUCE_L1 = "reduce_l1", L1, NUMERIC, "The sum of magnitudes over `axes`, without them over all.";
+    REDUCE_L2 = "reduce_l2", L2, NUMERIC, "The square root of the sum of squares over `axes`, without them over all.";
+    REDUCE_LOG_SUM = "reduce_log_sum", LogSum, NUMERIC, "The logarithm of the sum over `axes`, without them over all.";
+    REDUCE_LOG_SUM_EXP = "reduce_log_sum_exp", LogSumExp, NUMERIC,
         "The logarithm of the sum of exponentials over `axes`, without them over all.";
-    REDUCE_SUM_SQUARE = "reduce_sum_square", SumSquare, "The sum of squares over `axes`, without them over all.";
+    REDUCE_SUM_SQUARE = "reduce_sum_square", SumSquare, NUMERIC, "The sum of squares over `axes`, without them over all.";
 }
 
 /// Which dimensions a node reduces, if that is known.
@@ -139,6 +139,11 @@ fn samples(seed: u64, kind: Kind) -> Vec<Sample> {
         draft().data(x(DType::F16, &[2, 3])).ints(&[1]).done(),
         draft().data(x(DType::F32, &[2, 3])).attr("noop_with_empty_axes", true).done(),
     ];
+    if matches!(kind, Kind::Max | Kind::Min) {
+        out.push(draft().data(x(DType::Bool, &[3, 4])).ints(&[0]).done());
+        out.push(draft().data(x(DType::Bool, &[3, 0])).ints(&[1]).done());
+        out.push(draft().data(x(DType::I8, &[3, 0])).ints(&[1]).done());
+    }
     if !kind.in_float() {
         out.push(draft().data(x(DType::I32, &[3, 4])).ints(&[0]).done());
         out.push(draft().data(x(DType::I64, &[3, 4])).ints(&[1]).attr("keepdims", false).done());
