@@ -24,7 +24,7 @@ const WINDOW: OpDecl = OpDecl {
         let mut out = Vec::new();
         for periodic in [true, false] {
             out.push(draft().attr("periodic", periodic).param(Tensor::scalar(10i64)).done());
-            out.push(draft().attr("periodic", periodic).param(Tensor::scalar(1i32)).done());
+            out.push(draft().attr("periodic", periodic).param(Tensor::scalar(3i32)).done());
         }
         out
     },

@@ -3,8 +3,11 @@
 use super::{constants, difference, samples, show, with_ctx};
 use mnnc_ir::SymTable;
 
-/// Ops without a loop form: what they compute is data-dependent in shape or order, or is in their bodies.
-const NO_LOOPS: &[&str] = &["non_zero", "compress", "if", "loop", "scan", "fused"];
+/// Ops without a loop form: what they compute depends on data in shape or in order of writes.
+const NO_LOOPS: &[&str] = &["non_zero", "compress", "scatter_elements", "scatter_nd", "grid_sample"];
+
+/// Uses of ops that have no loop form though others of the same op have: a part of the reason they give.
+const NO_LOOPS_FOR: &[&str] = &["exclude_outside has no loop form"];
 
 /// Ops whose loop form is still to come: native code refuses them by name.
 const LOOPS_TO_COME: &[&str] = &[
@@ -70,6 +73,7 @@ fn evaluation_does_what_the_loop_form_says() {
             let got = with_ctx(op, &s, &consts, &types, |ctx| compute(ctx))
                 .and_then(|c| mnnc_ops::evaluate_compute(&c, &s.inputs));
             match got {
+                Err(e) if NO_LOOPS_FOR.iter().any(|part| e.message.contains(part)) => {}
                 Err(e) => failures.push(format!("{}: {e}", show(op, &s))),
                 Ok(got) if got.len() < s.num_outputs => {
                     failures.push(format!("{}: {} outputs", show(op, &s), got.len()));
