@@ -38,8 +38,8 @@ fn wrong_inputs_are_named() {
     let g = graph();
     let run = |inputs: &[Tensor]| Evaluator::new(&g).run(inputs).unwrap_err().to_string();
     assert_eq!(run(&[]), "0 inputs given, the model has 1");
-    assert_eq!(run(&[Tensor::new(vec![3], vec![1.0f32; 3])]), "input x is f32[3], the model takes f32[nx3]");
-    assert_eq!(run(&[Tensor::new(vec![1, 3], vec![1i64; 3])]), "input x is i64[1x3], the model takes f32[nx3]");
+    assert_eq!(run(&[Tensor::new(vec![3], vec![1.0f32; 3])]), "input x is f32[3], the model takes f32[n, 3]");
+    assert_eq!(run(&[Tensor::new(vec![1, 3], vec![1i64; 3])]), "input x is i64[1x3], the model takes f32[n, 3]");
 }
 
 #[test]
