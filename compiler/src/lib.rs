@@ -3,6 +3,7 @@
 pub mod compare;
 mod compiler;
 pub mod coverage;
+mod emit;
 mod engine;
 pub mod error;
 pub mod inputs;
@@ -16,6 +17,7 @@ pub mod verify;
 pub mod zoo;
 
 pub use compiler::{CompileOptions, Compiler, Model, Optimised};
+pub use emit::{Compiled, Emit};
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use mnnc_codegen::{Jit, Target};

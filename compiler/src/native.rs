@@ -58,7 +58,7 @@ pub(crate) fn diagnostics(error: CodegenError, file: &str) -> Diagnostics {
             nodes.into_iter().map(node).collect::<Diagnostics>().in_file(file)
         }
         CodegenError::Internal(message) => Diagnostic::internal(message).into(),
-        CodegenError::Io(path, error) => Diagnostic::usage(format!("cannot write the file: {error}")).file(path).into(),
+        CodegenError::Io(what, error) => Diagnostic::usage(format!("{what}: {error}")).into(),
         CodegenError::Host(message) => Diagnostic::new(Kind::Unsupported, message).into(),
         other => Diagnostic::usage(other.to_string()).into(),
     }

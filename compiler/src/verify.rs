@@ -9,7 +9,7 @@
 //! ([`Verification::noise`]).
 
 use mnnc_codegen::{Jit, Target};
-use mnnc_ir::{DType, Graph, NodeId, Tensor, ValueId};
+use mnnc_ir::{DType, Diagnostic, Graph, NodeId, Tensor, ValueId};
 use mnnc_ops::Evaluator;
 
 use crate::compare::{Deviation, Tolerance, compare};
@@ -59,6 +59,20 @@ impl Verification {
             return None;
         }
         self.layers.iter().find(bad).or(output)
+    }
+
+    /// A failure that names the first bad node, if there is one.
+    ///
+    /// # Errors
+    /// Of kind verification.
+    pub fn judge(&self) -> Result<()> {
+        let Some(bad) = self.first_bad() else { return Ok(()) };
+        let d = &bad.deviation;
+        let message = format!(
+            "{} is off by {:.1e} at element {}: {} instead of {}, {:.1} times what is allowed",
+            bad.value, d.absolute, d.index, d.got, d.want, d.excess
+        );
+        Err(Diagnostic::verification(message).node(&bad.node).op(&bad.op).into())
     }
 
     /// The layer or output that is off most.

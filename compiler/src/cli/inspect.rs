@@ -1,8 +1,8 @@
 //! `mnnc inspect`: what is in a model or artefact.
 
-use mnnc::Compiler;
-use mnnc::error::Result;
+use mnnc::error::{self, Result};
 use mnnc::summary::{Port, Summary};
+use mnnc::{Compiler, Format};
 use serde_json::json;
 
 use super::model::ModelArgs;
@@ -24,6 +24,11 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let compiler = Compiler::new(args.model.options(None));
+    if compiler.options().from.is_none_or(|f| f == Format::Mnn)
+        && let Some(bytes) = mnn_file(&args)?
+    {
+        return show_mnn(&args, &bytes);
+    }
     let model = args.model.load(&compiler)?;
     if args.text {
         print(&model.graph().to_text());
@@ -80,4 +85,51 @@ fn histogram(ops: impl Iterator<Item = (String, usize)>) -> String {
         table.row([op.into(), Cell::Count(n as u64)]);
     }
     table.text()
+}
+
+/// The file's bytes if it is a `.mnn` file.
+fn mnn_file(args: &Args) -> Result<Option<Vec<u8>>> {
+    let path = &args.model.model;
+    if path.extension().is_none_or(|e| e != "mnn") {
+        return Ok(None);
+    }
+    std::fs::read(path).map(Some).map_err(|e| error::file("read", path, &e))
+}
+
+fn show_mnn(args: &Args, bytes: &[u8]) -> Result<()> {
+    let path = args.model.model.display();
+    let found = mnnc_mnn::summary(bytes).map_err(|e| mnnc_ir::Diagnostic::bad_input(e.to_string()).file(&path))?;
+    let port = |p: &mnnc_mnn::Port| {
+        let dims: Vec<String> = p.dims.iter().map(i32::to_string).collect();
+        (p.name.clone(), p.dtype.clone().unwrap_or_default(), dims.join("x"))
+    };
+    if args.json {
+        let ports = |ports: &[mnnc_mnn::Port]| -> Vec<_> {
+            let ports = ports.iter().map(port);
+            ports.map(|(name, dtype, dims)| json!({"name": name, "dtype": dtype, "dims": dims})).collect()
+        };
+        print_json(&json!({
+            "format": "mnn",
+            "version": found.version,
+            "bytes": found.file_bytes,
+            "inputs": ports(&found.inputs),
+            "outputs": ports(&found.outputs),
+            "nodes": found.ops.values().sum::<usize>(),
+            "ops": found.ops,
+            "parameter_bytes": found.weight_bytes,
+        }));
+        return Ok(());
+    }
+    let version = found.version.clone().unwrap_or_else(|| "?".into());
+    let mut text = format!("format      mnn, version {version}, {}\n", size(found.file_bytes));
+    for (label, ports) in [("input", &found.inputs), ("output", &found.outputs)] {
+        for (name, dtype, dims) in ports.iter().map(port) {
+            text += format!("{label:<11} {name} {dtype} {dims}").trim_end();
+            text += "\n";
+        }
+    }
+    text += &format!("nodes       {}\n", grouped(found.ops.values().sum::<usize>() as u64));
+    text += &format!("parameters  {}\n\n", size(found.weight_bytes));
+    print(&(text + &histogram(found.ops.iter().map(|(op, &n)| (op.clone(), n)))));
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Verbs, exit codes and the last line of defence.
 
 mod bench;
+mod compile;
 mod completions;
 mod failure;
 mod inspect;
@@ -32,6 +33,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Compile(compile::Args),
     Run(run::Args),
     Bench(bench::Args),
     Verify(verify::Args),
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = guarded(|| match cli.verb {
+        Verb::Compile(args) => compile::run(args),
         Verb::Run(args) => run::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Verify(args) => verify::run(args),

@@ -1,9 +1,8 @@
 //! `mnnc verify`: native code against the reference, layer by layer.
 
 use mnnc::error::Result;
-use mnnc::verify::{Layer, Verification};
+use mnnc::verify::Layer;
 use mnnc::{Compiler, inputs};
-use mnnc_ir::Diagnostic;
 use serde_json::json;
 
 use super::model::{ModelArgs, OptArgs};
@@ -50,7 +49,7 @@ pub fn run(args: Args) -> Result<()> {
         worst.sort_by(|a, b| b.deviation.excess.total_cmp(&a.deviation.excess));
         print(&table(found.outputs.iter().chain(worst.into_iter().take(SHOWN))).text());
     }
-    judge(&found)
+    found.judge()
 }
 
 fn table<'a>(layers: impl Iterator<Item = &'a Layer>) -> Table {
@@ -75,15 +74,4 @@ fn table<'a>(layers: impl Iterator<Item = &'a Layer>) -> Table {
         ]);
     }
     table
-}
-
-/// A failure that names the first bad node, if there is one.
-pub fn judge(found: &Verification) -> Result<()> {
-    let Some(bad) = found.first_bad() else { return Ok(()) };
-    let d = &bad.deviation;
-    let message = format!(
-        "{} is off by {:.1e} at element {}: {} instead of {}, {:.1} times the tolerance 1e-4 + 1e-3 |ref|",
-        bad.value, d.absolute, d.index, d.got, d.want, d.excess
-    );
-    Err(Diagnostic::verification(message).node(&bad.node).op(&bad.op).into())
 }

@@ -25,7 +25,7 @@ pub mod target;
 
 pub use error::CodegenError;
 pub use jit::{Jit, StepTime};
-pub use model::{Interface, Model, Options, Port, Variant};
+pub use model::{Interface, Model, Options, Port, Variant, identifier};
 pub use target::{Arch, Cpu, Level, Target};
 
 /// Version of the binary interface that `mnnc.h` describes.

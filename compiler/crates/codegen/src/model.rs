@@ -140,7 +140,7 @@ const RESERVED: &[&str] = &[
 ];
 
 /// The nearest C identifier.
-pub(crate) fn identifier(name: &str) -> String {
+pub fn identifier(name: &str) -> String {
     let mut out: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if out.is_empty() || out.starts_with(|c: char| c.is_ascii_digit()) || RESERVED.contains(&out.as_str()) {
         out.insert_str(0, "model_");

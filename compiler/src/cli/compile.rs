@@ -1,0 +1,216 @@
+//! `mnnc compile`: from a model to an artefact.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::ValueEnum;
+use mnnc::error::{self, Result};
+use mnnc::{CompileOptions, Compiled, Compiler, Emit, Target};
+use mnnc_ir::Diagnostic;
+use serde_json::json;
+
+use super::model::{ModelArgs, OptArgs};
+use super::progress::Step;
+use super::stdout::print_json;
+use crate::report::{Cell, Table};
+
+/// Compile a model to a .mnn file or to native code, and check the result.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The file to write; its extension says what: .mnn, .o, .a, .so, .mir.
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// What to write, whatever the extension.
+    #[arg(long, value_enum)]
+    emit: Option<EmitName>,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// What the symbols of native code begin with [default: OUT's name].
+    #[arg(long, value_name = "ID")]
+    name: Option<String>,
+    /// Skip the closing check against the reference evaluator.
+    #[arg(long)]
+    no_verify: bool,
+    /// Print the result as JSON on stdout.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    opt: OptArgs,
+    #[command(flatten)]
+    precision: PrecisionArgs,
+}
+
+/// What native code is for.
+#[derive(clap::Args, Clone)]
+pub struct TargetArgs {
+    /// System to compile for, such as aarch64-linux-gnu [default: this one].
+    #[arg(long, value_name = "TRIPLE")]
+    target: Option<String>,
+    /// Processor: native, a name or a level; several with commas are chosen from at run time [default: native].
+    #[arg(long, value_name = "CPU")]
+    cpu: Option<String>,
+}
+
+impl TargetArgs {
+    /// The target, if one was named.
+    pub fn target(&self) -> Result<Option<Target>> {
+        if self.target.is_none() && self.cpu.is_none() {
+            return Ok(None);
+        }
+        let target = Target::parse(self.target.as_deref(), self.cpu.as_deref());
+        target.map(Some).map_err(|e| error::usage(e.to_string()))
+    }
+}
+
+/// Reduced precision.
+#[derive(clap::Args, Clone)]
+struct PrecisionArgs {
+    /// Store weights as 16-bit floats.
+    #[arg(long, help_heading = "Precision")]
+    fp16: bool,
+    /// Store weights in so many bits.
+    #[arg(long, value_name = "2..8", value_parser = clap::value_parser!(u8).range(2..=8), help_heading = "Precision")]
+    weight_bits: Option<u8>,
+    /// Elements that share a scale, with --weight-bits.
+    #[arg(long, value_name = "N", requires = "weight_bits", help_heading = "Precision")]
+    weight_block: Option<u32>,
+    /// How exact the computation must be; all of it is in f32 so far.
+    #[arg(long, value_enum, default_value = "normal", help_heading = "Precision")]
+    precision: Precision,
+    /// Whether memory is scarce; nothing is traded for it so far.
+    #[arg(long, value_enum, default_value = "normal", help_heading = "Precision")]
+    memory: Memory,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Precision {
+    High,
+    Normal,
+    Low,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Memory {
+    Normal,
+    Low,
+}
+
+impl PrecisionArgs {
+    /// Refuses what would otherwise be ignored in silence.
+    fn check(&self) -> Result<()> {
+        let refused = [
+            (self.fp16, "--fp16"),
+            (self.weight_bits.is_some(), "--weight-bits"),
+            (self.precision == Precision::Low, "--precision low"),
+            (self.memory == Memory::Low, "--memory low"),
+        ];
+        match refused.iter().find(|(asked, _)| *asked) {
+            None => Ok(()),
+            Some((_, option)) => Err(Diagnostic::unsupported(format!("{option} is not implemented yet"))
+                .remedy("leave it out: weights and computation stay in f32")
+                .into()),
+        }
+    }
+}
+
+/// What to write.
+#[derive(Clone, Copy, ValueEnum)]
+enum EmitName {
+    Mnn,
+    Obj,
+    Staticlib,
+    Shared,
+    Ir,
+}
+
+impl From<EmitName> for Emit {
+    fn from(name: EmitName) -> Emit {
+        match name {
+            EmitName::Mnn => Emit::Mnn,
+            EmitName::Obj => Emit::Object,
+            EmitName::Staticlib => Emit::StaticLib,
+            EmitName::Shared => Emit::Shared,
+            EmitName::Ir => Emit::Ir,
+        }
+    }
+}
+
+pub fn run(args: Args) -> Result<()> {
+    args.precision.check()?;
+    let Some(emit) = args.emit.map(Emit::from).or_else(|| Emit::of(&args.output)) else {
+        let known = Emit::ALL.map(|(_, _, extension)| format!(".{extension}")).join(", ");
+        return Err(Diagnostic::usage(format!("{} says nothing about what to write", args.output.display()))
+            .remedy(format!("give it one of the extensions {known}, or say --emit"))
+            .into());
+    };
+    let options = CompileOptions {
+        target: args.target.target()?,
+        name: args.name.clone(),
+        ..args.model.options(Some(&args.opt))
+    };
+    let compiler = Compiler::new(options);
+    let start = Instant::now();
+    let model = args.model.load(&compiler)?;
+    let done = {
+        let _step = Step::begin(format!("compiling {}", args.model.model.display()));
+        compiler.compile(&model, emit, &args.output, !args.no_verify)?
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    if args.json {
+        print_json(&as_json(&done, seconds));
+    }
+    eprint!("{}", table(&done, seconds).text());
+    for note in &done.notes {
+        eprintln!("note: {note}");
+    }
+    Ok(())
+}
+
+fn table(done: &Compiled, seconds: f64) -> Table {
+    let columns = [
+        ("file", "file"),
+        ("nodes", "nodes"),
+        ("size", "size"),
+        ("workspace", "workspace"),
+        ("error", "worst layer error"),
+        ("worst", "at"),
+        ("seconds", "seconds"),
+    ];
+    let mut table = Table::new(&columns);
+    let worst = done.verification.as_ref().and_then(|v| v.worst());
+    table.row([
+        done.files.first().map_or(Cell::Empty, |f| f.display().to_string().into()),
+        Cell::Count(done.nodes as u64),
+        Cell::Bytes(done.bytes),
+        done.workspace.map_or(Cell::Empty, Cell::Bytes),
+        match (&done.verification, worst) {
+            (None, _) => "not checked".into(),
+            (Some(_), worst) => Cell::Error(worst.map_or(0.0, |w| w.deviation.absolute)),
+        },
+        worst.map_or(Cell::Empty, |w| w.value.as_str().into()),
+        Cell::Number(seconds, 2),
+    ]);
+    table
+}
+
+fn as_json(done: &Compiled, seconds: f64) -> serde_json::Value {
+    let worst = done.verification.as_ref().and_then(|v| v.worst());
+    json!({
+        "files": done.files,
+        "nodes": done.nodes,
+        "bytes": done.bytes,
+        "workspace_bytes": done.workspace,
+        "verified": done.verification.is_some(),
+        "worst_layer": worst.map(|w| json!({
+            "value": w.value,
+            "node": w.node,
+            "op": w.op,
+            "error": w.deviation.absolute,
+            "of_tolerance": w.deviation.excess,
+        })),
+        "notes": done.notes,
+        "seconds": seconds,
+    })
+}
