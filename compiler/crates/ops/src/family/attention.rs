@@ -18,7 +18,8 @@ pub static ATTENTION: OpDecl = OpDecl {
     family: "attention",
     doc: "y = softmax(q k' * scale + mask) v for each head. q: [N,H,S,E], k: [N,G,L,E], v: [N,G,L,F], y: [N,H,S,F]; each of \
           the G heads of k and v serves H/G of q. Or all of rank 3, heads side by side in the last dimension. A bool mask \
-          lets through where true. ONNX Attention, without its score output.",
+          lets through where true; a query that sees no key gives 0. ONNX Attention; nonpad_kv_seqlen and the output of \
+          scores are not supported.",
     inputs: &[
         Operand::required("q", DTypeSet::FLOAT),
         Operand::required("k", DTypeSet::FLOAT),
@@ -26,11 +27,13 @@ pub static ATTENTION: OpDecl = OpDecl {
         Operand::optional("attn_mask", DTypeSet::FLOAT.union(DTypeSet::BOOL)),
         Operand::optional("past_key", DTypeSet::FLOAT),
         Operand::optional("past_value", DTypeSet::FLOAT),
+        Operand::optional("nonpad_kv_seqlen", DTypeSet::I64),
     ],
     outputs: &[
         Operand::required("y", DTypeSet::FLOAT),
         Operand::optional("present_key", DTypeSet::FLOAT),
         Operand::optional("present_value", DTypeSet::FLOAT),
+        Operand::optional("qk_matmul_output", DTypeSet::FLOAT),
     ],
     attrs: &[
         AttrDecl::with_default("is_causal", AttrKind::Bool, AttrDefault::Bool(false), "a query sees keys up to its own position only"),
@@ -38,6 +41,7 @@ pub static ATTENTION: OpDecl = OpDecl {
         AttrDecl::optional("kv_num_heads", AttrKind::Int, "heads of k and v, for rank 3"),
         AttrDecl::optional("scale", AttrKind::Float, "factor of the scores; 1 / sqrt(E) when unset"),
         AttrDecl::with_default("softcap", AttrKind::Float, AttrDefault::Float(0.0), "scores become softcap * tanh(score / softcap); 0 for not"),
+        AttrDecl::with_default("qk_matmul_output_mode", AttrKind::Int, AttrDefault::Int(0), "which scores the fourth output holds"),
         AttrDecl::optional("softmax_precision", AttrKind::Int, "ONNX element type of the softmax; it is computed at least as precisely"),
     ],
     infer,
@@ -74,6 +78,12 @@ fn equal(a: Dim, b: Dim, what: &str) -> Result<(), OpError> {
 }
 
 fn infer(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<TensorType>, OpError> {
+    if ctx.opt_input(6).is_some() {
+        return Err(OpError::unsupported("nonpad_kv_seqlen is not supported; give a mask"));
+    }
+    if ctx.num_outputs > 3 {
+        return Err(OpError::unsupported("the output of scores (qk_matmul_output) is not supported"));
+    }
     let (q, k, v) = (heads(ctx, 0)?, heads(ctx, 1)?, heads(ctx, 2)?);
     let rank = ctx.input(0)?.rank();
     let dtype = ctx.input(0)?.dtype;
@@ -197,6 +207,10 @@ fn eval<T: Real>(ctx: &EvalCtx) -> Evaluated {
                 };
                 let values: Vec<f64> = line.iter().enumerate().map(score).collect();
                 let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                if max == f64::NEG_INFINITY {
+                    line.fill(T::ZERO); // This query sees no key.
+                    continue;
+                }
                 let exp: Vec<f64> = values.iter().map(|x| (x - max).exp()).collect();
                 let sum: f64 = exp.iter().sum();
                 line.iter_mut().zip(exp).for_each(|(x, e)| *x = T::of(e / sum));
