@@ -284,12 +284,16 @@ fn integers_spill() {
     }
 }
 
+/// An operand from a base and an index of 3; its value from lane and number of lanes.
+type SourceBuild = fn(Gpr, Gpr) -> Src;
+type LaneValue = fn(usize, usize) -> f32;
+
 #[test]
 fn memory_operands_and_addresses() {
     for target in support::runnable_targets() {
         let n = target.lanes();
         let data: Vec<u32> = (0..40_000).map(|i| (i as f32).to_bits()).collect();
-        let sources: &[(fn(Gpr, Gpr) -> Src, fn(usize, usize) -> f32)] = &[
+        let sources: &[(SourceBuild, LaneValue)] = &[
             (|p, _| p.at(4).into(), |i, _| i as f32 + 1.0),
             (|p, _| Src::Broadcast(p.at(8)), |_, _| 2.0),
             (|p, i| Src::Mem(p.at_index(i, 8, 20)), |i, _| i as f32 + 5.0 + 6.0),

@@ -205,7 +205,7 @@ fn masks() -> Vec<RefOp> {
             |b, v, _| { let (p, q) = (b.lt(v[0], v[1]), b.gt(v[0], 0.0)); let m = b.mask_xor(p, q); chosen(b, m, v) },
             |a, _, _| choose(a, |x, y| (f(x) < f(y)) ^ (f(x) > 0.0));
         "mask_not" 2 anywhere, |b, v, _| { let p = b.lt(v[0], v[1]); let m = b.mask_not(p); chosen(b, m, v) },
-            |a, _, _| choose(a, |x, y| !(f(x) < f(y)));
+            |a, _, _| choose(a, |x, y| f(x) >= f(y) || f(x).is_nan() || f(y).is_nan());
         "tail_mask" 2 anywhere, |b, v, n| { let n = n as usize % (b.lanes() + 1); let m = b.tail_mask(n); chosen(b, m, v) },
             |a, n, _| { let n = n as usize % (a[0].len() + 1); (0..a[0].len()).map(|i| a[usize::from(i >= n)][i]).collect() };
         "tail_mask_dyn" 2 anywhere,
