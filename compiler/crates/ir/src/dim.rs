@@ -58,11 +58,16 @@ pub enum SymExpr {
 /// otherwise be exponential when printed.
 const MAX_EXPR_SIZE: u32 = 64;
 
+/// Longer expressions are given up: a hostile model doubles one with every node, and it has to be printed.
+const MAX_WEIGHT: usize = 64;
+
 /// The interner of symbolic sizes. Building an expression folds constants, so that an expression
 /// is symbolic only when it must be.
 #[derive(Clone, Debug, Default)]
 pub struct SymTable {
     exprs: PrimaryMap<Sym, SymExpr>,
+    /// Number of leaves that each expression is written with.
+    weights: Vec<usize>,
     /// Number of leaves of each expression, so that text cannot explode.
     sizes: Vec<u32>,
     ids: HashMap<SymExpr, Sym>,
@@ -115,8 +120,25 @@ impl SymTable {
             _ => self.intern(SymExpr::Add(a, b)),
         }
     }
+    /// `x` and `c` of a product `x * c` by a constant.
+    fn scaled(&self, d: Dim) -> Option<(Dim, u64)> {
+        match d {
+            Dim::Sym(s) => match *self.expr(s) {
+                SymExpr::Mul(x, Dim::Const(c)) => Some((x, c)),
+                _ => None,
+            },
+            Dim::Const(_) => None,
+        }
+    }
     /// `a * b`.
     pub fn mul(&mut self, a: Dim, b: Dim) -> Dim {
+        let (symbolic, other) = if a.known().is_some() { (b, a) } else { (a, b) };
+        if let (Some((x, c)), Dim::Const(k)) = (self.scaled(symbolic), other)
+            && k > 0
+            && let Some(ck) = c.checked_mul(k)
+        {
+            return self.mul(x, Dim::Const(ck));
+        }
         match (a, b) {
             (Dim::Const(x), Dim::Const(y)) => x.checked_mul(y).map_or_else(|| self.fresh(), Dim::Const),
             (Dim::Const(1), d) | (d, Dim::Const(1)) => d,
@@ -132,6 +154,11 @@ impl SymTable {
             (d, Dim::Const(1)) => d,
             (Dim::Const(x), Dim::Const(y)) => Dim::Const(x / y),
             _ if a == b => Dim::Const(1),
+            (_, Dim::Const(k)) => match self.scaled(a) {
+                // Exact, so that what was multiplied in comes out again.
+                Some((x, c)) if c % k == 0 => self.mul(x, Dim::Const(c / k)),
+                _ => self.intern(SymExpr::Div(a, b)),
+            },
             _ => self.intern(SymExpr::Div(a, b)),
         }
     }
@@ -163,5 +190,34 @@ impl SymTable {
     /// All symbols, a symbol after those it is built from.
     pub fn syms(&self) -> impl Iterator<Item = Sym> + use<> {
         (0..self.exprs.len()).map(Sym::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_stay_short() {
+        let mut s = SymTable::default();
+        let mut n = s.named("n");
+        for _ in 0..100 {
+            n = s.add(n, n);
+        }
+        assert!(s.show(n).len() < 1000);
+    }
+
+    #[test]
+    fn products_by_constants_cancel() {
+        let mut s = SymTable::default();
+        let n = s.named("n");
+        let twelve = s.mul(n, Dim::Const(12));
+        assert_eq!(s.div(twelve, Dim::Const(12)), n);
+        let six = s.mul(Dim::Const(6), n);
+        assert_eq!(s.div(twelve, Dim::Const(2)), six);
+        assert_eq!(s.mul(six, Dim::Const(2)), twelve);
+        let floor = s.div(six, Dim::Const(4));
+        assert_eq!(s.show(floor), "((n*6)/4)", "a floor is no fraction");
+        assert_eq!(s.mul(six, Dim::Const(0)), Dim::Const(0));
     }
 }
