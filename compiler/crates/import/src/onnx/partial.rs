@@ -202,17 +202,18 @@ impl Importer<'_> {
         }
         let skip = rank - elements.len();
         for (i, e) in elements.iter().enumerate() {
-            // Where the data has an extent of 1, or none, the result has that of the shape.
-            let stretched =
-                (skip + i + from.len()).checked_sub(rank).and_then(|k| from.get(k)).is_none_or(|d| *d == Dim::Const(1));
-            let Some(dim) = ty.dims.get_mut(skip + i).filter(|d| matches!(d, Dim::Sym(_)) && stretched) else {
-                continue;
+            let own = (skip + i + from.len()).checked_sub(rank).and_then(|k| from.get(k)).copied();
+            let own = own.unwrap_or(Dim::Const(1));
+            let Some(dim) = ty.dims.get_mut(skip + i).filter(|d| matches!(d, Dim::Sym(_))) else { continue };
+            // Broadcasting: of two sizes one is 1, or they are equal.
+            *dim = match (*e, own) {
+                (Int(1), own) => own,
+                (Int(n), _) => u64::try_from(n).map_or(*dim, Dim::Const),
+                (Size(d), Dim::Const(1)) => d,
+                (Size(d), own) if d == own => d,
+                (Size(_) | Open, Dim::Const(n)) if n > 1 => Dim::Const(n),
+                _ => *dim,
             };
-            match e {
-                Size(d) => *dim = *d,
-                Int(n) => *dim = u64::try_from(*n).map_or(*dim, Dim::Const),
-                Open => {}
-            }
         }
     }
 
