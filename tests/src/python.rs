@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// What the environment holds.
-const PACKAGES: [&str; 5] = ["onnx==1.23.2", "onnxruntime==1.32.0", "MNN==3.6.1", "numpy", "pillow"];
+const PACKAGES: [&str; 5] = ["onnx==1.23.2", "onnxruntime==1.32.0", "MNN==3.6.1", "numpy==2.4.6", "pillow==13.0.0"];
 /// The modules that must import before an environment counts as whole.
 const IMPORTS: &str = "import onnx, onnxruntime, MNN, numpy, PIL";
 
