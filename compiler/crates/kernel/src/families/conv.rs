@@ -47,7 +47,7 @@ impl Family for Conv {
 }
 
 #[derive(Copy, Clone, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Groups whose channels fill whole blocks; one group always does.
     Dense,
     /// One input and one output channel a group.
@@ -55,17 +55,17 @@ enum Kind {
 }
 
 /// What the family has to know of a node.
-struct Geometry {
-    shape: ConvShape,
-    window: Window,
+pub(super) struct Geometry {
+    pub(super) shape: ConvShape,
+    pub(super) window: Window,
     /// Zero border that the windows reach into.
-    halo: Halo,
-    kind: Kind,
+    pub(super) halo: Halo,
+    pub(super) kind: Kind,
 }
 
 impl Geometry {
     /// `None` if the node is not for this family.
-    fn read(view: &View, target: &Target) -> Option<Geometry> {
+    pub(super) fn read(view: &View, target: &Target) -> Option<Geometry> {
         let anchor = view.anchor.filter(|a| a.is(&CONV))?;
         let facts = view.graph.facts(view.anchor_id?);
         let ctx = facts.of(anchor);
@@ -108,7 +108,8 @@ impl Geometry {
         let few = self.kind == Kind::Dense && self.shape.groups == 1 && self.shape.inputs <= target.lanes() / 4;
         if few { Wish::Planar(self.halo) } else { Wish::Blocked(self.halo) }
     }
-    fn out(&self) -> [usize; 2] {
+    /// Output rows and columns.
+    pub(super) fn out(&self) -> [usize; 2] {
         [self.shape.axes[0].output, self.shape.axes[1].output]
     }
 }

@@ -15,11 +15,12 @@ pub mod sides;
 pub mod tile;
 pub mod walk;
 pub mod window;
+pub mod winograd;
 
 use crate::family::Family;
 
 /// All families, in the order in which they are asked.
-pub static ALL: &[&dyn Family] = &[&conv::Conv, &pool::Pool, &pool::GlobalPool, &linear::Linear,
+pub static ALL: &[&dyn Family] = &[&winograd::Winograd, &conv::Conv, &pool::Pool, &pool::GlobalPool, &linear::Linear,
     &matmul::Matmul,
     &copy::Transpose,
     &rows::Softmax,

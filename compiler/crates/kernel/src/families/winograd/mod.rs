@@ -1,0 +1,265 @@
+//! Dense 3x3 convolution of stride 1 by Winograd's minimal filtering: bands of tiles are transformed, multiplied product by
+//! product by the implicit GEMM, and transformed back.
+//!
+//! Every band is three kinds of steps over two scratch buffers: `V[product][input block][tile][lane]`, then
+//! `M[product][output block][tile][lane]`. The stride from product to product is odd in cache lines, against aliasing.
+
+mod cost;
+mod points;
+mod transform;
+
+use crate::families::conv::{Geometry, compiled, weights};
+use crate::families::igemm::spec::{Spec, Strides, Window};
+use crate::families::igemm::{self, pack};
+use crate::families::panels::panels;
+use crate::families::sides::{PlacedEpilogue, from_offset, image_strides, image_wishes, place_image};
+use crate::families::fingerprint;
+use crate::family::{Family, View, Wish};
+use crate::lowering::{Forms, Lowering, Placed};
+use crate::schedule::{Access, BufferId, KernelId, Operand};
+use crate::storage::Halo;
+use cost::{Problem, band_rows, choose};
+use mnnc_ir::{OpError, Tensor, ValueId};
+use mnnc_vector::Target;
+use points::Size;
+use rayon::prelude::*;
+use transform::{Band, Finish};
+
+/// The family.
+pub struct Winograd;
+
+/// A node that this family takes, and how.
+fn read(view: &View, target: &Target) -> Option<(Geometry, Size)> {
+    let g = Geometry::read(view, target)?;
+    let s = &g.shape;
+    let fits = g.window == Window { kernel: [3, 3], ..Window::POINT }
+        && s.groups == 1
+        && s.inputs >= 2 * target.lanes()
+        && s.outputs >= target.lanes();
+    let problem = Problem { images: s.batch, channels: [s.inputs, s.outputs], out: g.out() };
+    let size = choose(&problem, target).filter(|_| fits)?;
+    Some((g, size))
+}
+
+/// The border that whole tiles read.
+fn tile_halo(g: &Geometry, size: Size) -> Halo {
+    let m = size.outputs();
+    let reach = |d: usize| g.out()[d].next_multiple_of(m) + 2;
+    let [rows, cols] = [g.shape.axes[0].input, g.shape.axes[1].input];
+    Halo {
+        bottom: reach(0).saturating_sub(g.halo.top + rows),
+        right: reach(1).saturating_sub(g.halo.left + cols),
+        ..g.halo
+    }
+}
+
+impl Family for Winograd {
+    fn name(&self) -> &'static str {
+        "winograd"
+    }
+
+    fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
+        let (g, size) = read(view, target)?;
+        let mut wishes = vec![(view.inputs.first().copied().flatten()?, Wish::Blocked(tile_halo(&g, size)))];
+        wishes.extend(image_wishes(view));
+        Some(wishes)
+    }
+
+    fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
+        let target = *lo.target();
+        let missing = || OpError::unsupported("not a convolution of this family");
+        let (g, size) = read(view, &target).ok_or_else(missing)?;
+        let [x, w] = [0, 1].map(|i| view.inputs.get(i).copied().flatten());
+        let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
+        let filter = lo.constant(w).ok_or_else(missing)?;
+        let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
+        let input = lo.input(x, Wish::Blocked(tile_halo(&g, size)))?;
+        let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &g.shape.dims())?;
+        let name = lo.graph().node(view.node).name.clone();
+        Emitter { g: &g, size, target, input, output, epilogue, name }.steps(lo, filter, bias)
+    }
+}
+
+struct Emitter<'a> {
+    g: &'a Geometry,
+    size: Size,
+    target: Target,
+    input: Placed,
+    output: Placed,
+    epilogue: PlacedEpilogue,
+    name: String,
+}
+
+/// Panels of one width: their part of the weights and of the output channels.
+struct Class {
+    spec: Spec,
+    weights: Operand,
+    first: usize,
+    kernel: KernelId,
+    units: usize,
+}
+
+impl Emitter<'_> {
+    fn lanes(&self) -> usize {
+        self.target.lanes()
+    }
+
+    fn tiles(&self) -> [usize; 2] {
+        self.g.out().map(|n| n.div_ceil(self.size.outputs()))
+    }
+
+    /// Bytes of one product of a band: all channel blocks of all tiles, and a line more.
+    fn product(&self, channels: usize, tiles: [usize; 2]) -> usize {
+        channels.div_ceil(self.lanes()) * tiles[0] * tiles[1] * self.lanes() * 4 + 64
+    }
+
+    fn steps(&self, lo: &mut Lowering, filter: &Tensor, bias: Option<&Tensor>) -> Result<(), OpError> {
+        let s = &self.g.shape;
+        let (tiles, step) = (self.tiles(), band_rows(self.tiles()));
+        let whole = [step, tiles[1]];
+        let scratch = |channels: usize| self.size.products() * self.product(channels, whole);
+        let (v_bytes, m_bytes) = (scratch(s.inputs), scratch(s.outputs));
+        let (v, m) = (lo.temp("tiles", v_bytes), lo.temp("products", m_bytes));
+        let transformed = self.transform_filter(&filter.view::<f32>());
+        let padded = s.outputs.next_multiple_of(self.lanes());
+        let bias = bias.map_or_else(|| vec![0.0; s.outputs], Tensor::to_vec);
+        let bias = weights(lo, &format!("{}.bias", self.name), pack::pack_channels(&bias, 0, padded));
+        let mut packed: Option<Vec<Operand>> = None;
+        for image in 0..s.batch {
+            for first in (0..tiles[0]).step_by(step) {
+                let band = [step.min(tiles[0] - first), tiles[1]];
+                let classes = self.classes(lo, &transformed, &mut packed, band)?;
+                self.band(lo, &classes, (v, v_bytes), (m, m_bytes), &bias, image, first, band)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All filters transformed: `[output][input][product]`.
+    fn transform_filter(&self, filter: &[f32]) -> Vec<f32> {
+        let n = self.size.products();
+        let mut out = vec![0f32; filter.len() / 9 * n];
+        out.par_chunks_mut(n).zip(filter.as_chunks::<9>().0).for_each(|(o, g)| self.size.filter(g, o));
+        out
+    }
+
+    /// The products of a band; their weights are packed once and shared by all bands.
+    fn classes(
+        &self,
+        lo: &mut Lowering,
+        transformed: &[f32],
+        packed: &mut Option<Vec<Operand>>,
+        band: [usize; 2],
+    ) -> Result<Vec<Class>, OpError> {
+        let (s, lanes) = (&self.g.shape, self.lanes());
+        let tiles = band[0] * band[1];
+        let plane = tiles * lanes * 4;
+        let strides = |channels| Strides { image: self.product(channels, band), plane, row: 0, pixel: lanes * 4 };
+        let n = self.size.products();
+        let widths = panels(&self.target, [64, 64], s.outputs.div_ceil(lanes));
+        let mut out = Vec::new();
+        for (i, class) in widths.into_iter().enumerate() {
+            let mut spec = Spec {
+                images: n,
+                channels_in: s.inputs,
+                block_in: lanes,
+                input: strides(s.inputs),
+                window: Window::POINT,
+                out: [1, tiles],
+                output: strides(s.outputs),
+                blocks: class.blocks,
+                panels: class.panels,
+                last_lanes: lanes,
+                weights_image: 0,
+                has_bias: false,
+                epilogue: None,
+                sides: Vec::new(),
+            };
+            spec.weights_image = spec.panel_bytes(lanes) * class.panels;
+            let known = packed.as_ref().and_then(|p| p.get(i).cloned());
+            let operand = known.unwrap_or_else(|| {
+                let mut bytes = Vec::with_capacity(n * spec.weights_image);
+                for product in 0..n {
+                    let at = |o: usize, [c, ..]: [usize; 3]| transformed[(o * s.inputs + c) * n + product];
+                    bytes.extend(pack::pack(&spec, lanes, class.first * lanes, s.outputs, &at));
+                }
+                let operand = weights(lo, &format!("{}.weight", self.name), bytes);
+                packed.get_or_insert_default().push(operand.clone());
+                operand
+            });
+            let key = igemm::name("winograd_products", &spec, &self.target);
+            let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
+            let units = igemm::emit::units(&spec, &self.target);
+            out.push(Class { spec, weights: operand, first: class.first, kernel, units });
+        }
+        Ok(out)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one band among its buffers")]
+    fn band(
+        &self,
+        lo: &mut Lowering,
+        classes: &[Class],
+        (v, v_bytes): (BufferId, usize),
+        (m, m_bytes): (BufferId, usize),
+        bias: &Operand,
+        image: usize,
+        first: usize,
+        tiles: [usize; 2],
+    ) -> Result<(), OpError> {
+        let (s, lanes) = (&self.g.shape, self.lanes());
+        let dims = s.dims();
+        let row = first * self.size.outputs();
+        let scratch = |buffer, bytes, access| Operand { buffer, offset: 0, bytes, access };
+        let band = |channels: usize, image: Strides| Band {
+            size: self.size,
+            blocks: channels.div_ceil(lanes),
+            tiles,
+            image,
+            product: self.product(channels, tiles),
+        };
+
+        let from = &self.input.storage;
+        let there = band(s.inputs, image_strides(from, &from.dims));
+        let key = format!("winograd_input_{}_{}", self.target, fingerprint(&format!("{there:?}")));
+        let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::input(&there, t, &key)))?;
+        let border = self.g.halo.top * from.strides[2] + self.g.halo.left * from.strides[3];
+        let start = from.offset - border + image * from.strides[0] + row * from.strides[2];
+        let operands = vec![from_offset(&self.input.read(), start), scratch(v, v_bytes, Access::Write)];
+        lo.step(kernel, operands, there.units(), 0);
+
+        for class in classes {
+            let offset = class.first * class.spec.output.plane;
+            let operands = vec![
+                scratch(v, v_bytes, Access::Read),
+                class.weights.clone(),
+                class.weights.clone(),
+                from_offset(&scratch(m, m_bytes, Access::Write), offset),
+            ];
+            // Counted as the direct convolution that they replace.
+            let rows = (tiles[0] * self.size.outputs()).min(dims[2] - row);
+            let channels = (class.spec.blocks * class.spec.panels * lanes).min(s.outputs - class.first * lanes);
+            let flops = 18 * rows * dims[3] * s.inputs * channels;
+            lo.step(class.kernel, operands, class.units, flops as u64);
+        }
+
+        let to = &self.output.storage;
+        let back = band(s.outputs, image_strides(to, &dims));
+        let finish = Finish {
+            extent: [(dims[2] - row).min(tiles[0] * self.size.outputs()), dims[3]],
+            epilogue: self.epilogue.f.clone(),
+            sides: self.epilogue.sides.clone(),
+        };
+        let key = format!("winograd_output_{}_{}", self.target, fingerprint(&format!("{back:?}{finish:?}")));
+        let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::output(&back, &finish, t, &key)))?;
+        let at = |o: &Operand, s: &Strides| from_offset(o, image * s.image + row * s.row);
+        let mut operands = vec![scratch(m, m_bytes, Access::Read), bias.clone()];
+        for (o, side) in self.epilogue.operands.iter().zip(&self.epilogue.sides) {
+            operands.push(at(o, &side.strides));
+        }
+        operands.push(at(&from_offset(&self.output.write(), to.offset), &back.image));
+        lo.step(kernel, operands, back.units(), 0);
+        Ok(())
+    }
+}
