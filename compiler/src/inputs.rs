@@ -27,13 +27,22 @@ pub fn one(graph: &Graph, v: ValueId, seed: u64) -> Result<Tensor> {
     let value = graph.value(v);
     let shown = || format!("input {} {}", value.name, value.ty.show(&graph.syms));
     let dims = value.ty.static_dims().ok_or_else(|| {
-        Diagnostic::usage(format!("{} has no fixed shape", shown()))
-            .remedy(format!("fix it with --shape {}=1x3x224x224", value.name))
+        Diagnostic::usage(format!("{} has no fixed shape", shown())).remedy(format!(
+            "fix it with --shape {}={}",
+            value.name,
+            example(&value.ty)
+        ))
     })?;
     if value.ty.num_bytes().is_none_or(|bytes| bytes > MAX_BYTES) {
         return Err(Diagnostic::usage(format!("{} is too large to be made up", shown())).into());
     }
     Ok(sample(&value.ty, dims, &mut stream(seed, &value.name)))
+}
+
+/// The type's shape with its open sizes made up.
+fn example(ty: &TensorType) -> String {
+    let sizes: Vec<String> = ty.dims.iter().map(|d| d.known().unwrap_or(1).to_string()).collect();
+    sizes.join("x")
 }
 
 fn stream(seed: u64, name: &str) -> ChaCha8Rng {
@@ -102,6 +111,6 @@ mod tests {
         let batch = graph.syms.named("batch");
         graph.add_input("x", TensorType::new(DType::F32, [batch, Dim::Const(3)]));
         let error = super::all(&graph, 0).unwrap_err();
-        assert!(error.to_string().contains("--shape x="), "{error}");
+        assert!(error.to_string().contains("--shape x=1x3"), "{error}");
     }
 }

@@ -7,6 +7,7 @@ mod emit;
 mod engine;
 pub mod error;
 pub mod inputs;
+pub mod library;
 mod native;
 pub mod npy;
 pub mod output;

@@ -8,6 +8,8 @@
 //! grows by what the reference's own outputs move when the inputs move by a few units in the last place
 //! ([`Verification::noise`]).
 
+use std::path::Path;
+
 use mnnc_codegen::{Jit, Target};
 use mnnc_ir::{DType, Diagnostic, Graph, NodeId, Tensor, ValueId};
 use mnnc_ops::Evaluator;
@@ -15,7 +17,8 @@ use mnnc_ops::Evaluator;
 use crate::compare::{Deviation, Tolerance, compare};
 use crate::compiler::{Compiler, Model};
 use crate::engine;
-use crate::error::Result;
+use crate::error::{self, Result};
+use crate::library::{self, Library};
 use crate::native::diagnostics;
 
 /// Relative change of inputs that stands for the rounding of a whole network: four units in the last place of f32.
@@ -151,14 +154,46 @@ impl Compiler {
     /// # Errors
     /// The model cannot be evaluated; a wrong result is no error of this function.
     pub fn verify_graph(&self, model: &Model, after: &Graph, inputs: &[Tensor]) -> Result<Verification> {
-        let reference = evaluate(model.graph(), inputs)?;
-        let computed = evaluate(after, inputs)?;
+        self.judge_outputs(model, &evaluate(after, inputs)?, inputs)
+    }
+}
+
+impl Compiler {
+    /// Checks a shared library, object or archive of the model `name` by running it on the given inputs. Objects and
+    /// archives are linked into a temporary library first.
+    ///
+    /// # Errors
+    /// The artefact cannot be linked, loaded or run; a wrong result is no error of this function.
+    pub fn verify_artefact(
+        &self,
+        model: &Model,
+        artefact: &Path,
+        name: &str,
+        inputs: &[Tensor],
+    ) -> Result<Verification> {
+        let folder = tempfile::tempdir().map_err(|e| error::file("create", &std::env::temp_dir(), &e))?;
+        let linked = folder.path().join("model.so");
+        let library = if artefact.extension().is_some_and(|e| e == "so") {
+            artefact
+        } else {
+            library::link(artefact, &linked)?;
+            &linked
+        };
+        let library = Library::open(library, name)?;
+        let computed = library.run(model.graph(), inputs)?;
+        self.judge_outputs(model, &computed, inputs)
+    }
+
+    /// Compares outputs with the reference, with regard to the model's conditioning.
+    fn judge_outputs(&self, model: &Model, computed: &[Tensor], inputs: &[Tensor]) -> Result<Verification> {
+        let graph = model.graph();
+        let reference = evaluate(graph, inputs)?;
         let mut found =
-            Verification { outputs: outputs(after, &reference, &computed, Tolerance::F32), ..Verification::default() };
+            Verification { outputs: outputs(graph, &reference, computed, Tolerance::F32), ..Verification::default() };
         if found.first_bad().is_some() {
-            let noise = noise(model.graph(), inputs, &reference)?;
+            let noise = noise(graph, inputs, &reference)?;
             found.noise = Some(noise);
-            found.outputs = outputs(after, &reference, &computed, with_noise(noise));
+            found.outputs = outputs(graph, &reference, computed, with_noise(noise));
         }
         Ok(found)
     }

@@ -3,12 +3,12 @@
 use mnnc::error::{self, Result};
 use mnnc::summary::Summary;
 use mnnc::timing::Timings;
-use mnnc::{Compiler, Jit, inputs, peak};
+use mnnc::{CompileOptions, Compiler, Jit, inputs, peak};
 use mnnc_codegen::StepTime;
 use mnnc_ir::Tensor;
 use serde_json::json;
 
-use super::model::{ModelArgs, OptArgs};
+use super::model::{ModelArgs, OptArgs, TargetArgs};
 use super::progress::Step;
 use super::stdout::{print, print_json};
 use crate::report::{Cell, Table};
@@ -37,14 +37,22 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
     opt: OptArgs,
+}
+
+impl Args {
+    fn options(&self) -> Result<CompileOptions> {
+        Ok(CompileOptions { target: self.target.target()?, ..self.model.options(Some(&self.opt)) })
+    }
 }
 
 pub fn run(args: Args) -> Result<()> {
     if args.runs == 0 || args.threads == 0 {
         return Err(error::usage("--runs and --threads must be at least 1"));
     }
-    let compiler = Compiler::new(args.model.options(Some(&args.opt)));
+    let compiler = Compiler::new(args.options()?);
     let model = args.model.load(&compiler)?;
     let inputs = inputs::all(model.graph(), args.seed)?;
     let jit = {

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use mnnc::error::{self, Result};
-use mnnc::{CompileOptions, Compiled, Compiler, Emit, Target};
+use mnnc::error::Result;
+use mnnc::{CompileOptions, Compiled, Compiler, Emit};
 use mnnc_ir::Diagnostic;
 use serde_json::json;
 
-use super::model::{ModelArgs, OptArgs};
+use super::model::{ModelArgs, OptArgs, TargetArgs};
 use super::progress::Step;
 use super::stdout::print_json;
 use crate::report::{Cell, Table};
@@ -40,28 +40,6 @@ pub struct Args {
     opt: OptArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
-}
-
-/// What native code is for.
-#[derive(clap::Args, Clone)]
-pub struct TargetArgs {
-    /// System to compile for, such as aarch64-linux-gnu [default: this one].
-    #[arg(long, value_name = "TRIPLE")]
-    target: Option<String>,
-    /// Processor: native, a name or a level; several with commas are chosen from at run time [default: native].
-    #[arg(long, value_name = "CPU")]
-    cpu: Option<String>,
-}
-
-impl TargetArgs {
-    /// The target, if one was named.
-    pub fn target(&self) -> Result<Option<Target>> {
-        if self.target.is_none() && self.cpu.is_none() {
-            return Ok(None);
-        }
-        let target = Target::parse(self.target.as_deref(), self.cpu.as_deref());
-        target.map(Some).map_err(|e| error::usage(e.to_string()))
-    }
 }
 
 /// Reduced precision.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use mnnc::error::Result;
-use mnnc::{CompileOptions, Compiler, Format, Hooks, Limits, Model, OptLevel, Prefer};
+use mnnc::error::{self, Result};
+use mnnc::{CompileOptions, Compiler, Format, Hooks, Limits, Model, OptLevel, Prefer, Target};
 
 use super::progress::Step;
 
@@ -42,6 +42,28 @@ impl ModelArgs {
             max_memory: self.max_memory.unwrap_or(default.max_memory),
             ..default
         }
+    }
+}
+
+/// What native code is for.
+#[derive(clap::Args, Clone)]
+pub struct TargetArgs {
+    /// System to compile for, such as aarch64-linux-gnu [default: this one].
+    #[arg(long, value_name = "TRIPLE")]
+    target: Option<String>,
+    /// Processor: native, a name or a level; several with commas are chosen from at run time [default: native].
+    #[arg(long, value_name = "CPU")]
+    cpu: Option<String>,
+}
+
+impl TargetArgs {
+    /// The target, if one was named.
+    pub fn target(&self) -> Result<Option<Target>> {
+        if self.target.is_none() && self.cpu.is_none() {
+            return Ok(None);
+        }
+        let target = Target::parse(self.target.as_deref(), self.cpu.as_deref());
+        target.map(Some).map_err(|e| error::usage(e.to_string()))
     }
 }
 

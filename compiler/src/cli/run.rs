@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use mnnc::error::{self, Result};
-use mnnc::{Compiler, Engine, Model, inputs, npy};
+use mnnc::{CompileOptions, Compiler, Engine, Model, inputs, npy};
 use mnnc_ir::{Diagnostic, Tensor};
 
-use super::model::{ModelArgs, OptArgs};
+use super::model::{ModelArgs, OptArgs, TargetArgs};
 use super::progress::Step;
 use super::stdout::{print, print_json};
 use crate::report::{Cell, Table};
@@ -34,6 +34,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
     opt: OptArgs,
 }
 
@@ -53,7 +55,7 @@ fn input(text: &str) -> std::result::Result<(String, PathBuf), String> {
 
 pub fn run(args: Args) -> Result<()> {
     let mut given = HashMap::new();
-    let mut options = args.model.options(Some(&args.opt));
+    let mut options = CompileOptions { target: args.target.target()?, ..args.model.options(Some(&args.opt)) };
     for (name, path) in &args.inputs {
         let tensor = npy::read(path)?;
         // What is given settles a shape that the model leaves open.

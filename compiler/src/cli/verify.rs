@@ -1,11 +1,14 @@
 //! `mnnc verify`: native code against the reference, layer by layer.
 
-use mnnc::error::Result;
+use std::path::{Path, PathBuf};
+
+use mnnc::error::{self, Result};
 use mnnc::verify::Layer;
-use mnnc::{Compiler, inputs};
+use mnnc::{CompileOptions, Compiler, Model, inputs};
+use mnnc_ir::Diagnostic;
 use serde_json::json;
 
-use super::model::{ModelArgs, OptArgs};
+use super::model::{ModelArgs, OptArgs, TargetArgs};
 use super::progress::Step;
 use super::stdout::{print, print_json};
 use crate::report::{Cell, Table};
@@ -15,6 +18,11 @@ use crate::report::{Cell, Table};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    /// A compiled artefact of the model to check instead of code compiled now: .so, .o, .a, or .mnn.
+    artefact: Option<PathBuf>,
+    /// What the artefact's symbols begin with [default: its file's name].
+    #[arg(long, value_name = "ID", requires = "artefact")]
+    name: Option<String>,
     /// Seed of the inputs.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -25,19 +33,37 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
     opt: OptArgs,
 }
 
 /// Layers that are shown without `--all`.
 const SHOWN: usize = 5;
 
+impl Args {
+    /// What the artefact's symbols begin with.
+    fn prefix(&self, artefact: &Path) -> String {
+        let stem = || artefact.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+        mnnc_codegen::identifier(&self.name.clone().unwrap_or_else(stem))
+    }
+
+    fn options(&self) -> Result<CompileOptions> {
+        Ok(CompileOptions { target: self.target.target()?, ..self.model.options(Some(&self.opt)) })
+    }
+}
+
 pub fn run(args: Args) -> Result<()> {
-    let compiler = Compiler::new(args.model.options(Some(&args.opt)));
+    let compiler = Compiler::new(args.options()?);
     let model = args.model.load(&compiler)?;
     let inputs = inputs::all(model.graph(), args.seed)?;
     let found = {
         let _step = Step::begin("checking");
-        compiler.verify_native(&model, &inputs)?
+        match &args.artefact {
+            None => compiler.verify_native(&model, &inputs)?,
+            Some(path) if path.extension().is_some_and(|e| e == "mnn") => return verify_mnn(&model, path),
+            Some(path) => compiler.verify_artefact(&model, path, &args.prefix(path), &inputs)?,
+        }
     };
     if args.json {
         let layers = table(found.layers.iter()).json();
@@ -74,4 +100,26 @@ fn table<'a>(layers: impl Iterator<Item = &'a Layer>) -> Table {
         ]);
     }
     table
+}
+
+/// What can be said of a `.mnn` file without MNN: that it is whole and has the model's inputs and outputs.
+fn verify_mnn(model: &Model, path: &Path) -> Result<()> {
+    let bytes = std::fs::read(path).map_err(|e| error::file("read", path, &e))?;
+    let bad = |message: String| -> error::Error { Diagnostic::verification(message).file(path.display()).into() };
+    let found = mnnc_mnn::summary(&bytes).map_err(|e| bad(e.to_string()))?;
+    let graph = model.graph();
+    for (what, values, ports) in
+        [("inputs", graph.inputs(), &found.inputs), ("outputs", graph.outputs(), &found.outputs)]
+    {
+        let wanted: Vec<&str> = values.iter().map(|&v| graph.value(v).name.as_str()).collect();
+        let has: Vec<&str> = ports.iter().map(|p| p.name.as_str()).collect();
+        if wanted != has {
+            return Err(bad(format!("its {what} are {has:?}, those of the model {wanted:?}")));
+        }
+    }
+    eprintln!(
+        "{}: whole, with the model's inputs and outputs; its results can be checked with MNN only",
+        path.display()
+    );
+    Ok(())
 }
