@@ -2,6 +2,7 @@
 
 use crate::entity::{EntityId, PrimaryMap};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 crate::entity_id! {
     /// An interned symbolic size.
@@ -63,8 +64,12 @@ const MAX_WEIGHT: usize = 64;
 
 /// The interner of symbolic sizes. Building an expression folds constants, so that an expression
 /// is symbolic only when it must be.
+/// A clone shares the table until one of the two grows: patches infer types on a clone.
 #[derive(Clone, Debug, Default)]
-pub struct SymTable {
+pub struct SymTable(Arc<Table>);
+
+#[derive(Clone, Debug, Default)]
+struct Table {
     exprs: PrimaryMap<Sym, SymExpr>,
     /// Number of leaves that each expression is written with.
     weights: Vec<usize>,
@@ -76,7 +81,7 @@ pub struct SymTable {
 
 impl SymTable {
     fn intern(&mut self, e: SymExpr) -> Dim {
-        if let Some(&s) = self.ids.get(&e) {
+        if let Some(&s) = self.0.ids.get(&e) {
             return Dim::Sym(s);
         }
         let size = match e {
@@ -86,20 +91,22 @@ impl SymTable {
         if size > MAX_EXPR_SIZE {
             return self.fresh();
         }
-        let s = self.exprs.push(e.clone());
-        self.sizes.push(size);
-        self.ids.insert(e, s);
+        let table = Arc::make_mut(&mut self.0);
+        let s = table.exprs.push(e.clone());
+        table.sizes.push(size);
+        table.ids.insert(e, s);
         Dim::Sym(s)
     }
     fn size(&self, d: Dim) -> u32 {
         match d {
             Dim::Const(_) => 1,
-            Dim::Sym(s) => self.sizes[s.index()],
+            Dim::Sym(s) => self.0.sizes[s.index()],
         }
     }
     /// The unknown size number `i`, as the parser meets it.
     pub(crate) fn unknown(&mut self, i: u32) -> Dim {
-        self.fresh = self.fresh.max(i);
+        let table = Arc::make_mut(&mut self.0);
+        table.fresh = table.fresh.max(i);
         self.intern(SymExpr::Fresh(i))
     }
     /// The size called `name`.
@@ -108,8 +115,10 @@ impl SymTable {
     }
     /// A size different from all others.
     pub fn fresh(&mut self) -> Dim {
-        self.fresh += 1;
-        self.intern(SymExpr::Fresh(self.fresh))
+        let table = Arc::make_mut(&mut self.0);
+        table.fresh += 1;
+        let i = table.fresh;
+        self.intern(SymExpr::Fresh(i))
     }
     /// `a + b`.
     pub fn add(&mut self, a: Dim, b: Dim) -> Dim {
@@ -164,7 +173,7 @@ impl SymTable {
     }
     /// The expression behind a symbol.
     pub fn expr(&self, s: Sym) -> &SymExpr {
-        &self.exprs[s]
+        &self.0.exprs[s]
     }
     /// Text of a dimension: `4`, `batch`, `"2 N"`, `?3`, `(batch*4)`. Parses back through the graph parser.
     pub fn show(&self, d: Dim) -> String {
@@ -181,15 +190,15 @@ impl SymTable {
     }
     /// Number of symbols.
     pub fn len(&self) -> usize {
-        self.exprs.len()
+        self.0.exprs.len()
     }
     /// Whether there is no symbol.
     pub fn is_empty(&self) -> bool {
-        self.exprs.is_empty()
+        self.0.exprs.is_empty()
     }
     /// All symbols, a symbol after those it is built from.
     pub fn syms(&self) -> impl Iterator<Item = Sym> + use<> {
-        (0..self.exprs.len()).map(Sym::new)
+        (0..self.0.exprs.len()).map(Sym::new)
     }
 }
 

@@ -101,8 +101,9 @@ pub fn pipeline(target: Target, level: OptLevel, prefer: Prefer) -> String {
     // A file that is to be small gets no constants larger than what they are computed from.
     let fold = if prefer == Prefer::Size { "fold{max-growth=4096}" } else { "fold" };
     let strength = if level == OptLevel::O2 { ",strength{inexact=1}" } else { ",strength" };
-    // The file format has an op for batch normalisation; native code has groups to take its parts.
-    let lower = if target == Target::Native { ",lower-bn" } else { "" };
+    // The file format has ops for batch normalisation and gather; native code has groups for the parts of the one, and reads
+    // slices in place.
+    let lower = if target == Target::Native { ",lower-bn,lower-gather" } else { "" };
     let mut text = format!(
         "({fold},fold-shapes,simplify,cse,dce)*,(transpose,fold-pad,simplify)*,fuse-norm,fuse-pool,fuse-activation,\
          (fuse-conv{{max-sharers={sharers}}},{fold})*,fuse-activation{lower}{strength},({fold},simplify,cse,dce)*"

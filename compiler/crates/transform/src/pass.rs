@@ -1,6 +1,7 @@
 //! What a pass is.
 
 use mnnc_ir::{Diagnostic, Graph};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// An option of a pass. All options are whole numbers; flags are 0 or 1.
@@ -32,13 +33,14 @@ pub struct Pass {
 pub struct PassCx {
     options: BTreeMap<&'static str, u64>,
     counts: BTreeMap<&'static str, usize>,
+    bytes_left: Cell<usize>,
 }
 
 impl PassCx {
     /// The context of one run of `pass`. `given` holds options of this pass only.
     pub fn new(pass: &Pass, given: &BTreeMap<&'static str, u64>) -> PassCx {
         let options = pass.options.iter().map(|o| (o.name, given.get(o.name).copied().unwrap_or(o.default))).collect();
-        PassCx { options, counts: BTreeMap::new() }
+        PassCx { options, counts: BTreeMap::new(), bytes_left: Cell::new(usize::MAX) }
     }
     /// The value of a declared option.
     pub fn option(&self, name: &str) -> u64 {
@@ -48,6 +50,18 @@ impl PassCx {
     /// The value of an option as a size.
     pub fn size(&self, name: &str) -> usize {
         usize::try_from(self.option(name)).unwrap_or(usize::MAX)
+    }
+    /// Sets how many bytes of new constants this run may make.
+    pub fn allow_bytes(&mut self, bytes: usize) {
+        self.bytes_left.set(bytes);
+    }
+    /// How many bytes of new constants may still be made.
+    pub fn bytes_left(&self) -> usize {
+        self.bytes_left.get()
+    }
+    /// Takes note of new constants.
+    pub fn spend_bytes(&self, bytes: usize) {
+        self.bytes_left.set(self.bytes_left.get().saturating_sub(bytes));
     }
     /// Counts one change under the name of the rule that made it.
     pub fn count(&mut self, what: &'static str) {

@@ -15,6 +15,7 @@ pub static PASSES: &[Pass] = &[
     clean::transpose::PASS,
     clean::pad::PASS,
     clean::bn::PASS,
+    clean::gather::PASS,
     // fuse
     fuse::conv::PASS,
     fuse::activation::PASS,

@@ -244,3 +244,29 @@ fn random_graphs_of_known_patterns() {
     }
     assert!(changes > 3000, "the patterns are not found: {changes} changes");
 }
+
+#[test]
+fn ten_thousand_nodes_take_no_time() {
+    let mut r = Gen { g: Graph::new("long"), state: 1, live: Vec::new() };
+    let batch = r.g.syms.named("batch");
+    let dims = [batch, 4u64.into(), 6u64.into(), 6u64.into()];
+    let x = r.g.add_input("x", TensorType::new(DType::F32, dims));
+    let mut v = x;
+    for i in 0..2000 {
+        let k = r.tensor(&[1, 4, 1, 1], 0.5, 2.0);
+        let w = r.tensor(&[4, 4, 1, 1], -0.5, 0.5);
+        let c = r.op("conv", &[v, w], Attrs::new());
+        let a = r.op("add", &[c, k], Attrs::new());
+        let s = r.op("sigmoid", &[a], Attrs::new());
+        let m = r.op("mul", &[a, s], Attrs::new());
+        v = if i % 3 == 0 { r.op("add", &[m, v], Attrs::new()) } else { m };
+    }
+    r.g.set_results(r.g.main(), vec![v]);
+    let start = std::time::Instant::now();
+    let text = pipeline(Target::Native, OptLevel::O2, Prefer::Normal);
+    let hooks = Hooks::default();
+    Manager::new(&hooks).run(&mut r.g, &Pipeline::parse(&text).unwrap()).unwrap();
+    assert_eq!(r.g.schedule().len(), 2000);
+    assert!(start.elapsed().as_secs_f64() < 10.0, "{:?}", start.elapsed());
+    eprintln!("{:?}", start.elapsed());
+}

@@ -3,6 +3,7 @@
 pub mod bn;
 pub mod cse;
 pub mod dce;
+pub mod gather;
 pub mod pad;
 pub mod simplify;
 pub mod transpose;

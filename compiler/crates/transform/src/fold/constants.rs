@@ -14,6 +14,9 @@ pub const PASS: Pass = Pass {
         PassOption { name: "max-growth", default: 1 << 20, doc: "so does one whose results exceed its operands by more bytes" },
     ],
     run: |g, cx| {
+        // What replaces the model's own constants, and some more: a hostile model does not grow without end.
+        let own: usize = g.consts().iter().map(|(_, c)| c.tensor.bytes().len()).sum();
+        cx.allow_bytes(own.saturating_mul(2).saturating_add(256 << 20));
         rules::apply(g, &[Rule { name: "constant", roots: &[], rewrite }], cx);
         super::refine::types(g, cx);
         Ok(())
@@ -33,8 +36,9 @@ fn rewrite(g: &Graph, n: NodeId, cx: &PassCx) -> Option<Plan> {
         return None;
     }
     let given: usize = inputs.iter().flatten().map(|t| t.bytes().len()).sum();
-    let limit = cx.size("max-bytes").min(given.saturating_add(cx.size("max-growth")));
+    let limit = cx.size("max-bytes").min(given.saturating_add(cx.size("max-growth"))).min(cx.bytes_left());
     let results = mnnc_ops::eval::evaluate_op(node.op, &node.attrs, &inputs, node.outputs().len(), limit).ok()?;
+    cx.spend_bytes(results.iter().map(|t| t.bytes().len()).sum());
     let mut p = Patch::at(g, n);
     for (&v, t) in node.outputs().iter().zip(results) {
         let c = p.constant(&g.value(v).name, t);

@@ -17,15 +17,18 @@ pub fn types(g: &mut Graph, cx: &mut PassCx) {
         let facts = g.facts(n);
         let mut ctx = facts.of(node);
         ctx.outputs = &[];
+        // Symbols that inference interns come after those of the graph, and do no harm there.
         let mut syms = g.syms.clone();
-        let Ok(inferred) = ctx.infer(&mut syms) else { continue };
+        let inferred = ctx.infer(&mut syms);
         let outputs = node.outputs().to_vec();
+        g.syms = syms;
+        let Ok(inferred) = inferred else { continue };
         for (v, new) in outputs.into_iter().zip(inferred) {
             let old = g.ty(v);
             if old.rank() != new.rank() {
                 continue;
             }
-            let nameless = |d: &Dim| matches!(d, Dim::Sym(s) if matches!(syms.expr(*s), SymExpr::Fresh(_)));
+            let nameless = |d: &Dim| matches!(d, Dim::Sym(s) if matches!(g.syms.expr(*s), SymExpr::Fresh(_)));
             let better = |(old, new): (&Dim, &Dim)| match (old.known(), new.known()) {
                 (None, Some(_)) => *new,
                 (None, None) if nameless(old) && !nameless(new) => *new,
@@ -33,8 +36,6 @@ pub fn types(g: &mut Graph, cx: &mut PassCx) {
             };
             let ty = TensorType { dims: old.dims.iter().zip(&new.dims).map(better).collect(), ..old.clone() };
             if ty != *old {
-                // Symbols of the inference are new ones behind those of the graph: they stay valid.
-                g.syms = syms.clone();
                 g.set_type(v, ty);
                 cx.count("type");
             }
