@@ -114,7 +114,8 @@ fn variant(graph: &Graph, cpu: Cpu, families: &[&'static dyn Family]) -> Result<
         && let Err(errors) = check(&schedule, &plan)
     {
         let all: Vec<String> = errors.iter().take(10).map(ToString::to_string).collect();
-        return Err(CodegenError::Internal(format!("the memory plan is wrong: {}", all.join("; "))));
+        let text = schedule.show(Some(&plan));
+        return Err(CodegenError::Internal(format!("the memory plan is wrong: {}\n{text}", all.join("; "))));
     }
     let weights = std::mem::take(&mut schedule.weights).finish();
     Ok(Variant { cpu, schedule, plan, weights: Arc::new(weights) })

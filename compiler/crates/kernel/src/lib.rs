@@ -11,6 +11,7 @@ pub mod family;
 mod generic;
 pub mod lowering;
 pub mod plan;
+mod print;
 pub mod schedule;
 pub mod storage;
 pub mod view;

@@ -120,7 +120,12 @@ impl Lowering<'_> {
             let kernel = self.cached_kernel(name, |t| {
                 part.compile(t).map_err(|e| OpError::unsupported(format!("kernel generation failed: {e}")))
             })?;
-            let operands = vec![operand(from, part.src, Access::Read), operand(to, part.dst, Access::Write)];
+            // What fills up the last block belongs to the value, whatever it holds.
+            let pixel = to.storage.block.map_or(1, |b| b * to.storage.dtype.size());
+            let (start, bytes) = part.dst;
+            let end = (start + bytes).next_multiple_of(pixel).min(to.storage.bytes);
+            let written = operand(to, (start, end - start), Access::Write);
+            let operands = vec![operand(from, part.src, Access::Read), written];
             self.step(kernel, operands, part.plan.units(), 0);
         }
         Ok(())
