@@ -191,14 +191,30 @@ fn fused(g: &mut Graph, r: &mut Rng, v: ValueId) -> Result<ValueId, OpError> {
 
 #[test]
 fn random_networks_in_every_form() {
-    let target = Target::host();
-    let families: [&[&'static dyn Family]; 3] = [&[], &[&BLOCKED], &[&EITHER]];
+    // The last are the real ones: with them nothing is known of how many borders and copies there will be.
+    let families: [&[&'static dyn Family]; 4] = [&[], &[&BLOCKED], &[&EITHER], mnnc_kernel::families::ALL];
+    compare(&Target::host(), &families);
+}
+
+/// The tuned kernels of every instruction set that this machine has.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn random_networks_on_older_machines() {
+    let target = Target::parse(None, Some("v3")).unwrap();
+    if !target.runs_here() {
+        eprintln!("skipped: no AVX2");
+        return;
+    }
+    compare(&target, &[mnnc_kernel::families::ALL, &[&BLOCKED], &[&EITHER]]);
+}
+
+fn compare(target: &Target, families: &[&[&'static dyn Family]]) {
     let (mut in_place, mut borders, mut repacks) = (0, 0, 0);
     for seed in 0..120 {
         let (g, feeds) = random_network(seed);
         let want = Evaluator::new(&g).run(&feeds).unwrap_or_else(|e| panic!("seed {seed}: {e:?}"));
         for (f, families) in families.iter().enumerate() {
-            let model = Model::compile(&g, &target, families, &Options::default());
+            let model = Model::compile(&g, target, families, &Options::default());
             let model = model.unwrap_or_else(|e| panic!("seed {seed} families {f}: {e}"));
             let schedule = &model.variants[0].schedule;
             in_place += schedule.buffers.iter().filter(|(_, b)| matches!(b.kind, mnnc_kernel::schedule::BufferKind::Within(..))).count();
