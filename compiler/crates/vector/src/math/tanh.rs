@@ -4,7 +4,7 @@ use crate::builder::KernelBuilder;
 use crate::ir::Vector;
 
 /// `tanh x = x + x³ P(x²)` for `|x| < 0.625`: Cephes Math Library 2.2, `tanhf` (S. L. Moshier, 1992).
-const COEFFICIENTS: [f32; 5] = [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
+const COEFFICIENTS: [f32; 5] = [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
 
 impl KernelBuilder {
     /// `tanh x`, within 2 ulp; ±1 at ±∞, `tanh -0 = -0`, NaN stays NaN.
