@@ -40,16 +40,12 @@ const NINE: [Model; 9] = [
 
 /// Others.
 const OTHERS: [Model; 6] = [
-    Model {
-        name: "mnv2_tv1_static_qdq_u8",
-        shapes: &[("input", &[1, 3, 224, 224])],
-        lacks: &["DequantizeLinear", "QuantizeLinear"],
-    },
-    Model { name: "silero_vad_16k_op15", shapes: &[("input", &[1, 576]), ("state", &[2, 1, 128])], lacks: &["LSTM"] },
+    Model { name: "mnv2_tv1_static_qdq_u8", shapes: &[("input", &[1, 3, 224, 224])], lacks: &[] },
+    Model { name: "silero_vad_16k_op15", shapes: &[("input", &[1, 576]), ("state", &[2, 1, 128])], lacks: &[] },
     Model { name: "stories260K_dynseq", shapes: &[("input_ids", &[1, 7])], lacks: &[] },
     Model { name: "magika_standard_v3_3", shapes: &[("bytes", &[2, 2048])], lacks: &[] },
     Model { name: "ppocr_cls", shapes: &[("x", &[1, 3, 48, 192])], lacks: &[] },
-    Model { name: "dtln_1", shapes: &[], lacks: &["LSTM"] },
+    Model { name: "dtln_1", shapes: &[], lacks: &[] },
 ];
 
 /// All values of the main graph have known shapes.

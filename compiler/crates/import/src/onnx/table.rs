@@ -97,6 +97,9 @@ mod tests {
         for pair in all.windows(2) {
             assert_ne!(pair[0].0, pair[1].0);
         }
+        for (name, op) in all {
+            assert!(op.is_none_or(|op| mnnc_ops::lookup(op).is_some()), "the row of {name} names no op");
+        }
         assert!(find("", "Relu").is_some() && find("", "relu").is_none());
     }
 }

@@ -1,8 +1,6 @@
 //! Arithmetic and mathematical functions, element by element.
 
-use crate::onnx::node::{Converted, NodeCx};
-use crate::onnx::table::{Row, plain, with};
-use mnnc_ir::Attrs;
+use crate::onnx::table::{Row, plain};
 
 pub(super) static ROWS: &[Row] = &[
     plain("Abs", "abs"),
@@ -21,6 +19,7 @@ pub(super) static ROWS: &[Row] = &[
     plain("Exp", "exp"),
     plain("Floor", "floor"),
     plain("Log", "log"),
+    plain("Mod", "mod"),
     plain("Mul", "mul"),
     plain("Neg", "neg"),
     plain("Pow", "pow"),
@@ -32,27 +31,8 @@ pub(super) static ROWS: &[Row] = &[
     plain("Sqrt", "sqrt"),
     plain("Sub", "sub"),
     plain("Tan", "tan"),
-    with("Mod", modulo),
     plain("Max", "max"),
     plain("Mean", "mean"),
     plain("Min", "min"),
     plain("Sum", "sum"),
 ];
-
-/// Floats without `fmod` (since opset 28) take the divisor's sign: a remainder of the other sign is one divisor off.
-fn modulo(cx: &mut NodeCx) -> Converted {
-    if cx.int("fmod")?.unwrap_or(0) != 0 || cx.opset < 28 || !cx.dtype(0)?.is_float() {
-        return cx.plain("mod");
-    }
-    let (x, y) = (cx.input(0)?, cx.input(1)?);
-    let zero = cx.add_scalar(0.0, x)?;
-    let r = cx.emit("mod", &[x, y], Attrs::new().with("fmod", true))?;
-    let none = Attrs::new;
-    let below = [cx.emit("less", &[r, zero], none())?, cx.emit("less", &[y, zero], none())?];
-    let differ = cx.emit("xor", &below, none())?;
-    let whole = cx.emit("equal", &[r, zero], none())?;
-    let broken = cx.emit("not", &[whole], none())?;
-    let off = cx.emit("and", &[differ, broken], none())?;
-    let moved = cx.emit("add", &[r, y], none())?;
-    cx.finish_all("where", &[off, moved, r], none())
-}

@@ -2,9 +2,5 @@
 
 use crate::onnx::table::{Row, plain};
 
-pub(super) static ROWS: &[Row] = &[
-    plain("Conv", "conv"),
-    plain("ConvInteger", "conv_integer"),
-    plain("ConvTranspose", "conv_transpose"),
-    plain("DeformConv", "deform_conv"),
-];
+pub(super) static ROWS: &[Row] =
+    &[plain("Conv", "conv"), plain("ConvInteger", "conv_integer"), plain("ConvTranspose", "conv_transpose")];

@@ -17,7 +17,6 @@ pub(super) static ROWS: &[Row] = &[
     plain("ScatterElements", "scatter_elements"),
     plain("ScatterND", "scatter_nd"),
     plain("Trilu", "trilu"),
-    plain("Unique", "unique"),
     with("Slice", slice),
     with("TopK", top_k),
 ];

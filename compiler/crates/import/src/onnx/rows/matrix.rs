@@ -4,7 +4,6 @@ use crate::onnx::table::{Row, plain};
 
 pub(super) static ROWS: &[Row] = &[
     plain("Attention", "attention"),
-    plain("Det", "det"),
     plain("Einsum", "einsum"),
     plain("Gemm", "gemm"),
     plain("MatMul", "matmul"),

@@ -9,7 +9,4 @@ pub(super) static ROWS: &[Row] = &[
     plain("GlobalMaxPool", "global_max_pool"),
     plain("LpPool", "lp_pool"),
     plain("MaxPool", "max_pool"),
-    plain("MaxRoiPool", "max_roi_pool"),
-    plain("MaxUnpool", "max_unpool"),
-    plain("RoiAlign", "roi_align"),
 ];

@@ -5,8 +5,8 @@ use crate::onnx::table::{Row, plain, with};
 
 pub(super) static ROWS: &[Row] = &[
     plain("DynamicQuantizeLinear", "dynamic_quantize_linear"),
-    plain("QLinearConv", "qlinear_conv"),
-    plain("QLinearMatMul", "qlinear_matmul"),
+    plain("QLinearConv", "q_linear_conv"),
+    plain("QLinearMatMul", "q_linear_matmul"),
     with("DequantizeLinear", |cx| linear(cx, "dequantize_linear")),
     with("QuantizeLinear", |cx| linear(cx, "quantize_linear")),
 ];
