@@ -1,6 +1,12 @@
 //! `.mnn` files in MNN itself, the engine that they are for.
 
+#[allow(dead_code)]
+mod common;
 #[path = "mnn/engine.rs"]
 mod engine;
 #[path = "mnn/ops.rs"]
 mod ops;
+#[path = "mnn/networks.rs"]
+mod networks;
+#[path = "mnn/suite.rs"]
+mod suite;

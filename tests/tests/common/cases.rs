@@ -30,7 +30,8 @@ impl std::fmt::Display for Trouble {
 pub struct Case {
     /// Its name.
     pub name: String,
-    folder: PathBuf,
+    /// Where its model and data stand.
+    pub folder: PathBuf,
 }
 
 /// All cases in a folder, by name.
@@ -137,7 +138,7 @@ impl Case {
 }
 
 /// The model with all inputs but the first made initializers, or `None` if there are no others.
-fn with_constants(model: &[u8], data: &Path, count: usize) -> Option<Vec<u8>> {
+pub fn with_constants(model: &[u8], data: &Path, count: usize) -> Option<Vec<u8>> {
     let mut model = ModelProto::decode(model).ok()?;
     let graph = model.graph.as_mut()?;
     if count < 2 || graph.input.len() != count {

@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 
 /// One file with inputs.
 pub struct Case {
-    /// What reports call it.
-    pub name: String,
     /// The file's bytes.
     pub model: Vec<u8>,
     /// Which of MNN's interfaces runs it: `module` or `session`.

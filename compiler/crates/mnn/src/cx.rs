@@ -306,6 +306,9 @@ impl<'a> Cx<'a> {
             return Ok(x);
         }
         let from = self.shape(x);
+        if axes.iter().any(|&axis| from.get(axis) == Some(&Some(0))) {
+            return Err("MNN does not reduce over nothing".into());
+        }
         let mut shape = Shape::new();
         for (i, &d) in from.iter().enumerate() {
             match axes.contains(&i) {

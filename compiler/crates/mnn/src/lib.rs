@@ -4,7 +4,7 @@
 //!
 //! 1. [`lower`]: each node by the rule of its op ([`rules`], one family a file). An op that MNN lacks is decomposed;
 //!    an element-wise one by its formula ([`scalar`]). What cannot be said is refused, all nodes at once.
-//! 2. [`fuse`]: activations go into convolutions, dead ops go.
+//! 2. [`fuse`]: biases and activations go into convolutions, reshapes of reshapes become one, dead ops go.
 //! 3. [`layout`]: where tensors are packed by channel, with explicit conversions.
 //! 4. [`pack`]: the bytes. Defaults and unused fields take no room; equal constants are stored once; the model's id is
 //!    a hash of the file, so equal models give equal bytes.
@@ -92,6 +92,8 @@ const MAX_BYTES: u64 = (1 << 31) - 1;
 /// weights exceed what a file can hold.
 pub fn write(graph: &Graph, options: &WriteOptions) -> Result<Vec<u8>, WriteError> {
     let mut net = lower::lower(graph, options)?;
+    fuse::collapse_reshapes(&mut net);
+    fuse::fuse_biases(&mut net);
     fuse::fuse_activations(&mut net);
     fuse::drop_dead(&mut net);
     layout::assign(&mut net);

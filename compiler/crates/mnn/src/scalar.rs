@@ -12,7 +12,7 @@ use mnnc_schema::mnn::{BinaryOpOperation as B, UnaryOpOperation as U};
 /// Writes the node by its op's formula.
 pub(crate) fn by_formula(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let Some(formula) = cx.op.op.scalar else {
-        return Err("MNN has no such op, and it is not element-wise".into());
+        return Err("MNN has no such op, nor is it a formula of ops that it has".into());
     };
     let mut builder = ScalarBuilder::new();
     let args: Vec<Option<Expr>> = (0..cx.node.inputs().len())
@@ -188,6 +188,11 @@ fn binary(cx: &mut Cx, b: Binary, x: Tid, y: Tid, dtype: DType, divisor: Option<
             let whole = cx.unary(U::FLOOR, size);
             let whole = cx.mul(whole, sign);
             let part = cx.mul(whole, y);
+            // A greater divisor, also an infinite one, leaves everything.
+            let zero = cx.float(0.0);
+            let (left, right) = (cx.unary(U::ABS, x), cx.unary(U::ABS, y));
+            let less = cx.binary(B::GREATER, right, left);
+            let part = cx.select(less, zero, part);
             return Ok(cx.sub(x, part));
         }
         Binary::Pow if dtype.is_float() => B::POW,

@@ -17,12 +17,12 @@ pub(super) const RULES: Family = &[
     ("sigmoid", |cx| named(cx, U::SIGMOID)),
     ("tanh", |cx| named(cx, U::TANH)),
     ("hard_swish", |cx| named(cx, U::HARDSWISH)),
-    ("silu", silu),
-    ("swish", silu),
+    ("swish", swish),
     ("gelu", gelu),
     ("sqrt", |cx| named(cx, U::SQRT)),
     ("reciprocal", |cx| named(cx, U::RECIPROCAL)),
     ("pow", pow),
+    ("mod", modulo),
 ];
 
 /// The operand, if it is float: MNN's named activations know nothing else.
@@ -127,7 +127,7 @@ fn hard_sigmoid(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     Ok(vec![cx.clamp(x, 0.0, 1.0)])
 }
 
-fn silu(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+fn swish(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let scaled = cx.op.op.attr("alpha").is_some() && cx.op.float("alpha").is_some_and(|alpha| alpha != 1.0);
     if scaled { by_formula(cx) } else { named(cx, U::SILU) }
 }
@@ -161,4 +161,12 @@ fn pow(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
         -0.5 => cx.unary(U::RSQRT, x),
         _ => return by_formula(cx),
     }])
+}
+
+/// Integers only: MNN rounds quotients of floats, and at multiples of the divisor that is a whole divisor's difference.
+fn modulo(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    if float_operand(cx)?.is_some() {
+        return Err("MNN rounds the quotient of floats: a remainder near a multiple may come out a whole divisor off".into());
+    }
+    by_formula(cx)
 }

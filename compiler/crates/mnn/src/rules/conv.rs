@@ -152,7 +152,7 @@ fn transposed_window(
         }
         list.into_iter().map(to_i32).collect()
     };
-    let (stride, dilation, extra) = (ints("strides", 1)?, ints("dilations", 1)?, ints("output_padding", 0)?);
+    let (stride, dilation, mut extra) = (ints("strides", 1)?, ints("dilations", 1)?, ints("output_padding", 0)?);
     let auto = cx.op.string("auto_pad").unwrap_or_default();
     let explicit = matches!(auto.as_str(), "" | "NOTSET" | "VALID") && cx.op.ints("output_shape").is_none();
     let mut pads = vec![0; 2 * n];
@@ -169,6 +169,8 @@ fn transposed_window(
             let missing = "the output size is given, but the input's is known only at run time; fix it with --shape";
             let (Some(Some(input)), Some(Some(output))) = (input.get(i), output.get(i)) else { return Err(missing.into()) };
             let total = stride[i] * (to_i32(*input)? - 1) + extent + extra[i] - to_i32(*output)?;
+            // A result larger than the window reaches grows at its end.
+            extra[i] += (-total).max(0);
             let total = total.max(0);
             let (less, more) = (total / 2, total - total / 2);
             (pads[i], pads[n + i]) = if auto == "SAME_UPPER" { (less, more) } else { (more, less) };

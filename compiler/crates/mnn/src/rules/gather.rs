@@ -1,10 +1,12 @@
 //! Picking and placing by index.
 
 use super::Family;
+use super::join::concat_tensors;
 use crate::cx::{Cx, Reason, to_i32};
 use crate::net::{Layouts, Shape, Tid, Ty};
+use mnnc_ir::Tensor;
 use mnnc_ops::axes::normalize_axis;
-use mnnc_schema::mnn::{AxisT, BinaryOpOperation, BinaryOpT, OneHotParamT, OpParameterT, OpType};
+use mnnc_schema::mnn::{BinaryOpOperation, BinaryOpT, OneHotParamT, OpParameterT, OpType, ReductionType};
 
 pub(super) const RULES: Family = &[
     ("gather", gather),
@@ -40,7 +42,7 @@ fn indices(cx: &mut Cx, i: usize, extent: Option<usize>) -> Result<Tid, Reason> 
         let extent = extent.ok_or("negative indices into a dim that is known only at run time")?;
         let extent = i64::from(to_i32(extent)?);
         let list = list.into_iter().map(|n| to_i32(if n < 0 { n + extent } else { n })).collect::<Result<Vec<_>, _>>()?;
-        return Ok(cx.constant(mnnc_ir::Tensor::new(dims, list)));
+        return Ok(cx.constant(Tensor::new(dims, list)));
     }
     let given = cx.input(i)?;
     if cx.opt_level >= 2 {
@@ -100,14 +102,30 @@ fn tuples(cx: &mut Cx, i: usize, shape: &Shape, first: usize) -> Result<Tid, Rea
 
 fn gather_nd(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let x = data(cx)?;
-    let batch = cx.op.int("batch_dims").unwrap_or(0);
+    let batch = usize::try_from(cx.op.int("batch_dims").unwrap_or(0)).map_err(|_| "batch_dims is negative")?;
     let shape = cx.shape(x);
-    let first = usize::try_from(batch).map_err(|_| "batch_dims is negative")?;
-    let indices = tuples(cx, 1, &shape, first)?;
+    let mut indices = tuples(cx, 1, &shape, batch)?;
+    if batch > 0 {
+        // MNN's own batch_dims gathers from wrong places: the leading positions become indices like others.
+        let mut dims = cx.static_shape(indices)?;
+        let width = dims.pop().unwrap_or(0);
+        let mut parts = Vec::with_capacity(batch + 1);
+        for axis in 0..batch.min(dims.len()) {
+            let inner: usize = dims[axis + 1..].iter().product();
+            let count: usize = dims.iter().product();
+            let positions = (0..count).map(|i| to_i32(i / inner.max(1) % dims[axis])).collect::<Result<Vec<_>, _>>()?;
+            let mut column = dims.clone();
+            column.push(1);
+            parts.push(cx.constant(Tensor::new(column, positions)));
+        }
+        parts.push(indices);
+        let mut joined: Shape = dims.iter().map(|&d| Some(d)).collect();
+        joined.push(Some(width + batch));
+        indices = concat_tensors(cx, parts, dims.len(), joined)?;
+    }
     let ty = cx.ty(x);
-    let main = if batch == 0 { OpParameterT::NONE } else { OpParameterT::Axis(Box::new(AxisT { axis: to_i32(batch)? })) };
     let result = cx.output_shape(0);
-    Ok(vec![cx.emit(OpType::GatherND, main, vec![x, indices], (result, ty), Layouts::Plain)])
+    Ok(vec![cx.emit(OpType::GatherND, OpParameterT::NONE, vec![x, indices], (result, ty), Layouts::Plain)])
 }
 
 /// How an update combines with what is there; `None` replaces.
@@ -116,25 +134,42 @@ fn reduction(cx: &Cx) -> Result<Option<BinaryOpOperation>, Reason> {
         None | Some("" | "none") => None,
         Some("add") => Some(BinaryOpOperation::ADD),
         Some("mul") => Some(BinaryOpOperation::MUL),
-        Some("max") => Some(BinaryOpOperation::MAXIMUM),
-        Some("min") => Some(BinaryOpOperation::MINIMUM),
-        Some(other) => return Err(format!("MNN scatters with no reduction '{other}'").into()),
+        Some(other) => return Err(format!("MNN scatters wrongly with reduction '{other}'").into()),
     })
 }
 
+fn emit_scatter(cx: &mut Cx, x: Tid, indices: Tid, updates: Tid, axis: usize) -> Result<Tid, Reason> {
+    let result = (cx.shape(x), cx.ty(x));
+    let op_type = reduction(cx)?.unwrap_or(BinaryOpOperation(-1));
+    let main = OpParameterT::BinaryOp(Box::new(BinaryOpT { op_type, ..BinaryOpT::default() }));
+    let inputs = vec![x, indices, updates, cx.int(to_i32(axis)?)];
+    Ok(cx.emit(OpType::ScatterElements, main, inputs, result, Layouts::Plain))
+}
+
+/// By position in the flat tensor, element by element: MNN's ScatterNd is wrong for some shapes.
 fn scatter_nd(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let x = data(cx)?;
     let shape = cx.shape(x);
-    let dims = cx.static_shape(x)?.into_iter().map(to_i32).collect::<Result<Vec<_>, _>>()?;
+    let dims = cx.static_shape(x)?;
     let indices = tuples(cx, 1, &shape, 0)?;
     let updates = cx.input(2)?;
-    let ty = cx.ty(x);
-    let main = match reduction(cx)? {
-        None => OpParameterT::NONE,
-        Some(op_type) => OpParameterT::BinaryOp(Box::new(BinaryOpT { op_type, ..BinaryOpT::default() })),
-    };
-    let inputs = vec![indices, updates, cx.ints(&dims), x];
-    Ok(vec![cx.emit(OpType::ScatterNd, main, inputs, (shape, ty), Layouts::Plain)])
+    let index_dims = cx.static_shape(indices)?;
+    let width = index_dims.last().copied().unwrap_or(0);
+    let slice: usize = dims[width..].iter().product();
+    let rows: usize = index_dims[..index_dims.len() - 1].iter().product();
+    let strides = (0..width).map(|i| to_i32(dims[i + 1..].iter().product::<usize>())).collect::<Result<Vec<_>, _>>()?;
+    let strides = cx.ints(&strides);
+    let tuples = cx.reshape(indices, vec![Some(rows), Some(width)])?;
+    let offsets = cx.mul(tuples, strides);
+    let starts = cx.reduce(ReductionType::SUM, offsets, &[1], true)?;
+    let within = cx.ints(&(0..to_i32(slice)?).collect::<Vec<_>>());
+    let positions = cx.add(starts, within);
+    let count = vec![Some(rows * slice)];
+    let positions = cx.reshape(positions, count.clone())?;
+    let updates = cx.reshape(updates, count)?;
+    let flat = cx.reshape(x, vec![Some(dims.iter().product())])?;
+    let y = emit_scatter(cx, flat, positions, updates, 0)?;
+    Ok(vec![cx.reshape(y, shape)?])
 }
 
 fn scatter_elements(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
@@ -143,11 +178,7 @@ fn scatter_elements(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let axis = normalize_axis(cx.op.int("axis").unwrap_or(0), shape.len())?;
     let indices = indices(cx, 1, shape[axis])?;
     let updates = cx.input(2)?;
-    let ty = cx.ty(x);
-    let op_type = reduction(cx)?.unwrap_or(BinaryOpOperation(-1));
-    let main = OpParameterT::BinaryOp(Box::new(BinaryOpT { op_type, ..BinaryOpT::default() }));
-    let inputs = vec![x, indices, updates, cx.int(to_i32(axis)?)];
-    Ok(vec![cx.emit(OpType::ScatterElements, main, inputs, (shape, ty), Layouts::Plain)])
+    Ok(vec![emit_scatter(cx, x, indices, updates, axis)?])
 }
 
 fn one_hot(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {

@@ -7,8 +7,8 @@ use mnnc_schema::mnn::{Convolution2DCommonT, Convolution2DT, MatMulT, OpParamete
 
 pub(super) const RULES: Family = &[("matmul", matmul), ("gemm", gemm)];
 
-/// Emits the engine's own product.
-fn product(cx: &mut Cx, a: Tid, b: Tid, transpose: (bool, bool), shape: Shape) -> Tid {
+/// The engine's own product.
+pub(super) fn product(cx: &mut Cx, a: Tid, b: Tid, transpose: (bool, bool), shape: Shape) -> Tid {
     let main = MatMulT { transpose_a: transpose.0, transpose_b: transpose.1, ..MatMulT::default() };
     cx.emit(OpType::MatMul, OpParameterT::MatMul(Box::new(main)), vec![a, b], (shape, Ty::Float), Layouts::Plain)
 }

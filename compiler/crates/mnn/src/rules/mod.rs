@@ -49,3 +49,17 @@ const FAMILIES: &[Family] = &[
 pub(crate) fn find(op: &str) -> Option<Rule> {
     FAMILIES.iter().copied().flatten().find(|(name, _)| *name == op).map(|(_, rule)| *rule)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_is_of_an_op() {
+        let mut seen = std::collections::HashSet::new();
+        for (name, _) in FAMILIES.iter().copied().flatten() {
+            assert!(mnnc_ops::lookup(name).is_some(), "no op is called {name}");
+            assert!(seen.insert(name), "two rules for {name}");
+        }
+    }
+}

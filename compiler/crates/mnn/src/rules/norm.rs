@@ -4,23 +4,18 @@ use super::Family;
 use crate::cx::{Cx, Reason, to_i32};
 use crate::net::{Layouts, Shape, Tid, Ty};
 use mnnc_ir::Tensor;
-use mnnc_ops::axes::normalize_axis;
-use mnnc_schema::mnn::{LRNT, LayerNormT, OpParameterT, OpType, ReductionType, ScaleT, UnaryOpOperation as U};
+use mnnc_ops::axes::{normalize_axes, normalize_axis};
+use mnnc_schema::mnn::{BinaryOpOperation, LRNT, LayerNormT, OpParameterT, OpType, ReductionType, ScaleT, UnaryOpOperation as U};
 
 pub(super) const RULES: Family = &[
-    ("batch_norm", batch_norm),
     ("batch_normalization", batch_norm),
-    ("instance_norm", instance_norm),
     ("instance_normalization", instance_norm),
-    ("group_norm", group_norm),
     ("group_normalization", group_norm),
-    ("layer_norm", layer_norm),
     ("layer_normalization", layer_norm),
-    ("rms_norm", rms_norm),
     ("rms_normalization", rms_norm),
-    ("lp_norm", lp_norm),
     ("lp_normalization", lp_norm),
     ("lrn", lrn),
+    ("mean_variance_normalization", mean_variance_norm),
 ];
 
 const DEFAULT_EPSILON: f32 = 1e-5;
@@ -174,10 +169,10 @@ fn lp_norm(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     };
     // 0 / 0 is 0 by definition: a norm of 0 divides like 1.
     let zero = cx.float(0.0);
-    let is_zero = cx.binary(mnnc_schema::mnn::BinaryOpOperation::EQUAL, norm, zero);
+    let is_zero = cx.binary(BinaryOpOperation::EQUAL, norm, zero);
     let is_zero = cx.cast(is_zero, Ty::Float);
     let norm = cx.add(norm, is_zero);
-    Ok(vec![cx.binary(mnnc_schema::mnn::BinaryOpOperation::REALDIV, x, norm)])
+    Ok(vec![cx.binary(BinaryOpOperation::REALDIV, x, norm)])
 }
 
 fn lrn(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
@@ -198,4 +193,19 @@ fn lrn(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
         bias: cx.op.float("bias").unwrap_or(1.0),
     };
     Ok(vec![cx.emit(OpType::LRN, OpParameterT::LRN(Box::new(main)), vec![x], (shape, Ty::Float), Layouts::Packed)])
+}
+
+/// `(x - mean) / (deviation + 1e-9)` over the given axes, as ONNX defines it.
+fn mean_variance_norm(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let x = float_input(cx)?;
+    let mut axes = normalize_axes(&cx.op.ints("axes").unwrap_or_default(), cx.rank(x))?;
+    axes.sort_unstable();
+    let mean = cx.reduce(ReductionType::MEAN, x, &axes, true)?;
+    let centred = cx.sub(x, mean);
+    let square = cx.unary(U::SQUARE, centred);
+    let variance = cx.reduce(ReductionType::MEAN, square, &axes, true)?;
+    let deviation = cx.unary(U::SQRT, variance);
+    let least = cx.float(1e-9);
+    let deviation = cx.add(deviation, least);
+    Ok(vec![cx.binary(BinaryOpOperation::REALDIV, centred, deviation)])
 }

@@ -2,7 +2,7 @@
 
 use super::Family;
 use crate::cx::{Cx, Reason, to_i32};
-use crate::net::{Layouts, Shape, Tid};
+use crate::net::{Layouts, Shape, Tid, Ty};
 use mnnc_ops::axes::normalize_axis;
 use mnnc_schema::mnn::{OpParameterT, OpType, PadParamT, PadValueMode};
 
@@ -20,7 +20,10 @@ fn emit_pad(cx: &mut Cx, x: Tid, pads: &[i32], mode: PadValueMode, value: Option
     let mut inputs = vec![x, cx.ints(pads)];
     inputs.extend(value);
     let main = OpParameterT::PadParam(Box::new(PadParamT { mode }));
-    cx.emit(OpType::Padding, main, inputs, (shape, ty), Layouts::Plain)
+    // Of an image, height and width can be padded in the packed form.
+    let only_spatial = pads.len() == 8 && pads[..4].iter().all(|&p| p == 0) && ty == Ty::Float;
+    let layouts = if only_spatial { Layouts::Follow } else { Layouts::Plain };
+    cx.emit(OpType::Padding, main, inputs, (shape, ty), layouts)
 }
 
 /// Zeros around `x`: `[before, after]` for each dim in turn.

@@ -7,7 +7,8 @@ use crate::cx::{Cx, Reason};
 use crate::net::{Layouts, Shape, Tid, Ty};
 use mnnc_ir::Attr;
 use mnnc_schema::mnn::{
-    AvgPoolCountType, OpParameterT, OpType, PoolPadType, PoolT, PoolType, ReductionType,
+    AvgPoolCountType, BinaryOpOperation, OpParameterT, OpType, PoolPadType, PoolT, PoolType, ReductionType,
+    UnaryOpOperation as U,
 };
 
 pub(super) const RULES: Family = &[
@@ -15,6 +16,8 @@ pub(super) const RULES: Family = &[
     ("average_pool", average_pool),
     ("global_average_pool", global_average_pool),
     ("global_max_pool", global_max_pool),
+    ("lp_pool", lp_pool),
+    ("global_lp_pool", global_lp_pool),
 ];
 
 fn kernel(cx: &Cx) -> Result<Vec<usize>, Reason> {
@@ -120,4 +123,60 @@ fn global_average_pool(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
 
 fn global_max_pool(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     global(cx, PoolType::MAXPOOL, ReductionType::MAXIMUM)
+}
+
+/// `|x|^p`.
+fn to_power(cx: &mut Cx, x: Tid, p: i64) -> Tid {
+    match p {
+        1 => cx.unary(U::ABS, x),
+        2 => cx.unary(U::SQUARE, x),
+        _ => {
+            let (size, exponent) = (cx.unary(U::ABS, x), cx.float(p as f32));
+            cx.binary(BinaryOpOperation::POW, size, exponent)
+        }
+    }
+}
+
+/// The `p`-th root.
+fn root(cx: &mut Cx, x: Tid, p: i64) -> Tid {
+    match p {
+        1 => x,
+        2 => cx.unary(U::SQRT, x),
+        _ => {
+            let exponent = cx.float(1.0 / p as f32);
+            cx.binary(BinaryOpOperation::POW, x, exponent)
+        }
+    }
+}
+
+/// The norm over a window is the mean of powers, times the window's size, and the root of that.
+fn lp_pool(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let x = float_input(cx)?;
+    let p = cx.op.int("p").unwrap_or(2);
+    let kernel = kernel(cx)?;
+    let shape = cx.input_shape(0)?;
+    let mut window = window_2d(cx, &kernel, spatial(&shape))?;
+    if window.ceil {
+        return Err("MNN averages a last window that reaches beyond the input over less than all of it".into());
+    }
+    let x = cx.reshape(x, with_height(&shape))?;
+    let mut x = to_power(cx, x, p);
+    if window.pads != [0; 4] {
+        let [top, left, bottom, right] = window.pads;
+        x = pad_constant(cx, x, &[0, 0, 0, 0, top, bottom, left, right])?;
+        window.pads = [0; 4];
+    }
+    let y = pool(cx, x, PoolType::AVEPOOL, &window)?;
+    let size = cx.float(kernel.iter().product::<usize>() as f32);
+    let y = cx.mul(y, size);
+    Ok(vec![root(cx, y, p)])
+}
+
+fn global_lp_pool(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let x = float_input(cx)?;
+    let p = cx.op.int("p").unwrap_or(2);
+    let axes: Vec<usize> = (2..cx.rank(x)).collect();
+    let x = to_power(cx, x, p);
+    let sum = cx.reduce(ReductionType::SUM, x, &axes, true)?;
+    Ok(vec![root(cx, sum, p)])
 }

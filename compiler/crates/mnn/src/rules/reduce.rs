@@ -53,11 +53,6 @@ fn operand(cx: &mut Cx) -> Result<Tid, Reason> {
     }
 }
 
-fn finish(cx: &mut Cx, f: R, x: Tid, axes: &[usize], keep: bool) -> Result<Tid, Reason> {
-    let y = cx.reduce(f, x, axes, keep)?;
-    Ok(y)
-}
-
 fn plain(cx: &mut Cx, f: R) -> Result<Vec<Tid>, Reason> {
     let x = operand(cx)?;
     let rank = cx.rank(x);
@@ -68,7 +63,7 @@ fn plain(cx: &mut Cx, f: R) -> Result<Vec<Tid>, Reason> {
         let shape = cx.output_shape(0);
         return Ok(vec![cx.reshape(y, shape)?]);
     }
-    Ok(vec![finish(cx, f, x, &axes, keep)?])
+    Ok(vec![cx.reduce(f, x, &axes, keep)?])
 }
 
 fn mapped(cx: &mut Cx, before: Option<U>, after: Option<U>) -> Result<Vec<Tid>, Reason> {
@@ -78,7 +73,7 @@ fn mapped(cx: &mut Cx, before: Option<U>, after: Option<U>) -> Result<Vec<Tid>, 
     }
     let (axes, keep) = parameters(cx, cx.rank(x))?;
     let x = before.map_or(x, |f| cx.unary(f, x));
-    let y = finish(cx, R::SUM, x, &axes, keep)?;
+    let y = cx.reduce(R::SUM, x, &axes, keep)?;
     Ok(vec![after.map_or(y, |f| cx.unary(f, y))])
 }
 

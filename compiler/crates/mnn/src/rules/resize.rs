@@ -1,9 +1,10 @@
 //! Resampling of images.
 
 use super::Family;
+use super::matmul::product;
 use crate::cx::{Cx, Reason, to_i32};
 use crate::net::{Layouts, Tid, Ty};
-use mnnc_ir::Attr;
+use mnnc_ir::{Attr, Tensor};
 use mnnc_schema::mnn::{
     BorderMode, CoordinateTransformationMode as Ctm, GridSampleT, InterpT, OpParameterT, OpType, SampleMode,
 };
@@ -12,7 +13,8 @@ pub(super) const RULES: Family = &[("resize", resize), ("grid_sample", grid_samp
 
 const NEAREST_FLOOR: i32 = 1;
 const BILINEAR: i32 = 2;
-const CUBIC: i32 = 3;
+/// A matrix of weights larger than this is not worth its place in a file.
+const MAX_MATRIX_BYTES: usize = 64 << 20;
 
 fn truth(cx: &Cx, name: &str) -> bool {
     match cx.op.op.attr(name).and_then(|_| cx.op.attr(name)) {
@@ -23,19 +25,16 @@ fn truth(cx: &Cx, name: &str) -> bool {
 }
 
 /// MNN scales by the ratio of the sizes; the definition by the given scale, which differs where a size was rounded.
-fn check_scales(cx: &Cx, from: &[usize], to: &[usize]) -> Result<(), Reason> {
+fn ratio_is_scale(cx: &Cx, from: &[usize], to: &[usize]) -> bool {
     if cx.op.opt_input(2).is_none() || cx.op.opt_input(3).is_some() {
-        return Ok(());
+        return true;
     }
-    let scales = cx.const_floats(2)?;
+    let Some(scales) = cx.opt_const_floats(2) else { return false };
     let tail = scales.len().saturating_sub(2);
-    for (i, &scale) in scales[tail..].iter().enumerate() {
-        let ratio = to[i + 2] as f64 / from[i + 2] as f64;
-        if (ratio - f64::from(scale)).abs() > 1e-6 * ratio {
-            return Err(format!("scale {scale} gives no whole size: MNN would use {ratio} instead; give sizes in the model").into());
-        }
-    }
-    Ok(())
+    scales[tail..].iter().zip(from[2..].iter().zip(&to[2..])).all(|(&scale, (&from, &to))| {
+        let ratio = to as f64 / from as f64;
+        (ratio - f64::from(scale)).abs() <= 1e-6 * ratio
+    })
 }
 
 fn resize(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
@@ -43,35 +42,34 @@ fn resize(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let from = cx.static_shape(x)?;
     let to: Option<Vec<usize>> = cx.output_shape(0).into_iter().collect();
     let to = to.ok_or("the result's size is known only at run time; fix shapes with --shape NAME=1x3x224x224")?;
-    if from == to {
-        return Ok(vec![x]);
-    }
     if cx.ty(x) != Ty::Float || from.len() != 4 || from[..2] != to[..2] {
         return Err("MNN resizes height and width of float images only".into());
     }
-    if truth(cx, "antialias") || truth(cx, "exclude_outside") {
-        return Err("MNN resizes without antialias and exclude_outside".into());
+    let coordinates = cx.op.string("coordinate_transformation_mode").unwrap_or_default();
+    if coordinates == "tf_crop_and_resize" {
+        return Err("MNN has no coordinates 'tf_crop_and_resize'".into());
     }
     if cx.op.string("keep_aspect_ratio_policy").is_some_and(|policy| policy != "stretch") {
-        return Err("MNN stretches; it keeps no aspect ratio".into());
+        return Err("MNN scales by the ratio of sizes, which keeping the aspect ratio rounds".into());
     }
-    check_scales(cx, &from, &to)?;
-    let mode = cx.op.string("mode").unwrap_or_default();
-    let coordinates = cx.op.string("coordinate_transformation_mode").unwrap_or_default();
-    let ctm = match coordinates.as_str() {
-        "" | "half_pixel" => Ctm::HalfPixels,
-        "pytorch_half_pixel" => Ctm::PytorchHalfPixels,
-        "align_corners" => Ctm::AlignCorners,
-        "asymmetric" => Ctm::Asymmetric,
-        other => return Err(format!("MNN has no coordinates '{other}'").into()),
-    };
-    let resize_type = match mode.as_str() {
-        "linear" => BILINEAR,
-        "cubic" => CUBIC,
-        "" | "nearest" => return nearest(cx, x, &from, &to),
-        other => return Err(format!("MNN resizes in no mode '{other}'").into()),
-    };
-    let coefficient = if mode == "cubic" { cx.op.float("cubic_coeff_a").unwrap_or(-0.75) } else { -0.75 };
+    if cx.op.ints("axes").is_some_and(|axes| axes != [2, 3] && axes != [-2, -1] && axes != [0, 1, 2, 3]) {
+        return Err("axes other than height and width, in this order".into());
+    }
+    let whole = ratio_is_scale(cx, &from, &to);
+    match cx.op.string("mode").as_deref() {
+        None | Some("" | "nearest") if whole => nearest(cx, x, &from, &to),
+        Some("linear") if whole && !truth(cx, "antialias") && !truth(cx, "exclude_outside") => match coordinates.as_str() {
+            "" | "half_pixel" => Ok(vec![interp(cx, x, &to, BILINEAR, Ctm::HalfPixels)?]),
+            "pytorch_half_pixel" if to[2] > 1 && to[3] > 1 => Ok(vec![interp(cx, x, &to, BILINEAR, Ctm::HalfPixels)?]),
+            "align_corners" => Ok(vec![interp(cx, x, &to, BILINEAR, Ctm::AlignCorners)?]),
+            "asymmetric" => Ok(vec![interp(cx, x, &to, BILINEAR, Ctm::Asymmetric)?]),
+            _ => by_products(cx, x, &from, &to),
+        },
+        _ => by_products(cx, x, &from, &to),
+    }
+}
+
+fn interp(cx: &mut Cx, x: Tid, to: &[usize], resize_type: i32, ctm: Ctm) -> Result<Tid, Reason> {
     let main = InterpT {
         output_height: to_i32(to[2])?,
         output_width: to_i32(to[3])?,
@@ -79,11 +77,48 @@ fn resize(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
         ctm,
         align_corners: ctm == Ctm::AlignCorners,
         half_pixel_centers: ctm == Ctm::HalfPixels,
-        cubic_coeff_a: coefficient,
         ..InterpT::default()
     };
-    let shape = to.into_iter().map(Some).collect();
-    Ok(vec![cx.emit(OpType::Interp, OpParameterT::Interp(Box::new(main)), vec![x], (shape, Ty::Float), Layouts::Packed)])
+    let shape = to.iter().map(|&d| Some(d)).collect();
+    let main = OpParameterT::Interp(Box::new(main));
+    Ok(cx.emit(OpType::Interp, main, vec![x], (shape, Ty::Float), Layouts::Packed))
+}
+
+/// The weight of each input element in each output element along one dim, as the definition has it: what it makes of
+/// the unit matrix.
+fn weights(cx: &Cx, dim: usize, from: usize, to: usize) -> Result<Tensor, Reason> {
+    let unit: Vec<f32> = (0..from * from).map(|i| f32::from(u8::from(i / from == i % from))).collect();
+    let mut inputs = vec![Some(Tensor::new(vec![1, 1, from, from], unit)), None];
+    if cx.op.opt_input(3).is_some() {
+        inputs.extend([None, Some(Tensor::ints(&[1, 1, to as i64, from as i64]))]);
+    } else {
+        let scales = cx.const_floats(2)?;
+        let scale = scales.len().checked_sub(4 - dim).and_then(|at| scales.get(at)).ok_or("scales are missing")?;
+        inputs.push(Some(Tensor::new(vec![4], vec![1.0, 1.0, *scale, 1.0])));
+    }
+    let mut attrs = cx.op.attrs.clone();
+    attrs.remove("axes");
+    attrs.remove("keep_aspect_ratio_policy");
+    let result = mnnc_ops::evaluate_op(cx.op.op, &attrs, &inputs, 1, MAX_MATRIX_BYTES)?;
+    let matrix = result.into_iter().next().and_then(|matrix| matrix.reshaped(vec![to, from]));
+    matrix.ok_or_else(|| "the interpolation's weights have another shape than expected".into())
+}
+
+/// Any separable interpolation as a product with its weights from the left (rows) and from the right (columns).
+fn by_products(cx: &mut Cx, x: Tid, from: &[usize], to: &[usize]) -> Result<Vec<Tid>, Reason> {
+    let mut x = x;
+    let mut shape = from.to_vec();
+    for dim in [2, 3] {
+        let matrix = weights(cx, dim, from[dim], to[dim])?;
+        shape[dim] = to[dim];
+        let known = shape.iter().map(|&d| Some(d)).collect();
+        let matrix = cx.constant(matrix);
+        x = match dim {
+            2 => product(cx, matrix, x, (false, false), known),
+            _ => product(cx, x, matrix, (false, true), known),
+        };
+    }
+    Ok(vec![x])
 }
 
 /// Where `nearest` reads along one dim, by the definition (ONNX Resize).
@@ -121,16 +156,7 @@ fn nearest(cx: &mut Cx, x: Tid, from: &[usize], to: &[usize]) -> Result<Vec<Tid>
         to % from == 0 && picks.iter().enumerate().all(|(i, &p)| usize::try_from(p) == Ok(i / (to / from)))
     };
     if repeats(&rows, from[2], to[2]) && repeats(&columns, from[3], to[3]) {
-        let main = InterpT {
-            output_height: to_i32(to[2])?,
-            output_width: to_i32(to[3])?,
-            resize_type: NEAREST_FLOOR,
-            ctm: Ctm::Asymmetric,
-            ..InterpT::default()
-        };
-        let shape = to.iter().map(|&d| Some(d)).collect();
-        let main = OpParameterT::Interp(Box::new(main));
-        return Ok(vec![cx.emit(OpType::Interp, main, vec![x], (shape, Ty::Float), Layouts::Packed)]);
+        return Ok(vec![interp(cx, x, to, NEAREST_FLOOR, Ctm::Asymmetric)?]);
     }
     let x = super::gather::take(cx, x, &rows, 2)?;
     Ok(vec![super::gather::take(cx, x, &columns, 3)?])
@@ -143,13 +169,13 @@ fn grid_sample(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     }
     let mode = match cx.op.string("mode").as_deref() {
         None | Some("linear" | "bilinear") => SampleMode::BILINEAR,
-        Some("nearest") => SampleMode::NEAREST,
+        Some("nearest") => return Err("MNN rounds halves in another way when it samples the nearest".into()),
         Some(other) => return Err(format!("MNN samples in no mode '{other}'").into()),
     };
     let padding_mode = match cx.op.string("padding_mode").as_deref() {
         None | Some("zeros") => BorderMode::ZEROS,
         Some("border") => BorderMode::CLAMP,
-        Some("reflection") => BorderMode::REFLECTION,
+        Some("reflection") => return Err("MNN reflects about another point than the definition".into()),
         Some(other) => return Err(format!("MNN has no border '{other}'").into()),
     };
     let main = GridSampleT { mode, padding_mode, align_corners: truth(cx, "align_corners"), backward: false };

@@ -3,6 +3,7 @@
 use super::Family;
 use crate::cx::{Cx, Reason, to_i32};
 use crate::net::{Layouts, Shape, Tid, Ty};
+use mnnc_ir::Tensor;
 use mnnc_ops::axes::normalize_axis;
 use mnnc_schema::mnn::{
     DepthSpaceParamT, DepthToSpaceMode, OpParameterT, OpType, ReshapeT, ShapeParamT,
@@ -21,9 +22,10 @@ pub(super) const RULES: Family = &[
     ("shape", shape),
     ("size", size),
     ("cast", cast),
-    ("cast_like", cast),
     ("constant_of_shape", constant_of_shape),
     ("range", range),
+    ("eye_like", eye_like),
+    ("trilu", trilu),
     ("depth_to_space", depth_to_space),
     ("space_to_depth", space_to_depth),
 ];
@@ -124,23 +126,68 @@ fn cast(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     Ok(vec![crate::scalar::cast(cx, x, from, to)?])
 }
 
+/// The value, a vector of one element, repeated.
 fn constant_of_shape(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
-    let dims = cx.input(0)?;
-    let ty = cx.op.outputs.first().map_or(Ty::Float, |ty| Ty::of(ty.dtype));
+    let value = match cx.op.opt_input(1) {
+        Some(_) => {
+            let value = cx.input(1)?;
+            cx.reshape(value, Vec::new())?
+        }
+        None => cx.float(0.0),
+    };
+    let ty = cx.ty(value);
+    if !matches!(ty, Ty::Float | Ty::Int) {
+        return Err("MNN fills float and int tensors only".into());
+    }
     let shape = cx.output_shape(0);
-    let value = match cx.op.attr("value") {
-        Some(mnnc_ir::Attr::Float(x)) => f64::from(x),
-        Some(mnnc_ir::Attr::Int(x)) => x as f64,
-        Some(mnnc_ir::Attr::Floats(list)) => list.first().map_or(0.0, |&x| f64::from(x)),
-        Some(mnnc_ir::Attr::Ints(list)) => list.first().map_or(0.0, |&x| x as f64),
-        _ => 0.0,
-    };
-    let value = match ty {
-        Ty::Float => cx.float(value as f32),
-        Ty::Int => cx.int(value as i32),
-        _ => return Err("MNN fills float and int tensors only".into()),
-    };
+    if shape.iter().all(Option::is_some) {
+        return Ok(vec![cx.spread(value, &shape)]);
+    }
+    let dims = cx.input(0)?;
     Ok(vec![cx.emit(OpType::Fill, OpParameterT::NONE, vec![dims, value], (shape, ty), Layouts::Plain)])
+}
+
+/// A matrix that depends on its shape only.
+fn eye_like(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let ty = cx.op.outputs.first().map_or(Ty::Float, |ty| Ty::of(ty.dtype));
+    let shape: Option<Vec<usize>> = cx.output_shape(0).into_iter().collect();
+    let shape = shape.ok_or("the matrix's size is known only at run time; fix shapes with --shape NAME=1x3x224x224")?;
+    let [rows, columns] = shape[..] else { return Err("not a matrix".into()) };
+    let k = cx.op.int("k").unwrap_or(0);
+    let one = |i: usize, j: usize| i64::try_from(j).ok() == i64::try_from(i).ok().and_then(|i| i.checked_add(k));
+    let cells = (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j)));
+    let tensor = match ty {
+        Ty::Float => Tensor::new(shape, cells.map(|(i, j)| f32::from(u8::from(one(i, j)))).collect()),
+        Ty::Int => Tensor::new(shape, cells.map(|(i, j)| i32::from(one(i, j))).collect()),
+        _ => return Err("MNN has float and int matrices only".into()),
+    };
+    Ok(vec![cx.constant(tensor)])
+}
+
+/// A triangle of the last two dims: the operand times ones and zeros.
+fn trilu(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
+    let x = cx.input(0)?;
+    let shape = cx.shape(x);
+    let sizes = shape.len().checked_sub(2).map(|from| (shape[from], shape[from + 1]));
+    let Some((Some(rows), Some(columns))) = sizes else { return Err("the matrices' size is known only at run time".into()) };
+    let k = match cx.op.opt_input(1) {
+        Some(_) => cx.op.const_ints(1)?.first().copied().unwrap_or(0),
+        None => 0,
+    };
+    let upper = cx.op.flag("upper");
+    let keeps = |i: usize, j: usize| {
+        let distance = j as i64 - i as i64;
+        if upper { distance >= k } else { distance <= k }
+    };
+    let cells: Vec<bool> = (0..rows).flat_map(|i| (0..columns).map(move |j| keeps(i, j))).collect();
+    let mask = cx.constant(Tensor::new(vec![rows, columns], cells.into_iter().map(i32::from).collect::<Vec<_>>()));
+    // Chosen, not multiplied: what is cut off may be infinite.
+    let zero = match cx.ty(x) {
+        Ty::Float => cx.float(0.0),
+        Ty::Int => cx.int(0),
+        _ => return Err("MNN cuts float and int matrices only".into()),
+    };
+    Ok(vec![cx.select(mask, x, zero)])
 }
 
 fn range(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
