@@ -15,10 +15,10 @@ class Mnnc:
     name = "mnnc"
 
     def __init__(self, binary, model, folder, threads, options):
-        stem = os.path.splitext(os.path.basename(model))[0].replace(".", "_").replace("-", "_")
+        stem = "m_" + os.path.splitext(os.path.basename(model))[0].replace(".", "_").replace("-", "_")
         obj = os.path.join(folder, stem + ".o")
         subprocess.run(
-            [binary, "compile", model, "-o", obj, "--name", "bench", "--no-verify", *options],
+            [binary, "compile", model, "-o", obj, "--name", stem, "--no-verify", *options],
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -32,8 +32,11 @@ class Mnnc:
         with open(os.path.join(folder, stem + ".json")) as file:
             self.manifest = json.load(file)
         self.library = ctypes.CDLL(library)
-        self.library.bench_workspace_size.restype = ctypes.c_size_t
-        self.workspace_bytes = self.library.bench_workspace_size()
+        workspace_size = self.library[stem + "_workspace_size"]
+        workspace_size.restype = ctypes.c_size_t
+        self.call = self.library[stem + "_run"]
+        self.call_parallel = self.library[stem + "_run_parallel"]
+        self.workspace_bytes = workspace_size()
         self.workspace = aligned(self.workspace_bytes)
         self.threads = threads
         self.pool = None
@@ -52,9 +55,9 @@ class Mnnc:
 
     def run(self):
         if self.pool is None:
-            status = self.library.bench_run(*self.args)
+            status = self.call(*self.args)
         else:
-            status = self.library.bench_run_parallel(*self.args, self.pool)
+            status = self.call_parallel(*self.args, self.pool)
         assert status == 0, f"status {status}"
 
     def results(self):

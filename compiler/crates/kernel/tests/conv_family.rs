@@ -97,8 +97,8 @@ fn random_convolutions_equal_the_reference() {
     }
 }
 
-/// Rounding of the transforms, relative to the largest output: measured 2e-6 to 1.2e-5 for F(4, 3).
-const WINOGRAD: f32 = 3e-5;
+/// Rounding of the transforms, relative to the largest output: measured up to 2e-6 for F(4, 3).
+const WINOGRAD: f32 = 6e-6;
 
 #[test]
 fn transformed_tiles_equal_the_reference() {
