@@ -29,7 +29,7 @@ struct Job {
 
 /// A pool; what callers hold is a pointer to its first field.
 #[repr(C)]
-struct Pool {
+struct State {
     parallel: Parallel,
     /// Tries before a waiting thread sleeps; few if there are more threads than processors.
     spins: u32,
@@ -47,7 +47,7 @@ struct Pool {
 }
 
 struct Worker {
-    pool: *const Pool,
+    pool: *const State,
     index: usize,
     thread: MaybeUninit<libc::pthread_t>,
 }
@@ -81,14 +81,14 @@ pub extern "C" fn mnnc_pool_create(threads: usize) -> *mut Parallel {
     // SAFETY: both blocks are checked before use and written before they are read; a worker's pool outlives it,
     // because `mnnc_pool_destroy` joins before it frees.
     unsafe {
-        let pool = libc::malloc(size_of::<Pool>()).cast::<Pool>();
+        let pool = libc::malloc(size_of::<State>()).cast::<State>();
         let workers = libc::malloc(size_of::<Worker>() * threads).cast::<Worker>();
         if pool.is_null() || workers.is_null() {
             libc::free(pool.cast());
             libc::free(workers.cast());
             return ptr::null_mut();
         }
-        pool.write(Pool {
+        pool.write(State {
             parallel: Parallel { threads, run, barrier },
             spins: if threads <= available { SPINS } else { 10 },
             job: UnsafeCell::new(Job { task: None, context: ptr::null_mut() }),
@@ -119,7 +119,7 @@ pub extern "C" fn mnnc_pool_create(threads: usize) -> *mut Parallel {
 /// `pool` comes from [`mnnc_pool_create`], is idle, and is not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mnnc_pool_destroy(pool: *mut Parallel) {
-    let pool = pool.cast::<Pool>();
+    let pool = pool.cast::<State>();
     if pool.is_null() {
         return;
     }
@@ -132,6 +132,36 @@ pub unsafe extern "C" fn mnnc_pool_destroy(pool: *mut Parallel) {
         }
         libc::free((*pool).workers.cast());
         libc::free(pool.cast());
+    }
+}
+
+/// A pool owned by Rust code.
+pub struct Pool(ptr::NonNull<Parallel>);
+
+// SAFETY: any thread may start work on the pool, one at a time; `&mut` sees to that.
+unsafe impl Send for Pool {}
+
+impl Pool {
+    /// A pool of `threads` threads, the caller's among them; 0 means one for each processor. `None` if there is no memory
+    /// or a thread cannot be started.
+    pub fn new(threads: usize) -> Option<Pool> {
+        ptr::NonNull::new(mnnc_pool_create(threads)).map(Pool)
+    }
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        // SAFETY: the pool lives as long as `self`.
+        unsafe { self.0.as_ref().threads }
+    }
+    /// The pool as `NAME_run_parallel` takes it, for one call at a time.
+    pub fn as_ptr(&mut self) -> *mut Parallel {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: it is idle, because a call borrows it, and not used again.
+        unsafe { mnnc_pool_destroy(self.0.as_ptr()) }
     }
 }
 
@@ -155,7 +185,7 @@ extern "C" fn work(worker: *mut c_void) -> *mut c_void {
 unsafe extern "C" fn run(parallel: *mut Parallel, task: Task, context: *mut c_void) -> i32 {
     // SAFETY: `parallel` is the first field of a live pool, and one job runs at a time.
     unsafe {
-        let pool = &*parallel.cast::<Pool>();
+        let pool = &*parallel.cast::<State>();
         let workers = pool.parallel.threads as u32 - 1;
         *pool.job.get() = Job { task: Some(task), context };
         pool.done.set(0);
@@ -173,7 +203,7 @@ unsafe extern "C" fn run(parallel: *mut Parallel, task: Task, context: *mut c_vo
 
 unsafe extern "C" fn barrier(parallel: *mut Parallel) {
     // SAFETY: `parallel` is the first field of a live pool.
-    let pool = unsafe { &*parallel.cast::<Pool>() };
+    let pool = unsafe { &*parallel.cast::<State>() };
     let now = pool.barriers.get();
     if pool.arrived.fetch_add(1, SeqCst) as usize == pool.parallel.threads - 1 {
         pool.arrived.store(0, SeqCst);

@@ -117,8 +117,16 @@ fn model_name(path: &std::path::Path) -> String {
 
 fn time(jit: &Jit, inputs: &[Tensor], args: &Args) -> Result<Timings> {
     let mut workspace = jit.workspace();
+    let mut pool = match args.threads {
+        1 => None,
+        n => Some(mnnc_codegen::Pool::new(n).ok_or_else(|| error::usage(format!("cannot start {n} threads")))?),
+    };
     Timings::measure(args.warm_up, args.runs, || {
-        jit.run_in(&mut workspace, inputs).map(drop).map_err(|e| error::internal(e.to_string()))
+        let outputs = match &mut pool {
+            None => jit.run_in(&mut workspace, inputs),
+            Some(pool) => jit.run_parallel(&mut workspace, inputs, pool),
+        };
+        outputs.map(drop).map_err(|e| error::internal(e.to_string()))
     })
 }
 

@@ -12,6 +12,7 @@ use mnnc_ir::{DType, Tensor};
 use mnnc_kernel::plan::Base;
 use mnnc_kernel::weights::AlignedBytes;
 use mnnc_kernel::{KernelCode, Schedule};
+use mnnc_runtime::Pool;
 use std::ffi::c_void;
 use std::time::{Duration, Instant};
 
@@ -135,18 +136,15 @@ impl Jit {
     ///
     /// # Errors
     /// As [`run_in`](Self::run_in); if the pool fails.
-    ///
-    /// # Safety
-    /// `pool` points to a live `mnnc_parallel` of `mnnc.h`, or is null.
-    pub unsafe fn run_parallel(
+    pub fn run_parallel(
         &self,
         workspace: &mut AlignedBytes,
         inputs: &[Tensor],
-        pool: *mut c_void,
+        pool: &mut Pool,
     ) -> Result<Vec<Tensor>, CodegenError> {
         self.call(workspace, inputs, &mut |i, o, w| {
-            // SAFETY: `call` checked the operands' number and sizes; the caller answers for the pool.
-            Ok(unsafe { (self.run_parallel)(i, o, w, pool) })
+            // SAFETY: `call` checked the operands' number and sizes; the pool is alive and idle, for it is borrowed.
+            Ok(unsafe { (self.run_parallel)(i, o, w, pool.as_ptr().cast()) })
         })
     }
 

@@ -25,6 +25,7 @@ pub mod target;
 
 pub use error::CodegenError;
 pub use jit::{Jit, StepTime};
+pub use mnnc_runtime::Pool;
 pub use model::{Interface, Model, Options, Port, Variant, identifier};
 pub use target::{Arch, Cpu, Level, Target};
 

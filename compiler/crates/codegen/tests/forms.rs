@@ -4,7 +4,7 @@
 
 mod support;
 
-use mnnc_codegen::{Jit, Model, Options, Target};
+use mnnc_codegen::{Jit, Model, Options, Pool, Target};
 use mnnc_ir::compute::{Combine, Reduction, Stage};
 use mnnc_ir::scalar::{ScalarBuilder, Source};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, OpError, Tensor, TensorType, ValueId};
@@ -245,5 +245,24 @@ fn steps_can_be_timed_one_by_one() {
     assert_eq!(times.len(), jit.model().variants[0].schedule.steps.len());
     for (a, b) in got.iter().zip(jit.run(&feeds).unwrap()) {
         assert_eq!(a.bytes()[..], b.bytes()[..]);
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let target = Target::host();
+    let mut pools: Vec<Pool> = [1, 2, 5].map(|n| Pool::new(n).unwrap()).into();
+    for seed in 0..40 {
+        let (g, feeds) = random_network(seed);
+        let jit = Jit::new(Model::compile(&g, &target, mnnc_kernel::families::ALL, &Options::default()).unwrap()).unwrap();
+        let want = jit.run(&feeds).unwrap();
+        let mut workspace = jit.workspace();
+        for pool in &mut pools {
+            workspace.fill(0xff);
+            let got = jit.run_parallel(&mut workspace, &feeds, pool).unwrap();
+            for (a, b) in got.iter().zip(&want) {
+                assert!(a.bytes()[..] == b.bytes()[..], "seed {seed} on {} threads", pool.threads());
+            }
+        }
     }
 }
