@@ -26,11 +26,14 @@ fn random(g: &mut Gen) -> Case {
     let extent = [(kernel[0] - 1) * dilation[0] + 1, (kernel[1] - 1) * dilation[1] + 1];
     let size = [extent[0] + g.below(24), extent[1] + g.below(40)];
     let depthwise = g.below(3) == 0;
-    let groups = if depthwise { 1 + g.below(50) } else { g.pick(&[1, 1, 1, 2]) };
+    let groups = if depthwise { 1 + g.below(50) } else { g.pick(&[1, 1, 2, 3, 5, 8]) };
     let (inputs, outputs) = if depthwise {
         (groups, groups)
-    } else if groups == 2 {
+    } else if groups == 2 && g.coin() {
         (2 * 16 * (1 + g.below(2)), 2 * 16 * (1 + g.below(3)))
+    } else if groups > 1 {
+        // Groups that begin and end inside channel blocks, one channel to a block and more.
+        (groups * g.pick(&[1, 3, 4, 12, 21]), groups * g.pick(&[1, 2, 6, 12, 18]))
     } else {
         (1 + g.below(67), 1 + g.below(67))
     };
@@ -48,6 +51,7 @@ fn random(g: &mut Gen) -> Case {
     }
 }
 
+/// The graph, its input, and the reference result.
 fn graph(c: &Case, g: &mut Gen) -> (Graph, Tensor, Tensor) {
     let mut graph = Graph::new("conv");
     let dims = [c.batch, c.inputs, c.size[0], c.size[1]];

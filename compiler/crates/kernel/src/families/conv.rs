@@ -1,8 +1,8 @@
 //! Convolution over blocked images: dense and grouped through the implicit GEMM, depthwise through the sliding window.
 
-use crate::families::igemm::spec::{Spec, Window};
-use crate::families::igemm::{self, pack};
-use crate::families::panels::panels;
+use crate::families::dense::Dense;
+use crate::families::igemm::pack;
+use crate::families::igemm::spec::Window;
 use crate::families::sides::{fits_image, from_offset, image_strides, image_wishes, place_image};
 use crate::families::window;
 use crate::family::{Family, View, Wish};
@@ -48,7 +48,7 @@ impl Family for Conv {
 
 #[derive(Copy, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Groups whose channels fill whole blocks; one group always does.
+    /// One group or several, through the implicit GEMM.
     Dense,
     /// One input and one output channel a group.
     Depthwise,
@@ -83,10 +83,8 @@ impl Geometry {
         let lanes = target.lanes();
         let kind = if shape.inputs == 1 && shape.outputs == 1 && shape.groups > 1 {
             Kind::Depthwise
-        } else if shape.groups == 1 || (shape.inputs.is_multiple_of(lanes) && shape.outputs.is_multiple_of(lanes)) {
-            Kind::Dense
         } else {
-            return None;
+            Kind::Dense
         };
         // Addresses inside an image are 32-bit displacements; empty images have no tiles.
         let channels = (shape.groups * shape.inputs.max(shape.outputs)).next_multiple_of(lanes);
@@ -124,16 +122,15 @@ struct Lowered<'a> {
 }
 
 impl Lowered<'_> {
-    /// The input from the first tap of the first output pixel on, `planes` blocks further.
-    fn first_tap(&self, planes: usize) -> Operand {
+    /// The input from the first tap of the first output pixel on.
+    fn first_tap(&self) -> Operand {
         let s = &self.input.storage;
         let border = self.g.halo.top * s.strides[2] + self.g.halo.left * s.strides[3];
-        from_offset(&self.input.read(), s.offset + planes * s.strides[1] - border)
+        from_offset(&self.input.read(), s.offset - border)
     }
 
-    fn result(&self, planes: usize) -> Operand {
-        let s = &self.output.storage;
-        from_offset(&self.output.write(), s.offset + planes * s.strides[1])
+    fn result(&self) -> Operand {
+        from_offset(&self.output.write(), self.output.storage.offset)
     }
 
     fn bias_values(&self) -> Vec<f32> {
@@ -142,54 +139,29 @@ impl Lowered<'_> {
     }
 
     fn dense(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
-        let (shape, lanes) = (&self.g.shape, self.target.lanes());
-        let dims = shape.dims();
-        let epilogue = place_image(view.epilogue.as_ref(), lo, &dims)?;
+        let shape = &self.g.shape;
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &shape.dims())?;
         let values = self.weights.view::<f32>();
-        let bias = self.bias_values();
         let [kh, kw] = self.g.window.kernel;
-        let per_output = shape.inputs * kh * kw;
-        let at = |o: usize, [c, y, x]: [usize; 3]| values[o * per_output + (c * kh + y) * kw + x];
-        let name = &lo.graph().node(view.node).name.clone();
-        for group in 0..shape.groups {
-            let (first_in, first_out) = (group * shape.inputs / lanes, group * shape.outputs / lanes);
-            let channels = (group + 1) * shape.outputs;
-            for class in panels(&self.target, self.g.out(), shape.outputs.div_ceil(lanes)) {
-                let block = first_out + class.first;
-                let spec = Spec {
-                    images: shape.batch,
-                    channels_in: shape.inputs,
-                    block_in: self.input.storage.block.unwrap_or(1),
-                    input: image_strides(&self.input.storage, &self.input.storage.dims),
-                    window: self.g.window,
-                    out: self.g.out(),
-                    output: image_strides(&self.output.storage, &dims),
-                    blocks: class.blocks,
-                    panels: class.panels,
-                    last_lanes: lanes,
-                    weights_image: 0,
-                    has_bias: true,
-                    epilogue: epilogue.f.clone(),
-                    sides: epilogue.sides.clone(),
-                };
-                let packed = pack::pack(&spec, lanes, block * lanes, channels, &at);
-                let packed = weights(lo, &format!("{name}.weight"), packed);
-                let count = class.panels * class.blocks * lanes;
-                let packed_bias = pack::pack_channels(&bias, block * lanes, count);
-                let packed_bias = weights(lo, &format!("{name}.bias"), packed_bias);
-                let key = igemm::name("conv", &spec, &self.target);
-                let units = igemm::emit::units(&spec, &self.target);
-                let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
-                let mut operands = vec![self.first_tap(first_in), packed, packed_bias];
-                for (side, o) in epilogue.sides.iter().zip(&epilogue.operands) {
-                    operands.push(from_offset(o, block * side.strides.plane));
-                }
-                operands.push(self.result(block));
-                let flops = 2 * spec.depth() * shape.batch * dims[2] * dims[3] * count.min(shape.outputs);
-                lo.step(kernel, operands, units, flops as u64);
-            }
-        }
-        Ok(())
+        let dense = Dense {
+            family: "conv",
+            images: shape.batch,
+            groups: shape.groups,
+            inputs: shape.inputs,
+            outputs: shape.outputs,
+            window: self.g.window,
+            out: self.g.out(),
+            block_in: self.input.storage.block.unwrap_or(1),
+            input: self.first_tap(),
+            input_strides: image_strides(&self.input.storage, &self.input.storage.dims),
+            output: self.result(),
+            output_strides: image_strides(&self.output.storage, &shape.dims()),
+            weight: &|o, [c, y, x]| values[((o * shape.inputs + c) * kh + y) * kw + x],
+            bias: &self.bias_values(),
+            epilogue: &epilogue,
+        };
+        let name = lo.graph().node(view.node).name.clone();
+        dense.lower(lo, &name)
     }
 
     fn depthwise(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
@@ -225,9 +197,9 @@ impl Lowered<'_> {
         let kernel = lo.cached_kernel(key.clone(), |t| {
             compiled(window::sum::compile(&spec, window::sum::Weighting::PerChannel, t, &key))
         })?;
-        let mut operands = vec![self.first_tap(0), packed, bias];
+        let mut operands = vec![self.first_tap(), packed, bias];
         operands.extend(epilogue.operands);
-        operands.push(self.result(0));
+        operands.push(self.result());
         let flops = 2 * kh * kw * dims.iter().product::<usize>();
         lo.step(kernel, operands, spec.units(), flops as u64);
         Ok(())

@@ -137,6 +137,7 @@ impl Family for Linear {
                 let spec = Spec {
                     images: 1,
                     channels_in: p.depth,
+                    first_in: 0,
                     block_in: p.depth.max(2),
                     input: Strides { pixel: 4 * p.depth, ..Strides::default() },
                     window: Window::POINT,

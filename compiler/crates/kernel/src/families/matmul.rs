@@ -104,6 +104,7 @@ impl Family for Matmul {
                 let spec = Spec {
                     images: p.batch,
                     channels_in: p.depth,
+                    first_in: 0,
                     block_in: p.depth.max(2),
                     input: Strides {
                         image: if p.shared_x { 0 } else { 4 * p.rows * p.depth },

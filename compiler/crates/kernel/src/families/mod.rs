@@ -1,7 +1,9 @@
 //! The families of tuned kernels, and the parts that their generators share.
 
 pub mod conv;
+pub mod conv_transpose;
 pub mod copy;
+pub mod dense;
 pub mod elementwise;
 pub mod epilogue;
 pub mod igemm;
@@ -20,7 +22,7 @@ pub mod winograd;
 use crate::family::Family;
 
 /// All families, in the order in which they are asked.
-pub static ALL: &[&dyn Family] = &[&winograd::Winograd, &conv::Conv, &pool::Pool, &pool::GlobalPool, &linear::Linear,
+pub static ALL: &[&dyn Family] = &[&winograd::Winograd, &conv::Conv, &conv_transpose::ConvTranspose, &pool::Pool, &pool::GlobalPool, &linear::Linear,
     &matmul::Matmul,
     &copy::Transpose,
     &rows::Softmax,

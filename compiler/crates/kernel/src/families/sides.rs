@@ -25,7 +25,7 @@ pub fn image_strides(s: &Storage, like: &[usize]) -> Strides {
 }
 
 /// An epilogue with its operands placed, for a kernel that works on blocked images.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct PlacedEpilogue {
     /// The formula.
     pub f: Option<ScalarFn>,

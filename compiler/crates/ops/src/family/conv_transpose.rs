@@ -1,7 +1,7 @@
 //! Transposed convolution.
 
 use crate::define::BASE;
-use crate::family::conv::{GROUP, check_bias, groups, same_types};
+use crate::family::conv::{ConvShape, GROUP, check_bias, groups, same_types};
 use crate::loops::{self, affine, div, load_wide, map, reduce, wide};
 use crate::product::{Matrix, product};
 use crate::real::{Evaluated, Real, eval_real, zeros};
@@ -187,6 +187,13 @@ impl Shape {
     fn dims(&self) -> Vec<usize> {
         [self.batch, self.groups * self.outputs].into_iter().chain(self.axes.iter().map(|a| a.output)).collect()
     }
+}
+
+/// All sizes of a transposed convolution whose input types are static. `outputs` are those of a group, and output `o` of an
+/// axis gets input `i` through window element `o + begin - i * stride`.
+pub fn shape(ctx: &OpCtx) -> Result<ConvShape, OpError> {
+    let Shape { batch, groups, inputs, outputs, axes } = Shape::new(ctx)?;
+    Ok(ConvShape { batch, groups, inputs, outputs, axes })
 }
 
 fn eval<T: Real>(ctx: &EvalCtx) -> Evaluated {

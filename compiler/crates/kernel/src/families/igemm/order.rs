@@ -51,7 +51,9 @@ pub fn nests(spec: &Spec) -> Vec<Nest> {
         let run = (0..kw).map(|k| Step { disp: k * column.stride, delta: [0, 0, k] }).collect();
         return vec![Nest { channel: 0, start: 0, loops: vec![channel, row], run }];
     }
-    let (full, rest) = (spec.channels_in / spec.block_in, spec.channels_in % spec.block_in);
+    let head = if spec.first_in > 0 { spec.channels_in.min(spec.block_in - spec.first_in) } else { 0 };
+    let behind = spec.channels_in - head;
+    let (full, rest) = (behind / spec.block_in, behind % spec.block_in);
     let mut out = Vec::new();
     let mut push = |channel: usize, blocks: usize, start: usize, channels: usize| {
         let mut part = |channel: usize, start: usize, inner: Option<usize>, steps: usize| {
@@ -72,11 +74,15 @@ pub fn nests(spec: &Spec) -> Vec<Nest> {
             part(channel + channels - odd, start + 4 * (channels - odd), None, odd);
         }
     };
+    if head > 0 {
+        push(0, 1, 4 * spec.first_in, head);
+    }
+    let plane = usize::from(head > 0) * spec.input.plane;
     if full > 0 {
-        push(0, full, 0, spec.block_in);
+        push(head, full, plane, spec.block_in);
     }
     if rest > 0 {
-        push(full * spec.block_in, 1, full * spec.input.plane, rest);
+        push(head + full * spec.block_in, 1, plane + full * spec.input.plane, rest);
     }
     out
 }
@@ -106,10 +112,12 @@ mod tests {
     fn every_weight_is_read_once() {
         for block_in in [1, 4, 8, 16, 5000] {
             for channels_in in [1, 3, 4, 16, 17, 37, 64] {
-                for kernel in [[1, 1], [3, 3], [1, 5], [7, 2]] {
+                for (kernel, first_in) in [([1, 1], 0), ([3, 3], 3), ([1, 5], 1), ([7, 2], 0)] {
+                    let first_in = first_in % block_in;
                     let spec = Spec {
                         images: 1,
                         channels_in,
+                        first_in,
                         block_in,
                         input: Strides { image: 0, plane: 4096, row: 512, pixel: 64 },
                         window: Window { kernel, stride: [1, 1], dilation: [1, 1] },

@@ -40,6 +40,8 @@ pub struct Spec {
     pub images: usize,
     /// Input channels.
     pub channels_in: usize,
+    /// Position of the first of them in its block; 0 but for groups that begin inside a block.
+    pub first_in: usize,
     /// Channels that lie together, one element apart; the others follow at `input.plane`.
     pub block_in: usize,
     /// Input strides.

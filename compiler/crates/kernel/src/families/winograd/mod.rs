@@ -163,6 +163,7 @@ impl Emitter<'_> {
             let mut spec = Spec {
                 images: n,
                 channels_in: s.inputs,
+                first_in: 0,
                 block_in: lanes,
                 input: strides(s.inputs),
                 window: Window::POINT,

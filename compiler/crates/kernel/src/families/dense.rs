@@ -1,0 +1,153 @@
+//! Dense and grouped convolutions as implicit GEMMs: which output channel vectors read which input channels.
+//!
+//! Groups that do not fill channel blocks share vectors. Such a vector reads the inputs of all groups that it holds channels of,
+//! with zero weights where group and channel do not belong together: at most a vector's worth of groups is wasted,
+//! and all of the work stays in the tuned kernel. (An infinite or NaN input thus reaches the other groups of its vector.)
+
+use crate::families::conv::{compiled, weights};
+use crate::families::igemm::spec::{Spec, Strides, Window};
+use crate::families::igemm::{self, pack};
+use crate::families::panels::panels;
+use crate::families::sides::{PlacedEpilogue, from_offset};
+use crate::lowering::Lowering;
+use crate::schedule::Operand;
+use mnnc_ir::OpError;
+
+/// A weight by output channel and `[input channel of the group, filter row, filter column]`.
+pub type Weight<'a> = &'a (dyn Fn(usize, [usize; 3]) -> f32 + Sync);
+
+/// A convolution with its operands placed.
+pub struct Dense<'a> {
+    /// First part of the kernels' names.
+    pub family: &'static str,
+    /// Batch elements.
+    pub images: usize,
+    /// Groups.
+    pub groups: usize,
+    /// Input channels of a group.
+    pub inputs: usize,
+    /// Output channels of a group.
+    pub outputs: usize,
+    /// Filter.
+    pub window: Window,
+    /// Output rows and columns.
+    pub out: [usize; 2],
+    /// Input channels that lie together.
+    pub block_in: usize,
+    /// Input, at the first tap of the first output pixel.
+    pub input: Operand,
+    /// Its strides.
+    pub input_strides: Strides,
+    /// Output, at its first pixel.
+    pub output: Operand,
+    /// Its strides.
+    pub output_strides: Strides,
+    /// Weights.
+    pub weight: Weight<'a>,
+    /// One number an output channel.
+    pub bias: &'a [f32],
+    /// What follows.
+    pub epilogue: &'a PlacedEpilogue,
+}
+
+/// Output channel vectors that read the same range of input channels.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+struct Slice {
+    /// First output vector.
+    first: usize,
+    /// Vectors a panel.
+    blocks: usize,
+    /// Panels.
+    panels: usize,
+    /// Output channels from this one on do not belong to it.
+    end: usize,
+    /// First input channel.
+    channel: usize,
+    /// Input channels.
+    inputs: usize,
+}
+
+impl Dense<'_> {
+    fn slices(&self, lo: &Lowering) -> Vec<Slice> {
+        let lanes = lo.target().lanes();
+        let total = self.groups * self.outputs;
+        if self.groups == 1 || (self.inputs.is_multiple_of(lanes) && self.outputs.is_multiple_of(lanes)) {
+            let classes = panels(lo.target(), self.out, self.outputs.div_ceil(lanes));
+            let of_group = |g: usize| {
+                classes.iter().map(move |c| Slice {
+                    first: g * self.outputs / lanes + c.first,
+                    blocks: c.blocks,
+                    panels: c.panels,
+                    end: (g + 1) * self.outputs,
+                    channel: g * self.inputs,
+                    inputs: self.inputs,
+                })
+            };
+            return (0..self.groups).flat_map(of_group).collect();
+        }
+        (0..total.div_ceil(lanes))
+            .map(|first| {
+                let last = ((first + 1) * lanes).min(total) - 1;
+                let groups = [first * lanes / self.outputs, last / self.outputs];
+                Slice {
+                    first,
+                    blocks: 1,
+                    panels: 1,
+                    end: total,
+                    channel: groups[0] * self.inputs,
+                    inputs: (groups[1] + 1 - groups[0]) * self.inputs,
+                }
+            })
+            .collect()
+    }
+
+    /// Adds the steps.
+    ///
+    /// # Errors
+    /// If a kernel does not compile.
+    pub fn lower(&self, lo: &mut Lowering, name: &str) -> Result<(), OpError> {
+        let target = *lo.target();
+        let lanes = target.lanes();
+        for slice in self.slices(lo) {
+            let spec = Spec {
+                images: self.images,
+                channels_in: slice.inputs,
+                first_in: slice.channel % self.block_in,
+                block_in: self.block_in,
+                input: self.input_strides,
+                window: self.window,
+                out: self.out,
+                output: self.output_strides,
+                blocks: slice.blocks,
+                panels: slice.panels,
+                last_lanes: lanes,
+                weights_image: 0,
+                has_bias: true,
+                epilogue: self.epilogue.f.clone(),
+                sides: self.epilogue.sides.clone(),
+            };
+            let at = |o: usize, [c, y, x]: [usize; 3]| {
+                let own = (slice.channel + c).checked_sub(o / self.outputs * self.inputs);
+                own.filter(|&c| c < self.inputs).map_or(0.0, |c| (self.weight)(o, [c, y, x]))
+            };
+            let packed = pack::pack(&spec, lanes, slice.first * lanes, slice.end, &at);
+            let packed = weights(lo, &format!("{name}.weight"), packed);
+            let count = slice.panels * slice.blocks * lanes;
+            let bias = weights(lo, &format!("{name}.bias"), pack::pack_channels(self.bias, slice.first * lanes, count));
+            let key = igemm::name(self.family, &spec, &target);
+            let units = igemm::emit::units(&spec, &target);
+            let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
+            let input = from_offset(&self.input, slice.channel / self.block_in * self.input_strides.plane);
+            let mut operands = vec![input, packed, bias];
+            for (side, o) in self.epilogue.sides.iter().zip(&self.epilogue.operands) {
+                operands.push(from_offset(o, slice.first * side.strides.plane));
+            }
+            operands.push(from_offset(&self.output, slice.first * self.output_strides.plane));
+            let channels = count.min(slice.end - slice.first * lanes);
+            let taps = self.window.kernel[0] * self.window.kernel[1];
+            let flops = 2 * self.inputs * taps * channels * self.images * self.out[0] * self.out[1];
+            lo.step(kernel, operands, units, flops as u64);
+        }
+        Ok(())
+    }
+}
