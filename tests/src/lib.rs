@@ -1,6 +1,12 @@
 //! What the tests of the whole product share.
 
+pub mod app;
+pub mod contract;
+pub mod networks;
+pub mod onnxruntime;
+pub mod picture;
 mod python;
 pub mod shared;
+pub mod tools;
 
 pub use python::python;
