@@ -3,7 +3,7 @@
  * standard output, the description of the model to standard error. Ends with 0 if every promise was kept.
  *
  * With LOAD, the model is a shared library that the first argument names. With POOL, the thread pool of the mnnc
- * runtime is used too. */
+ * runtime is used too. With the last argument `lacking`, the processor is one that the model must refuse. */
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 #define TEXT_(a) #a
@@ -160,6 +160,13 @@ int main(int argc, char **argv) {
   copy_inputs(&second, &first);
   REQUIRE(run((const void *const *)first.inputs, (void *const *)first.outputs, first.workspace + 32) ==
           MNNC_ERROR_ARGUMENT);
+  if (argc > 1 && !strcmp(argv[argc - 1], "lacking")) {
+    REQUIRE(execute(&first) == MNNC_ERROR_CPU);
+    REQUIRE(run_parallel((const void *const *)first.inputs, (void *const *)first.outputs, first.workspace, NULL) ==
+            MNNC_ERROR_CPU);
+    check_guards(&first);
+    return 0;
+  }
   REQUIRE(execute(&first) == MNNC_OK);
   check_guards(&first);
   for (unsigned i = 0; i < model->num_inputs; i++) {

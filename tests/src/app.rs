@@ -4,93 +4,97 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use mnnc_codegen::Interface;
 use mnnc_codegen::artifact::{self, Kind};
-use mnnc_ir::Tensor;
+use mnnc_codegen::{Interface, Model};
 use mnnc_ir::bytes::Bytes;
+use mnnc_ir::{DType, Tensor};
+use tempfile::TempDir;
 
+use crate::machine::Machine;
 use crate::tools;
 
-/// The machine that programs are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Machine {
-    /// This one.
-    Host,
-    /// 64-bit ARM, emulated.
-    Aarch64,
-}
-
-impl Machine {
-    fn compiler(self) -> &'static str {
-        match self {
-            Machine::Host => "cc",
-            Machine::Aarch64 => "aarch64-linux-gnu-gcc",
-        }
-    }
-
-    fn start(self, program: &Path) -> Command {
-        match self {
-            Machine::Host => Command::new(program),
-            Machine::Aarch64 => {
-                let mut c = Command::new("qemu-aarch64");
-                c.args(["-L", "/usr/aarch64-linux-gnu"]).arg(program);
-                c
-            }
-        }
-    }
-
-    /// Whether programs for it can be made and run here; said aloud if not.
-    pub fn is_there(self) -> bool {
-        tools::there(self.compiler()) && (self == Machine::Host || tools::there("qemu-aarch64"))
-    }
-}
-
-/// Writes `model` as a file of this kind, links it with the program, and gives it the inputs. Returns the outputs.
-///
-/// # Errors
-/// A file that cannot be written or linked, or a promise that is not kept.
-pub fn run(
-    model: &mnnc_codegen::Model,
+/// A model as a file, and a program that uses it.
+pub struct App {
+    interface: Interface,
     kind: Kind,
     machine: Machine,
-    inputs: &[Tensor],
-) -> Result<Vec<Tensor>, String> {
-    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-    let name = &model.interface.name;
-    let file = folder.path().join(match kind {
-        Kind::Object => format!("{name}.o"),
-        Kind::Archive => format!("lib{name}.a"),
-        Kind::Shared => format!("lib{name}.so"),
-    });
-    artifact::write(model, kind, &file).map_err(|e| e.to_string())?;
-    let program = build(name, kind, machine, &file)?;
-    let mut command = machine.start(&program);
-    if kind == Kind::Shared {
-        command.arg(&file);
-    }
-    let bytes: Vec<u8> = inputs.iter().flat_map(|t| t.bytes().to_vec()).collect();
-    let out = tools::run(&mut command, &bytes)?;
-    check_description(&out.stderr, &model.interface)?;
-    outputs(&out.stdout, &model.interface)
+    folder: TempDir,
 }
 
-/// Compiles the program beside the artefact and links the two; a shared library it loads when it runs.
-fn build(name: &str, kind: Kind, machine: Machine, file: &Path) -> Result<PathBuf, String> {
-    let folder = file.parent().ok_or("no folder")?;
-    let program = folder.join("app");
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut c = Command::new(machine.compiler());
-    c.args(["-O1", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program).arg("-I").arg(folder);
-    c.arg(format!("-DNAME={name}")).arg(format!("-DUPPER={}", name.to_uppercase()));
-    c.arg(here.join("c/artefact.c"));
-    match kind {
-        Kind::Shared => c.arg("-DLOAD"),
-        Kind::Object | Kind::Archive => c.arg(file),
-    };
-    if machine == Machine::Host {
-        c.arg("-DPOOL").arg("-I").arg(here.join("../runtime-min/include")).arg(runtime()?);
+impl App {
+    /// Writes `model` as a file of this kind and links it with the program, or lets the program load it.
+    ///
+    /// # Errors
+    /// A file that cannot be written, compiled or linked.
+    pub fn build(model: &Model, kind: Kind, machine: Machine) -> Result<App, String> {
+        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let app = App { interface: model.interface.clone(), kind, machine, folder };
+        artifact::write(model, kind, &app.artefact()).map_err(|e| e.to_string())?;
+        app.link()?;
+        Ok(app)
     }
-    tools::run(c.args(["-lm", "-lpthread", "-ldl"]), b"").map(|_| program)
+
+    /// The compiled model.
+    pub fn artefact(&self) -> PathBuf {
+        let name = &self.interface.name;
+        self.folder.path().join(match self.kind {
+            Kind::Object => format!("{name}.o"),
+            Kind::Archive => format!("lib{name}.a"),
+            Kind::Shared => format!("lib{name}.so"),
+        })
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.path().join("app")
+    }
+
+    fn link(&self) -> Result<(), String> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let name = &self.interface.name;
+        let mut c = Command::new(self.machine.compiler());
+        c.args(["-O1", "-Wall", "-Wextra", "-Werror", "-o"]).arg(self.program()).arg("-I").arg(self.folder.path());
+        c.arg(format!("-DNAME={name}")).arg(format!("-DUPPER={}", name.to_uppercase()));
+        c.arg(here.join("c/artefact.c"));
+        match self.kind {
+            Kind::Shared => c.arg("-DLOAD"),
+            Kind::Object | Kind::Archive => c.arg(self.artefact()),
+        };
+        if !self.machine.is_foreign() {
+            c.arg("-DPOOL").arg("-I").arg(here.join("../runtime-min/include")).arg(runtime()?);
+        }
+        tools::run(c.args(["-lm", "-lpthread", "-ldl"]), b"").map(drop)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.machine.start(&self.program());
+        if self.kind == Kind::Shared {
+            command.arg(self.artefact());
+        }
+        command
+    }
+
+    /// Runs the program on these inputs and returns the model's outputs.
+    ///
+    /// # Errors
+    /// A promise that is not kept.
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let out = tools::run(&mut self.command(), &bytes(inputs))?;
+        check_description(&out.stderr, &self.interface)?;
+        outputs(&out.stdout, &self.interface)
+    }
+
+    /// Runs the program where the processor lacks what the model needs.
+    ///
+    /// # Errors
+    /// If the model does not say so.
+    pub fn is_refused(&self, inputs: &[Tensor]) -> Result<(), String> {
+        let out = tools::run(self.command().arg("lacking"), &bytes(inputs))?;
+        if out.stdout.is_empty() { Ok(()) } else { Err("there are outputs".into()) }
+    }
+}
+
+fn bytes(inputs: &[Tensor]) -> Vec<u8> {
+    inputs.iter().flat_map(|t| t.bytes().to_vec()).collect()
 }
 
 /// The runtime as apps link it: a static library without Rust's standard library.
@@ -111,7 +115,13 @@ fn runtime() -> Result<&'static Path, String> {
 /// What the program read in `NAME_model` against what was compiled.
 fn check_description(text: &str, interface: &Interface) -> Result<(), String> {
     let line = |what: &str, p: &mnnc_codegen::Port| {
-        let dtype = if p.dtype == mnnc_ir::DType::F32 { 1 } else { 8 };
+        let dtype = match p.dtype {
+            DType::F32 => 1,
+            DType::I32 => 7,
+            DType::I64 => 8,
+            DType::Bool => 13,
+            other => return format!("a model with {other} needs its number here\n"),
+        };
         format!("{what} {dtype} {} {:?} {}\n", p.bytes, p.dims, p.name)
     };
     let inputs = interface.inputs.iter().map(|p| line("input", p));

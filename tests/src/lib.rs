@@ -2,7 +2,9 @@
 
 pub mod app;
 pub mod contract;
+pub mod machine;
 pub mod networks;
+pub mod object_file;
 pub mod onnxruntime;
 pub mod picture;
 mod python;

@@ -3,9 +3,10 @@
 use mnnc::{CompileOptions, Compiler, Engine};
 use mnnc_codegen::artifact::Kind;
 use mnnc_ir::Tensor;
-use mnnc_tests::app::{self, Machine};
+use mnnc_tests::app::App;
 use mnnc_tests::contract::{Judge, is_telling};
-use mnnc_tests::{networks, onnxruntime};
+use mnnc_tests::machine::Machine;
+use mnnc_tests::{networks, object_file, onnxruntime};
 
 /// The most that a plan's workspace may exceed what is live at once.
 const WORKSPACE: f64 = 1.2;
@@ -26,7 +27,12 @@ fn through_every_path(name: &str) {
     assert!(jit.iter().all(is_telling), "an output proves nothing");
     if Machine::Host.is_there() {
         for kind in [Kind::Object, Kind::Shared] {
-            let got = app::run(&lowered, kind, Machine::Host, &inputs).unwrap_or_else(|e| panic!("{kind:?}: {e}"));
+            let app = App::build(&lowered, kind, Machine::Host).unwrap_or_else(|e| panic!("{kind:?}: {e}"));
+            if kind == Kind::Object {
+                let undefined = object_file::read(&app.artefact()).undefined;
+                assert!(undefined.is_empty(), "the object needs {undefined:?}");
+            }
+            let got = app.run(&inputs).unwrap_or_else(|e| panic!("{kind:?}: {e}"));
             assert!(equal(&got, &jit), "{kind:?}: the same code gives other bits than in memory");
         }
     }
