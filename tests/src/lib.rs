@@ -1,6 +1,7 @@
 //! What the tests of the whole product share.
 
 pub mod app;
+pub mod command_line;
 pub mod contract;
 pub mod machine;
 pub mod networks;
