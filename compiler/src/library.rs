@@ -5,18 +5,46 @@ use std::path::Path;
 use std::process::Command;
 
 use mnnc_ir::bytes::Bytes;
-use mnnc_ir::{Graph, Tensor};
+use mnnc_ir::diag::Diagnostic;
+use mnnc_ir::{Graph, Tensor, ValueId};
 use mnnc_kernel::weights::AlignedBytes;
 
 use crate::error::{self, Result};
-use mnnc_ir::diag::Diagnostic;
 
 type WorkspaceSize = unsafe extern "C" fn() -> usize;
 type Run = unsafe extern "C" fn(*const *const c_void, *const *mut c_void, *mut c_void) -> c_int;
 
+/// `mnnc_tensor` of `mnnc.h`.
+#[repr(C)]
+struct CTensor {
+    name: *const c_char,
+    dims: *const u64,
+    scales: *const f32,
+    zero_points: *const i32,
+    bytes: u64,
+    dtype: u32,
+    rank: u32,
+    num_scales: u32,
+    quant_axis: i32,
+}
+
+/// The first fields of `mnnc_model` of `mnnc.h`.
+#[repr(C)]
+struct CModel {
+    abi_version: u32,
+    num_inputs: u32,
+    num_outputs: u32,
+    reserved: u32,
+    name: *const c_char,
+    inputs: *const CTensor,
+    outputs: *const CTensor,
+}
+
 /// An open shared library of one model.
 pub struct Library {
     handle: *mut c_void,
+    /// Bytes of each input and of each output.
+    sizes: [Vec<u64>; 2],
     workspace_size: WorkspaceSize,
     run: Run,
 }
@@ -47,8 +75,8 @@ impl Library {
             }
             Ok(address)
         };
-        let found = symbol("workspace_size").and_then(|size| Ok((size, symbol("run")?)));
-        let (size, run) = match found {
+        let found = symbol("workspace_size").and_then(|size| Ok((size, symbol("run")?, symbol("model")?)));
+        let (size, run, model) = match found {
             Ok(found) => found,
             Err(e) => {
                 // SAFETY: opened above; nothing of it is in use.
@@ -60,7 +88,19 @@ impl Library {
         let (workspace_size, run) = unsafe {
             (std::mem::transmute::<*mut c_void, WorkspaceSize>(size), std::mem::transmute::<*mut c_void, Run>(run))
         };
-        Ok(Library { handle, workspace_size, run })
+        // SAFETY: `NAME_model` is an `mnnc_model`, constant data of the library.
+        let model = unsafe { &*model.cast::<CModel>() };
+        // SAFETY: the description has so many tensors at these addresses.
+        let sizes = unsafe { [sizes(model.inputs, model.num_inputs), sizes(model.outputs, model.num_outputs)] };
+        let library = Library { handle, sizes, workspace_size, run };
+        if model.abi_version != mnnc_codegen::ABI_VERSION {
+            return Err(refused(format!(
+                "it is of ABI version {}, not {}",
+                model.abi_version,
+                mnnc_codegen::ABI_VERSION
+            )));
+        }
+        Ok(library)
     }
 
     /// Bytes of workspace that a call needs.
@@ -74,6 +114,17 @@ impl Library {
     /// # Errors
     /// Inputs that are not of the model's types and shapes, or a run that fails.
     pub fn run(&self, graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let bytes = |values: &[ValueId]| -> Vec<u64> {
+            values.iter().map(|&v| graph.ty(v).num_bytes().map_or(u64::MAX, |n| n as u64)).collect()
+        };
+        let interface = [bytes(graph.inputs()), bytes(graph.outputs())];
+        if interface != self.sizes {
+            return Err(Diagnostic::usage(format!(
+                "the library is of another model: its inputs and outputs take {:?} bytes, the model's {interface:?}",
+                self.sizes
+            ))
+            .into());
+        }
         let fits = inputs.len() == graph.inputs().len()
             && inputs.iter().zip(graph.inputs()).all(|(tensor, &v)| tensor.ty() == *graph.ty(v));
         let ports: Option<Vec<_>> =
@@ -108,6 +159,15 @@ impl Drop for Library {
         // SAFETY: opened by `open`; no function of it runs any more.
         unsafe { libc::dlclose(self.handle) };
     }
+}
+
+/// Bytes of each of `count` described tensors.
+///
+/// # Safety
+/// `tensors` points to `count` tensors.
+unsafe fn sizes(tensors: *const CTensor, count: u32) -> Vec<u64> {
+    // SAFETY: the caller's promise.
+    (0..count as usize).map(|i| unsafe { (*tensors.add(i)).bytes }).collect()
 }
 
 fn aligned(bytes: &[u8]) -> AlignedBytes {

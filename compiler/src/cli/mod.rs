@@ -3,6 +3,7 @@
 mod bench;
 mod compile;
 mod completions;
+mod demo;
 mod failure;
 mod inspect;
 mod model;
@@ -39,6 +40,7 @@ enum Verb {
     Verify(verify::Args),
     Inspect(inspect::Args),
     Opt(opt::Args),
+    Demo(demo::Args),
     Zoo(zoo::Args),
     Ops(ops::Args),
     Targets(targets::Args),
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Verb::Verify(args) => verify::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Opt(args) => opt::run(args),
+        Verb::Demo(args) => demo::run(args),
         Verb::Zoo(args) => zoo::run(args),
         Verb::Ops(args) => ops::run(args),
         Verb::Targets(args) => targets::run(args),

@@ -1,0 +1,258 @@
+//! The command line, driven as a user drives it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use mnnc::zoo::{Options, build, write};
+use mnnc_ir::Tensor;
+use tempfile::TempDir;
+
+/// A folder with a small network in it.
+struct Desk {
+    dir: TempDir,
+}
+
+impl Desk {
+    fn new() -> Desk {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { size: (32, 32), ..Options::default() };
+        let model = build("squeezenet1_1", &options).unwrap();
+        write(&model, &mut std::fs::File::create(dir.path().join("net.onnx")).unwrap()).unwrap();
+        Desk { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn mnnc(&self, args: &[&str]) -> Output {
+        mnnc_in(self.dir.path(), args)
+    }
+
+    /// Runs and expects success; gives stdout.
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.mnnc(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Runs and expects a failure; gives stderr.
+    fn fails(&self, code: i32, args: &[&str]) -> String {
+        let output = self.mnnc(args);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
+        assert!(message.starts_with("error: "), "{args:?}: {message}");
+        assert!(!message.contains("panicked") && !message.contains("internal error"), "{message}");
+        message
+    }
+
+    fn json(&self, args: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.ok(args)).unwrap()
+    }
+}
+
+fn mnnc_in(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mnnc")).current_dir(dir).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn both_engines_give_the_same_files() {
+    let desk = Desk::new();
+    let x: Vec<f32> = (0..3 * 32 * 32).map(|i| ((i * 37 % 101) as f32 - 50.0) / 30.0).collect();
+    mnnc::npy::write(&desk.path("x.npy"), &Tensor::new([1, 3, 32, 32], x)).unwrap();
+    for engine in ["jit", "reference"] {
+        desk.ok(&["run", "net.onnx", "--input", "input=x.npy", "--output-dir", engine, "--engine", engine]);
+    }
+    let read = |engine: &str| mnnc::npy::read(&desk.path(engine).join("output.npy")).unwrap();
+    let (got, want) = (read("jit"), read("reference"));
+    let deviation = mnnc::compare::compare(&want, &got, mnnc::compare::Tolerance::F32).unwrap();
+    assert!(deviation.is_within(), "{deviation:?}");
+    assert!(want.to_f64s().iter().any(|v| *v != 0.0));
+}
+
+#[test]
+fn seeds_fill_missing_inputs() {
+    let desk = Desk::new();
+    let run = |seed: &str| desk.ok(&["run", "net.onnx", "--seed", seed, "--engine", "reference"]);
+    assert_eq!(run("1"), run("1"));
+    assert_ne!(run("1"), run("2"));
+}
+
+#[test]
+fn compile_writes_every_kind_of_file_reproducibly() {
+    let desk = Desk::new();
+    for out in ["net.mnn", "net.o", "net.a", "net.mir"] {
+        let result = desk.json(&["compile", "net.onnx", "-o", out, "--json"]);
+        assert_eq!(result["verified"], true, "{out}");
+        assert!(result["nodes"].as_u64().unwrap() > 10, "{out}");
+        let first = std::fs::read(desk.path(out)).unwrap();
+        assert_eq!(result["bytes"].as_u64().unwrap(), first.len() as u64, "{out}");
+        desk.ok(&["compile", "net.onnx", "-o", out]);
+        assert!(first == std::fs::read(desk.path(out)).unwrap(), "{out} differs between two compilations");
+    }
+    assert!(desk.path("net.h").is_file() && desk.path("net.json").is_file());
+    let mnn = desk.json(&["inspect", "net.mnn", "--json"]);
+    assert_eq!(mnn["inputs"][0]["name"], "input");
+    assert_eq!(mnn["outputs"][0]["name"], "output");
+    desk.ok(&["verify", "net.onnx", "net.mnn"]);
+}
+
+#[test]
+fn compile_reports_what_it_did_on_stderr() {
+    let desk = Desk::new();
+    let output = desk.mnnc(&["compile", "net.onnx", "-o", "net.o"]);
+    let report = text(&output.stderr);
+    for word in ["nodes", "size", "workspace", "worst layer error", "net.o"] {
+        assert!(report.contains(word), "{report}");
+    }
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn verify_passes_and_a_wrong_artefact_is_exit_3() {
+    let desk = Desk::new();
+    desk.ok(&["verify", "net.onnx"]);
+    if Command::new("cc").arg("--version").output().is_err() {
+        eprintln!("skipped: no C compiler");
+        return;
+    }
+    desk.ok(&["compile", "net.onnx", "-o", "net.so"]);
+    desk.ok(&["verify", "net.onnx", "net.so"]);
+    desk.ok(&["compile", "net.onnx", "-o", "net.o"]);
+    desk.ok(&["verify", "net.onnx", "net.o"]);
+    desk.ok(&["zoo", "squeezenet1_1", "--size", "32", "--seed", "9", "-o", "other.onnx"]);
+    let message = desk.fails(3, &["verify", "other.onnx", "net.so"]);
+    assert!(message.contains("verification failed: output is off by"), "{message}");
+    desk.ok(&["zoo", "squeezenet1_1", "--size", "48", "-o", "larger.onnx"]);
+    let message = desk.fails(1, &["verify", "larger.onnx", "net.so"]);
+    assert!(message.contains("another model"), "{message}");
+}
+
+#[test]
+fn bench_has_the_keys_of_the_contract() {
+    let desk = Desk::new();
+    let result = desk.json(&["bench", "net.onnx", "--runs", "3", "--per-op", "--json"]);
+    for key in ["model", "threads", "runs", "min_ms", "median_ms", "p90_ms", "gflops", "peak_fraction"] {
+        assert!(!result[key].is_null(), "{key}");
+    }
+    assert_eq!((result["model"].as_str(), result["runs"].as_u64()), (Some("net"), Some(3)));
+    let shares: f64 = result["per_op"].as_array().unwrap().iter().map(|op| op["share"].as_f64().unwrap()).sum();
+    assert!((shares - 1.0).abs() < 1e-6, "{shares}");
+    desk.ok(&["bench", "net.onnx", "--runs", "2", "--threads", "2"]);
+}
+
+#[test]
+fn inspect_counts() {
+    let desk = Desk::new();
+    let result = desk.json(&["inspect", "net.onnx", "--json"]);
+    assert_eq!(result["parameters"], 1_235_496);
+    assert_eq!(result["ops"]["conv"], 26);
+    assert_eq!(result["inputs"][0]["name"], "input");
+    assert!(result["flops"].as_u64().unwrap() > 1_000_000);
+}
+
+#[test]
+fn opt_text_reads_back() {
+    let desk = Desk::new();
+    desk.ok(&["opt", "net.onnx", "-o", "a.mir", "--pipeline", "fold,dce"]);
+    desk.ok(&["opt", "a.mir", "--constants", "net.onnx", "--pipeline", "", "-o", "b.mir"]);
+    let read = |name: &str| std::fs::read_to_string(desk.path(name)).unwrap();
+    assert_eq!(read("a.mir"), read("b.mir"));
+    assert!(desk.ok(&["opt", "--list"]).contains("fold"));
+    let message = desk.fails(1, &["opt", "net.onnx", "--pipeline", "fold,nonsense"]);
+    assert!(message.contains("nonsense"), "{message}");
+}
+
+#[test]
+fn tables_of_ops_and_targets() {
+    let desk = Desk::new();
+    let ops = desk.json(&["ops", "--json"]);
+    let conv = ops.as_array().unwrap().iter().find(|op| op["op"] == "conv").unwrap();
+    assert_eq!(conv["avx512"], "tuned");
+    let targets = desk.json(&["targets", "--json"]);
+    assert!(targets["cpus"].as_array().unwrap().iter().any(|cpu| cpu["cpu"] == "x86-64-v3"));
+}
+
+#[test]
+fn completions_name_the_verbs() {
+    let desk = Desk::new();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(desk.ok(&["completions", shell]).contains("bench"), "{shell}");
+    }
+}
+
+#[test]
+fn wrong_use_is_exit_1_with_a_remedy() {
+    let desk = Desk::new();
+    for args in [&["nonsense"][..], &["compile", "net.onnx"], &["run"], &["bench", "net.onnx", "--runs", "x"]] {
+        assert_eq!(desk.mnnc(args).status.code(), Some(1), "{args:?}");
+    }
+    assert_eq!(desk.mnnc(&["--help"]).status.code(), Some(0));
+    assert!(desk.fails(1, &["compile", "net.onnx", "-o", "net.xyz"]).contains("--emit"));
+    assert!(desk.fails(1, &["compile", "none.onnx", "-o", "net.o"]).contains("no such file"));
+    assert!(desk.fails(1, &["run", "net.onnx", "--input", "nobody=net.onnx"]).contains("NumPy"));
+    assert!(desk.fails(1, &["compile", "net.onnx", "-o", "net.o", "--cpu", "pentium"]).contains("x86-64-v3"));
+    assert!(desk.fails(2, &["compile", "net.onnx", "-o", "net.o", "--fp16"]).contains("--fp16"));
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_explained() {
+    let desk = Desk::new();
+    mnnc::npy::write(&desk.path("i.npy"), &Tensor::new([1, 3, 32, 32], vec![0i32; 3 * 32 * 32])).unwrap();
+    let message = desk.fails(1, &["run", "net.onnx", "--input", "input=i.npy"]);
+    assert!(message.contains("input") && message.contains("i32"), "{message}");
+    mnnc::npy::write(&desk.path("x.npy"), &Tensor::new([1], vec![0.0f32])).unwrap();
+    desk.fails(1, &["run", "net.onnx", "--input", "x=x.npy"]);
+}
+
+#[test]
+fn an_unwritable_output_leaves_nothing_behind() {
+    let desk = Desk::new();
+    for out in ["no/such/folder/net.o", "no/such/folder/net.mnn", "no/such/folder/net.mir"] {
+        desk.fails(1, &["compile", "net.onnx", "-o", out]);
+    }
+    std::fs::create_dir(desk.path("taken.o")).unwrap();
+    desk.fails(1, &["compile", "net.onnx", "-o", "taken.o"]);
+    let left: Vec<_> = std::fs::read_dir(desk.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn broken_models_are_exit_1_and_write_nothing() {
+    let desk = Desk::new();
+    let whole = std::fs::read(desk.path("net.onnx")).unwrap();
+    for (name, bytes) in [("empty", &[][..]), ("text", b"hello world\n"), ("cut", &whole[..whole.len() / 2])] {
+        let file = format!("{name}.onnx");
+        std::fs::write(desk.path(&file), bytes).unwrap();
+        desk.fails(1, &["compile", &file, "-o", "out.o"]);
+        assert!(!desk.path("out.o").exists(), "{name}");
+    }
+}
+
+#[test]
+fn an_open_batch_is_settled_by_the_input_or_by_shape() {
+    let desk = Desk::new();
+    desk.ok(&["zoo", "squeezenet1_1", "--size", "32", "--dynamic-batch", "-o", "open.onnx"]);
+    let message = desk.fails(1, &["run", "open.onnx"]);
+    assert!(message.contains("--shape input=1x3x32x32"), "{message}");
+    let result = desk.json(&["run", "open.onnx", "--shape", "input=2x3x32x32", "--json"]);
+    assert!(result[0]["type"].as_str().unwrap().contains("1000"), "{result}");
+    mnnc::npy::write(&desk.path("x.npy"), &Tensor::new([3, 3, 32, 32], vec![0.5f32; 9 * 32 * 32])).unwrap();
+    desk.ok(&["run", "open.onnx", "--input", "input=x.npy", "--output-dir", "."]);
+    assert_eq!(mnnc::npy::read(&desk.path("output.npy")).unwrap().dims(), [3, 1000]);
+}
+
+#[test]
+fn demo_makes_and_checks_three_things() {
+    let desk = Desk::new();
+    let result = desk.json(&["demo", "--network", "squeezenet1_1", "--output-dir", "out", "--runs", "2", "--json"]);
+    assert_eq!(result["artefacts"].as_array().unwrap().len(), 3);
+    assert!(result["min_ms"].as_f64().unwrap() > 0.0);
+    for file in ["squeezenet1_1.onnx", "squeezenet1_1.mnn", "squeezenet1_1.o", "squeezenet1_1.h"] {
+        assert!(desk.path("out").join(file).is_file(), "{file}");
+    }
+}
