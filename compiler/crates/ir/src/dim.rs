@@ -59,20 +59,14 @@ pub enum SymExpr {
 /// otherwise be exponential when printed.
 const MAX_EXPR_SIZE: u32 = 64;
 
-/// Longer expressions are given up: a hostile model doubles one with every node, and it has to be printed.
-const MAX_WEIGHT: usize = 64;
-
 /// The interner of symbolic sizes. Building an expression folds constants, so that an expression
-/// is symbolic only when it must be.
-/// A clone shares the table until one of the two grows: patches infer types on a clone.
+/// is symbolic only when it must be. A clone shares the table until one of the two grows: patches infer types on a clone.
 #[derive(Clone, Debug, Default)]
 pub struct SymTable(Arc<Table>);
 
 #[derive(Clone, Debug, Default)]
 struct Table {
     exprs: PrimaryMap<Sym, SymExpr>,
-    /// Number of leaves that each expression is written with.
-    weights: Vec<usize>,
     /// Number of leaves of each expression, so that text cannot explode.
     sizes: Vec<u32>,
     ids: HashMap<SymExpr, Sym>,
