@@ -22,12 +22,24 @@ pub struct CompileOptions {
     pub opt_level: OptLevel,
     /// What choices are made in favour of.
     pub prefer: Prefer,
+    /// How closely native code rounds as the plain definitions do.
+    pub precision: Precision,
     /// What happens between passes.
     pub hooks: Hooks,
     /// What native code is for; this machine when `None`.
     pub target: Option<Target>,
     /// What the symbols of native code begin with; the model file's name when `None`.
     pub name: Option<String>,
+}
+
+/// How native code may round.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Precision {
+    /// Algorithms that reorder sums beyond the definition are left out: no Winograd convolution.
+    High,
+    /// Everything that stays within the tolerance of the closing check.
+    #[default]
+    Normal,
 }
 
 /// The compiler with its options.

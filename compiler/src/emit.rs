@@ -96,23 +96,28 @@ impl Compiler {
 
     fn compile_native(&self, model: &Model, kind: Kind, path: &Path, verify: bool) -> Result<Compiled> {
         let graph = self.optimise(model, Purpose::Native)?.graph;
+        let mut done = Compiled { nodes: nodes(&graph), ..Compiled::default() };
+        let runs_here = self.target().runs_here();
+        let inputs = self.check_inputs(model, verify, &mut done)?;
+        // The layers first: the code that shows them all is gone, with its copy of the weights, before the real one is made.
+        let layers = match &inputs {
+            Some(inputs) if runs_here => self.verify_layers(model, &graph, inputs)?,
+            _ => Vec::new(),
+        };
         let mut lowered = self.lower_graph(model, &graph)?;
         if self.options.name.is_none() {
             // `NAME.h` and `NAME.json` stand beside `NAME.o`.
             lowered.interface.name = stem(path);
         }
-        let mut done = Compiled { nodes: nodes(&graph), ..Compiled::default() };
         done.workspace = Some(lowered.workspace() as u64);
-        if let Some(inputs) = self.check_inputs(model, verify, &mut done)? {
-            let mut found = if lowered.target.runs_here() {
+        if let Some(inputs) = inputs {
+            let mut found = if runs_here {
                 self.verify_outputs(model, &graph, &lowered, &inputs)?
             } else {
                 done.notes.push("code for another machine: the graph was checked, the code was not run".into());
                 self.verify_graph(model, &graph, &inputs)?
             };
-            if lowered.target.runs_here() {
-                found.layers = self.verify_layers(model, &graph, &inputs)?;
-            }
+            found.layers.extend(layers);
             done.accept(found)?;
         }
         done.files = artifact::write(&lowered, kind, path).map_err(|e| diagnostics(e, ""))?;

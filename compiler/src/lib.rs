@@ -17,7 +17,7 @@ pub mod timing;
 pub mod verify;
 pub mod zoo;
 
-pub use compiler::{CompileOptions, Compiler, Model, Optimised};
+pub use compiler::{CompileOptions, Compiler, Model, Optimised, Precision};
 pub use emit::{Compiled, Emit};
 pub use engine::Engine;
 pub use error::{Error, Result};

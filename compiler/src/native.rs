@@ -5,7 +5,8 @@ use mnnc_ir::Graph;
 use mnnc_ir::diag::{Diagnostic, Diagnostics, Kind};
 use mnnc_kernel::families;
 
-use crate::compiler::{Compiler, Model};
+use crate::compiler::{Compiler, Model, Precision};
+use mnnc_transform::Prefer;
 use crate::error::Result;
 
 impl Compiler {
@@ -22,7 +23,10 @@ impl Compiler {
     pub(crate) fn lower_graph(&self, model: &Model, graph: &Graph) -> Result<mnnc_codegen::Model> {
         let hash = model.imported.source_hash.iter().map(|byte| format!("{byte:02x}")).collect();
         let options = Options { name: self.symbol_prefix(model), source_hash: hash };
-        mnnc_codegen::Model::compile(graph, &self.target(), families::ALL, &options)
+        // Transformed weights are up to four times as large.
+        let plain = self.options.precision == Precision::High || self.options.prefer == Prefer::Size;
+        let families = if plain { families::direct() } else { families::ALL.to_vec() };
+        mnnc_codegen::Model::compile(graph, &self.target(), &families, &options)
             .map_err(|e| diagnostics(e, &model.path().display().to_string()))
     }
 

@@ -126,6 +126,10 @@ pub fn run(args: Args) -> Result<()> {
     let options = CompileOptions {
         target: args.target.target()?,
         name: args.name.clone(),
+        precision: match args.precision.precision {
+            Precision::High => mnnc::Precision::High,
+            Precision::Normal | Precision::Low => mnnc::Precision::Normal,
+        },
         ..args.model.options(Some(&args.opt))
     };
     let compiler = Compiler::new(options);

@@ -1,63 +1,58 @@
 //! The arena of packed weights: pieces in order of first use, equal ones shared, each aligned to [`ALIGN`] bytes.
 
-use mnnc_ir::bytes::Bytes;
 use std::collections::HashMap;
 
 /// Alignment of every piece and of the whole arena: a cache line, and the widest vector.
 pub const ALIGN: usize = 64;
 
-/// Weights while they are collected. A piece that is a constant as it stands in the model is a view of the mapped file.
+/// Weights while they are collected, copied into one growing allocation at once: a packed piece lives twice only while it is
+/// added, so that the peak is hardly more than the arena.
 #[derive(Clone, Debug, Default)]
 pub struct WeightArena {
-    pieces: Vec<(usize, Bytes)>,
+    lines: Vec<Line>,
+    pieces: Vec<(usize, usize)>,
     by_hash: HashMap<[u8; 32], usize>,
-    len: usize,
 }
 
 impl WeightArena {
     /// Offset of these bytes; equal bytes are stored once.
-    pub fn add(&mut self, bytes: Bytes) -> usize {
-        let hash = *blake3::hash(&bytes).as_bytes();
+    pub fn add(&mut self, bytes: &[u8]) -> usize {
+        let hash = *blake3::hash(bytes).as_bytes();
         if let Some(&at) = self.by_hash.get(&hash) {
             return at;
         }
-        let at = self.len;
+        let at = self.len();
         self.by_hash.insert(hash, at);
-        self.len += bytes.len().next_multiple_of(ALIGN);
-        self.pieces.push((at, bytes));
+        self.pieces.push((at, bytes.len()));
+        let (full, rest) = bytes.as_chunks::<ALIGN>();
+        self.lines.extend(full.iter().map(|c| Line(*c)));
+        if !rest.is_empty() {
+            let mut last = Line([0; ALIGN]);
+            last.0[..rest.len()].copy_from_slice(rest);
+            self.lines.push(last);
+        }
         at
     }
     /// Size of the arena in bytes, a multiple of [`ALIGN`].
     pub fn len(&self) -> usize {
-        self.len
+        self.lines.len() * ALIGN
     }
     /// Whether there are no weights.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.lines.is_empty()
     }
     /// Pieces with their offsets, in order.
-    pub fn pieces(&self) -> impl Iterator<Item = (usize, &Bytes)> {
-        self.pieces.iter().map(|(at, b)| (*at, b))
+    pub fn pieces(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let all: &[u8] = bytemuck::cast_slice(&self.lines);
+        self.pieces.iter().map(move |&(at, len)| (at, &all[at..at + len]))
     }
-    /// Everything in one aligned allocation. Each piece is dropped once it is copied, so that the peak is hardly more
-    /// than one arena.
+    /// Everything in one aligned allocation.
     pub fn finish(self) -> AlignedBytes {
-        let mut lines: Vec<Line> = Vec::with_capacity(self.len / ALIGN);
-        for (at, piece) in self.pieces {
-            debug_assert_eq!(at, lines.len() * ALIGN);
-            let (full, rest) = piece.as_chunks::<ALIGN>();
-            lines.extend(full.iter().map(|c| Line(*c)));
-            if !rest.is_empty() {
-                let mut last = Line([0; ALIGN]);
-                last.0[..rest.len()].copy_from_slice(rest);
-                lines.push(last);
-            }
-        }
-        AlignedBytes(lines)
+        AlignedBytes(self.lines)
     }
 }
 
-#[derive(Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Copy, Clone, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 struct Line([u8; ALIGN]);
 
@@ -98,9 +93,9 @@ mod tests {
     #[test]
     fn pieces_are_aligned_and_shared() {
         let mut a = WeightArena::default();
-        assert_eq!(a.add(Bytes::from_vec(vec![1u8; 100])), 0);
-        assert_eq!(a.add(Bytes::from_vec(vec![2u8; 64])), 128);
-        assert_eq!(a.add(Bytes::from_vec(vec![1u8; 100])), 0);
+        assert_eq!(a.add(&[1u8; 100]), 0);
+        assert_eq!(a.add(&[2u8; 64]), 128);
+        assert_eq!(a.add(&[1u8; 100]), 0);
         assert_eq!(a.len(), 192);
         let all = a.finish();
         assert_eq!(all.as_ptr() as usize % ALIGN, 0);

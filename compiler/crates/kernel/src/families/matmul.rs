@@ -93,7 +93,7 @@ impl Family for Matmul {
             for (first, count, last_lanes) in runs.into_iter().filter(|r| r.1 > 0) {
                 let width = class.blocks * lanes;
                 let image = count * p.depth * width * 4;
-                let pack = Pack { batch: p.batch, depth: p.depth, cols: p.cols, panels: count, blocks: class.blocks, last_lanes };
+                let pack = Pack { depth: p.depth, cols: p.cols, panels: count, blocks: class.blocks, last_lanes };
                 let packed = lo.temp("packed", p.batch * image);
                 let packed = |access| Operand { buffer: packed, offset: 0, bytes: p.batch * image, access };
                 let key = format!("pack_{target}_{}", fingerprint(&format!("{pack:?}")));
@@ -139,7 +139,6 @@ impl Family for Matmul {
 /// Packs `[batch][depth][cols]` into `[batch][panel][depth][blocks * lanes]`. Units are `batch * panels`.
 #[derive(Clone, Debug)]
 struct Pack {
-    batch: usize,
     depth: usize,
     cols: usize,
     panels: usize,

@@ -30,6 +30,11 @@ pub static ALL: &[&dyn Family] = &[&winograd::Winograd, &conv::Conv, &conv_trans
     &rows::Normalize,
     &elementwise::Elementwise];
 
+/// The families that round as the plain definition does and keep weights at their own size: all but transformed tiles.
+pub fn direct() -> Vec<&'static dyn Family> {
+    ALL.iter().copied().filter(|f| f.name() != winograd::Winograd.name()).collect()
+}
+
 /// A short hash of a kernel's full parameters, for its name.
 pub(crate) fn fingerprint(text: &str) -> String {
     // FNV-1a, 64 bits: stable across versions of the standard library.

@@ -4,16 +4,15 @@ use super::{Lowering, Placed, forms};
 use crate::family::Wish;
 use crate::schedule::{Buffer, BufferId, BufferKind};
 use crate::storage::Storage;
-use mnnc_ir::bytes::Bytes;
 use mnnc_ir::{OpError, Tensor, ValueId};
 
 impl Lowering<'_> {
     /// Packed weights, aligned to 64 bytes in the arena in order of first use. Equal contents are stored once.
     pub fn weights(&mut self, name: &str, bytes: Vec<u8>) -> BufferId {
-        self.weight_bytes(name, Bytes::from_vec(bytes))
+        self.weight_bytes(name, &bytes)
     }
 
-    fn weight_bytes(&mut self, name: &str, bytes: Bytes) -> BufferId {
+    fn weight_bytes(&mut self, name: &str, bytes: &[u8]) -> BufferId {
         let len = bytes.len();
         let at = self.schedule.weights.add(bytes);
         self.schedule.buffers.push(Buffer {
@@ -23,7 +22,7 @@ impl Lowering<'_> {
         })
     }
 
-    /// A constant in the form that a reader wishes. As it stands in the model it is not copied.
+    /// A constant in the form that a reader wishes. Plain, it is stored as it stands.
     pub(super) fn place_constant(
         &mut self,
         v: ValueId,
@@ -35,7 +34,7 @@ impl Lowering<'_> {
             Wish::Any | Wish::Plain => {
                 let storage = Storage::plain(t.dtype(), t.dims()).ok_or_else(forms::too_large)?;
                 Placed {
-                    buffer: self.weight_bytes(&name, t.bytes().clone()),
+                    buffer: self.weight_bytes(&name, t.bytes()),
                     storage,
                 }
             }
@@ -49,7 +48,7 @@ impl Lowering<'_> {
                         ))
                     })?;
                 Placed {
-                    buffer: self.weight_bytes(&name, Bytes::from_vec(pack(t, &storage))),
+                    buffer: self.weight_bytes(&name, &pack(t, &storage)),
                     storage,
                 }
             }

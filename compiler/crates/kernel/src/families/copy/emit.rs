@@ -108,7 +108,7 @@ fn row(b: &mut KernelBuilder, src: Gpr, dst: Gpr, len: usize) {
 fn transpose(b: &mut KernelBuilder, src: Gpr, dst: Gpr, along_src: Loop, along_dst: Loop) {
     let lanes = b.lanes();
     let (ps, pd): (Var<Gpr>, Var<Gpr>) = (b.var(src), b.var(dst));
-    let mut band = |b: &mut KernelBuilder, rows: usize| {
+    let band = |b: &mut KernelBuilder, rows: usize| {
         let (s, d) = (b.get(ps), b.get(pd));
         let (qs, qd): (Var<Gpr>, Var<Gpr>) = (b.var(s), b.var(d));
         b.repeat((along_src.extent / lanes) as u64, |b| {
