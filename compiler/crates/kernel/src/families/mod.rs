@@ -28,7 +28,8 @@ pub static ALL: &[&dyn Family] = &[&winograd::Winograd, &conv::Conv, &conv_trans
     &rows::Softmax,
     &rows::SoftmaxColumns,
     &rows::Normalize,
-    &elementwise::Elementwise];
+    &elementwise::Elementwise,
+    &copy::Rearrange];
 
 /// The families that round as the plain definition does and keep weights at their own size: all but transformed tiles.
 pub fn direct() -> Vec<&'static dyn Family> {

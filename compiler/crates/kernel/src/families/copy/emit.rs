@@ -1,4 +1,4 @@
-//! Kernels of copies: along a common contiguous loop, or through squares transposed in registers.
+//! Kernels of copies: along a common contiguous loop, through squares transposed in registers, or element by element.
 
 use super::loops::{Loop, Piece};
 use crate::families::walk::{advance, bump};
@@ -7,20 +7,22 @@ use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var,
 /// Bytes of a row that one unit copies.
 const CHUNK: usize = 16 * 1024;
 
-/// How a simplified piece is vectorised. Units are the iterations of the outer loops.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Plan {
-    /// Elements that lie together on both sides.
-    Rows {
-        /// Outer loops.
-        outer: Vec<Loop>,
-        /// Elements.
-        len: usize,
-    },
+/// Elements up to which a row is short: several of them are one unit.
+const SHORT: usize = 64;
+
+/// What is done at once.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// So many elements that lie together on both sides.
+    Row(usize),
+    /// One element that is repeated so many times.
+    Splat(usize),
+    /// So many elements that lie together in the destination; every other one of the source.
+    Even(usize),
+    /// A single element.
+    Element,
     /// A matrix whose rows lie together in the source and whose columns do in the destination.
     Transpose {
-        /// Outer loops.
-        outer: Vec<Loop>,
         /// The loop that is contiguous in the source.
         along_src: Loop,
         /// The loop that is contiguous in the destination.
@@ -28,34 +30,83 @@ pub enum Plan {
     },
 }
 
+/// How a simplified piece is vectorised. Units are the iterations of the outer loops.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Loops over units.
+    outer: Vec<Loop>,
+    /// A loop within a unit.
+    inner: Option<Loop>,
+    body: Body,
+}
+
 impl Plan {
-    /// `None` if one of the sides has no contiguous loop of 4-byte elements.
-    pub fn of(piece: &Piece) -> Option<Plan> {
+    /// The plan of a piece without loops of one iteration.
+    pub fn of(piece: &Piece) -> Plan {
         let mut outer = piece.loops.clone();
-        let take = |outer: &mut Vec<Loop>, f: fn(&Loop) -> bool| {
-            outer.iter().position(f).map(|i| outer.remove(i))
+        let body = Plan::take_body(&mut outer);
+        let short = match body {
+            Body::Row(len) | Body::Splat(len) | Body::Even(len) => len <= SHORT,
+            Body::Element => true,
+            Body::Transpose { .. } => false,
         };
-        if let Some(l) = take(&mut outer, |l| l.src == 4 && l.dst == 4) {
+        let longest = (0..outer.len()).max_by_key(|&i| outer[i].extent).filter(|_| short);
+        let mut inner = longest.map(|i| outer.remove(i));
+        // Work for several threads.
+        if let Some(l) = &mut inner
+            && outer.iter().map(|l| l.extent).product::<usize>() < 8
+            && let Some(parts) = [8, 4, 2].into_iter().find(|n| l.extent.is_multiple_of(*n) && l.extent / n >= 64)
+        {
+            let extent = l.extent / parts;
+            outer.push(Loop { extent: parts, src: l.src * extent, dst: l.dst * extent });
+            l.extent = extent;
+        }
+        Plan { outer, inner, body }
+    }
+
+    /// Takes the loops that are done at once out of all.
+    fn take_body(loops: &mut Vec<Loop>) -> Body {
+        let mut take = |f: &dyn Fn(&Loop) -> bool| loops.iter().position(f).map(|i| loops.remove(i));
+        if let Some(l) = take(&|l| l.src == 4 && l.dst == 4) {
             let bytes = 4 * l.extent;
             // A long row is several units, if it divides.
             let cut = (CHUNK / 4..=l.extent / 2).find(|c| l.extent.is_multiple_of(*c)).filter(|_| bytes > 2 * CHUNK);
             let len = cut.unwrap_or(l.extent);
-            outer.push(Loop { extent: l.extent / len, src: 4 * len, dst: 4 * len });
-            return Some(Plan::Rows { outer, len });
+            if len < l.extent {
+                loops.push(Loop { extent: l.extent / len, src: 4 * len, dst: 4 * len });
+            }
+            return Body::Row(len);
         }
-        let along_dst = take(&mut outer, |l| l.dst == 4)?;
-        let along_src = take(&mut outer, |l| l.src == 4)?;
-        // Rows of squares are units too.
-        Some(Plan::Transpose { outer, along_src, along_dst })
-    }
-    fn outer(&self) -> &[Loop] {
-        match self {
-            Plan::Rows { outer, .. } | Plan::Transpose { outer, .. } => outer,
+        if let Some(l) = take(&|l| l.dst == 4 && l.src == 0) {
+            return Body::Splat(l.extent);
+        }
+        let transposes = loops.iter().any(|l| l.dst == 4) && loops.iter().any(|l| l.src == 4);
+        let mut take = |f: &dyn Fn(&Loop) -> bool| loops.iter().position(f).map(|i| loops.remove(i));
+        if transposes
+            && let (Some(along_dst), Some(along_src)) = (take(&|l| l.dst == 4), take(&|l| l.src == 4))
+        {
+            return Body::Transpose { along_src, along_dst };
+        }
+        match take(&|l| l.dst == 4 && l.src == 8) {
+            Some(l) => Body::Even(l.extent),
+            None => Body::Element,
         }
     }
+
     /// Number of units.
     pub fn units(&self) -> usize {
-        self.outer().iter().map(|l| l.extent).product()
+        self.outer.iter().map(|l| l.extent).product()
+    }
+
+    /// What it does, for the kernel's name.
+    pub fn kind(&self) -> &'static str {
+        match self.body {
+            Body::Row(_) => "rows",
+            Body::Splat(_) => "fill",
+            Body::Even(_) => "even",
+            Body::Element => "elements",
+            Body::Transpose { .. } => "squares",
+        }
     }
 }
 
@@ -66,8 +117,7 @@ pub fn compile(plan: &Plan, target: &Target, name: &str) -> Result<CompiledKerne
     let (begin, end) = (b.begin(), b.end());
     b.for_range(begin, end, 1, |b, unit| {
         let (mut src, mut dst, mut rest) = (src, dst, unit);
-        let outer = plan.outer();
-        for (d, l) in outer.iter().enumerate().rev() {
+        for (d, l) in plan.outer.iter().enumerate().rev() {
             let index = if d == 0 { rest } else { b.int_rem(rest, l.extent as u32) };
             src = advance(b, src, index, l.src);
             dst = advance(b, dst, index, l.dst);
@@ -75,32 +125,95 @@ pub fn compile(plan: &Plan, target: &Target, name: &str) -> Result<CompiledKerne
                 rest = b.int_div(rest, l.extent as u32);
             }
         }
-        match plan {
-            Plan::Rows { len, .. } => row(b, src, dst, *len),
-            Plan::Transpose { along_src, along_dst, .. } => transpose(b, src, dst, *along_src, *along_dst),
+        let Some(l) = plan.inner else { return body(b, plan.body, src, dst, [0, 0]) };
+        if let Body::Row(len) | Body::Splat(len) = plan.body
+            && !len.is_multiple_of(b.lanes())
+        {
+            b.tail_mask(len % b.lanes());
         }
+        let unroll = if plan.body == Body::Element { 8 } else { 4 };
+        let (s, d): (Var<Gpr>, Var<Gpr>) = (b.var(src), b.var(dst));
+        let several = |b: &mut KernelBuilder, n: usize| {
+            let (src, dst) = (b.get(s), b.get(d));
+            for j in 0..n {
+                body(b, plan.body, src, dst, [j * l.src, j * l.dst]);
+            }
+        };
+        b.repeat((l.extent / unroll) as u64, |b| {
+            several(b, unroll);
+            bump(b, s, unroll * l.src, 0);
+            bump(b, d, unroll * l.dst, 0);
+        });
+        several(b, l.extent % unroll);
     });
     b.compile()
 }
 
-fn row(b: &mut KernelBuilder, src: Gpr, dst: Gpr, len: usize) {
+/// The body `at` bytes behind the pointers.
+fn body(b: &mut KernelBuilder, body: Body, src: Gpr, dst: Gpr, at: [usize; 2]) {
+    match body {
+        Body::Row(len) => row(b, src, dst, at, len),
+        Body::Splat(len) => splat(b, src, dst, at, len),
+        Body::Even(len) => even(b, src, dst, at, len),
+        Body::Element => {
+            let v = b.load_part(src.at(at[0] as i32), 1);
+            b.store_part(v, dst.at(at[1] as i32), 1);
+        }
+        Body::Transpose { along_src, along_dst } => transpose(b, src, dst, along_src, along_dst),
+    }
+}
+
+fn splat(b: &mut KernelBuilder, src: Gpr, dst: Gpr, at: [usize; 2], len: usize) {
+    let lanes = b.lanes();
+    let v = b.broadcast(src.at(at[0] as i32));
+    let (vectors, tail, bytes) = (len / lanes, len % lanes, 4 * lanes);
+    let straight = if vectors > 8 { 0 } else { vectors };
+    b.for_range(0, ((vectors - straight) * bytes) as i32, bytes as i32, |b, i| {
+        b.store(v, dst.at_index(i, 1, at[1] as i32));
+    });
+    for j in vectors - straight..vectors {
+        b.store(v, dst.at((at[1] + j * bytes) as i32));
+    }
+    if tail > 0 {
+        b.store_part(v, dst.at((at[1] + vectors * bytes) as i32), tail);
+    }
+}
+
+/// Every other element of `2 * len - 1`; none beyond is read.
+fn even(b: &mut KernelBuilder, src: Gpr, dst: Gpr, at: [usize; 2], len: usize) {
+    let lanes = b.lanes();
+    let bytes = 4 * lanes;
+    for first in (0..len).step_by(lanes) {
+        let n = lanes.min(len - first);
+        let from = at[0] + 2 * 4 * first;
+        let wanted = 2 * n - 1;
+        let low = b.load_part(src.at(from as i32), wanted.min(lanes));
+        let high = match wanted.checked_sub(lanes).filter(|&n| n > 0) {
+            Some(n) => b.load_part(src.at((from + bytes) as i32), n),
+            None => b.zero(),
+        };
+        let (v, _) = b.deinterleave(low, high);
+        b.store_part(v, dst.at((at[1] + 4 * first) as i32), n);
+    }
+}
+
+fn row(b: &mut KernelBuilder, src: Gpr, dst: Gpr, from: [usize; 2], len: usize) {
     let lanes = b.lanes();
     let (vectors, tail) = (len / lanes, len % lanes);
     let (looped, bytes) = (vectors / 4 * 4, 4 * lanes);
     b.for_range(0, (looped * bytes) as i32, (4 * bytes) as i32, |b, i| {
-        let v: Vec<Vector> = (0..4).map(|j| b.load(src.at_index(i, 1, (j * bytes) as i32))).collect();
+        let v: Vec<Vector> = (0..4).map(|j| b.load(src.at_index(i, 1, (from[0] + j * bytes) as i32))).collect();
         for (j, v) in v.into_iter().enumerate() {
-            b.store(v, dst.at_index(i, 1, (j * bytes) as i32));
+            b.store(v, dst.at_index(i, 1, (from[1] + j * bytes) as i32));
         }
     });
     for j in looped..vectors {
-        let v = b.load(src.at((j * bytes) as i32));
-        b.store(v, dst.at((j * bytes) as i32));
+        let v = b.load(src.at((from[0] + j * bytes) as i32));
+        b.store(v, dst.at((from[1] + j * bytes) as i32));
     }
     if tail > 0 {
-        let at = (vectors * bytes) as i32;
-        let v = b.load_part(src.at(at), tail);
-        b.store_part(v, dst.at(at), tail);
+        let v = b.load_part(src.at((from[0] + vectors * bytes) as i32), tail);
+        b.store_part(v, dst.at((from[1] + vectors * bytes) as i32), tail);
     }
 }
 

@@ -1,9 +1,13 @@
 //! Copies that rearrange elements: from one storage to another, transposition.
 
+mod boxes;
 pub mod emit;
 pub mod loops;
+mod moves;
+mod rearrange;
 mod transpose;
 
+pub use rearrange::Rearrange;
 pub use transpose::Transpose;
 
 use crate::families::fingerprint;
@@ -24,10 +28,7 @@ pub struct Part {
 impl Part {
     /// Full name of the kernel.
     pub fn name(&self, target: &Target) -> String {
-        let kind = match self.plan {
-            Plan::Rows { .. } => "rows",
-            Plan::Transpose { .. } => "squares",
-        };
+        let kind = self.plan.kind();
         format!("copy_{kind}_{target}_{}", fingerprint(&format!("{:?}", self.plan)))
     }
     /// The kernel.
@@ -36,7 +37,7 @@ impl Part {
     }
 }
 
-/// The kernels that carry out a copy of 4-byte elements, or `None` if it has no vector form.
+/// The kernels that carry out a copy of 4-byte elements, or `None` if it is empty or too large.
 pub fn parts(pieces: Vec<Piece>) -> Option<Vec<Part>> {
     pieces
         .into_iter()
@@ -46,8 +47,8 @@ pub fn parts(pieces: Vec<Piece>) -> Option<Vec<Part>> {
             }
             let p = p.simplified();
             let (src, dst) = p.spans();
-            let plan = Plan::of(&p).filter(|_| src.max(dst) < 1 << 31)?;
-            Some(Part { src: (p.src, src), dst: (p.dst, dst), plan })
+            let plan = Plan::of(&p);
+            (src.max(dst) < 1 << 31).then_some(Part { src: (p.src, src), dst: (p.dst, dst), plan })
         })
         .collect()
 }

@@ -1,0 +1,112 @@
+//! Every op that only copies elements, separably by dimension: see [`super::moves`].
+
+use super::moves::{From, Move, moves};
+use super::{Part, boxes, parts};
+use crate::families::conv::weights;
+use crate::family::{Family, View, Wish};
+use crate::lowering::{Forms, Lowering, Placed};
+use crate::storage::{Halo, Storage};
+use mnnc_ir::{DType, OpError, ValueId};
+use mnnc_vector::Target;
+
+/// The family.
+pub struct Rearrange;
+
+/// The moves of each result, and the forms in which it can be written.
+struct Node {
+    moves: Vec<Vec<Move>>,
+    forms: Vec<Forms>,
+}
+
+fn read(view: &View, target: &Target) -> Option<Node> {
+    let anchor = view.anchor.filter(|_| view.epilogue.is_none())?;
+    let g = view.graph;
+    let dtype = g.ty(*view.outputs.first()?).dtype;
+    if !matches!(dtype, DType::F32 | DType::I32 | DType::U32) || !anchor.regions.is_empty() {
+        return None;
+    }
+    let facts = g.facts(view.anchor_id?);
+    let compute = (anchor.op.compute?)(&facts.of(anchor)).ok()?;
+    let shapes: Vec<_> = view.inputs.iter().map(|v| v.and_then(|v| g.ty(v).static_dims())).collect();
+    let moves = moves(&compute, &shapes)?;
+    let mut forms = Vec::new();
+    for (&y, moves) in view.outputs.iter().zip(&moves) {
+        let ty = g.ty(y);
+        let dims = ty.static_dims().filter(|d| ty.dtype == dtype && !d.contains(&0))?;
+        let whole = |d: &[usize]| d.iter().try_fold(64usize, |a, &n| a.checked_mul(n)).is_some_and(|b| b < 1 << 31);
+        let sources = moves.iter().all(|m| match m.from {
+            From::Input(i) => shapes.get(i).and_then(Option::as_ref).is_some_and(|d| whole(d)),
+            From::Constant(_) => true,
+        });
+        if !whole(&dims) || !sources {
+            return None;
+        }
+        let can = |to: Option<Storage>| {
+            let to = to?;
+            moves.iter().try_for_each(|m| {
+                let from = match m.from {
+                    From::Input(i) => Some(Storage::plain(dtype, shapes.get(i)?.as_ref()?)?),
+                    From::Constant(_) => None,
+                };
+                kernels(m, from.as_ref(), &to).map(|_| ())
+            })
+        };
+        let plain = can(Storage::plain(dtype, &dims)).is_some();
+        let blocked = can(Storage::blocked(dtype, &dims, target.lanes(), Halo::default())).is_some();
+        if !plain && !blocked {
+            return None;
+        }
+        forms.push(Forms { plain, blocked });
+    }
+    (moves.len() == view.outputs.len()).then_some(Node { moves, forms })
+}
+
+fn kernels(m: &Move, from: Option<&Storage>, to: &Storage) -> Option<Vec<Part>> {
+    parts(boxes::pieces(m, from, to)?)
+}
+
+impl Family for Rearrange {
+    fn name(&self) -> &'static str {
+        "rearrange"
+    }
+
+    fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
+        read(view, target).map(|_| Vec::new())
+    }
+
+    fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
+        let missing = || OpError::unsupported("not a copy by dimensions");
+        let node = read(view, lo.target()).ok_or_else(missing)?;
+        for ((&y, moves), &forms) in view.outputs.iter().zip(&node.moves).zip(&node.forms) {
+            let to = lo.output(y, forms)?;
+            for m in moves {
+                let (from, parts) = match m.from {
+                    From::Constant(x) => {
+                        let bytes = match to.storage.dtype {
+                            DType::F32 => (x as f32).to_ne_bytes(),
+                            DType::U32 => (x as u32).to_ne_bytes(),
+                            _ => (x as i32).to_ne_bytes(),
+                        };
+                        let storage = Storage::plain(to.storage.dtype, &[1]).ok_or_else(missing)?;
+                        let from = Placed { buffer: weights(lo, "fill", bytes.to_vec()).buffer, storage };
+                        (from, kernels(m, None, &to.storage))
+                    }
+                    From::Input(i) => {
+                        let x = view.inputs.get(i).copied().flatten().ok_or_else(missing)?;
+                        let from = lo.input(x, Wish::Any)?;
+                        match kernels(m, Some(&from.storage), &to.storage) {
+                            Some(parts) => (from, Some(parts)),
+                            None => {
+                                let from = lo.input(x, Wish::Plain)?;
+                                let parts = kernels(m, Some(&from.storage), &to.storage);
+                                (from, parts)
+                            }
+                        }
+                    }
+                };
+                lo.copy_parts(&from, &to, parts.ok_or_else(missing)?)?;
+            }
+        }
+        Ok(())
+    }
+}
