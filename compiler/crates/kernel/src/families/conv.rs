@@ -8,9 +8,9 @@ use crate::families::window;
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
 use crate::schedule::{Access, BufferId, Operand};
-use crate::storage::Halo;
+use crate::storage::{Halo, Storage};
 use mnnc_ir::{DType, OpError, Tensor, ValueId};
-use mnnc_ops::family::conv::{CONV, ConvShape};
+use mnnc_ops::family::conv::{Axis, CONV, ConvShape};
 use mnnc_vector::Target;
 
 /// The family.
@@ -23,7 +23,8 @@ impl Family for Conv {
 
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let geometry = Geometry::read(view, target)?;
-        let mut wishes = vec![(view.inputs.first().copied().flatten()?, geometry.wish(target))];
+        let wish = if geometry.one_row { Wish::Plain } else { geometry.wish(target) };
+        let mut wishes = vec![(view.inputs.first().copied().flatten()?, wish)];
         wishes.extend(image_wishes(view));
         Some(wishes)
     }
@@ -36,14 +37,41 @@ impl Family for Conv {
         let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
         let weights = lo.constant(w).ok_or_else(missing)?;
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
-        let input = lo.input(x, g.wish(&target))?;
-        let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
+        let y = view.outputs[0];
+        let (input, output) = if g.one_row {
+            (row_image(lo, x, &g)?, lo.temp_image(y, &g.shape.dims(), target.lanes(), Halo::default())?)
+        } else {
+            (lo.input(x, g.wish(&target))?, lo.output(y, Forms::BLOCKED)?)
+        };
         let node = Lowered { g: &g, weights, bias, input, output, target };
         match g.kind {
-            Kind::Dense => node.dense(view, lo),
-            Kind::Depthwise => node.depthwise(view, lo),
+            Kind::Dense => node.dense(view, lo)?,
+            Kind::Depthwise => node.depthwise(view, lo)?,
         }
+        if g.one_row {
+            let to = lo.output(y, Forms::PLAIN)?;
+            let to = Placed { buffer: to.buffer, storage: plain(&g.shape.dims())? };
+            lo.copy(y, &node.output, &to);
+        }
+        Ok(())
     }
+}
+
+/// The input of a convolution over one dimension, copied into an image of one row.
+fn row_image(lo: &mut Lowering, x: ValueId, g: &Geometry) -> Result<Placed, OpError> {
+    let from = lo.input(x, Wish::Plain)?;
+    let dims = [g.shape.batch, g.shape.groups * g.shape.inputs, 1, g.shape.axes[1].input];
+    let from = Placed { buffer: from.buffer, storage: plain(&dims)? };
+    let to = match g.wish(lo.target()) {
+        Wish::Planar(halo) => lo.temp_image(x, &dims, 1, halo)?,
+        _ => lo.temp_image(x, &dims, lo.target().lanes(), g.halo)?,
+    };
+    lo.copy(x, &from, &to);
+    Ok(to)
+}
+
+fn plain(dims: &[usize]) -> Result<Storage, OpError> {
+    Storage::plain(DType::F32, dims).ok_or_else(|| OpError::unsupported("a value is larger than the address space"))
 }
 
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -56,7 +84,10 @@ pub(super) enum Kind {
 
 /// What the family has to know of a node.
 pub(super) struct Geometry {
+    /// A convolution over one dimension has a second one of size 1 in front.
     pub(super) shape: ConvShape,
+    /// Over one dimension only: the operands have rank 3 and are seen as images of one row.
+    pub(super) one_row: bool,
     pub(super) window: Window,
     /// Zero border that the windows reach into.
     pub(super) halo: Halo,
@@ -69,7 +100,13 @@ impl Geometry {
         let anchor = view.anchor.filter(|a| a.is(&CONV))?;
         let facts = view.graph.facts(view.anchor_id?);
         let ctx = facts.of(anchor);
-        let shape = mnnc_ops::family::conv::shape(&ctx, 0, 1).ok()?;
+        let mut shape = mnnc_ops::family::conv::shape(&ctx, 0, 1).ok()?;
+        let one_row = shape.axes.len() == 1;
+        if one_row {
+            // Side operands would have to be seen as images, too.
+            view.epilogue.as_ref().is_none_or(|e| e.sides.is_empty()).then_some(())?;
+            shape.axes.insert(0, Axis::UNIT);
+        }
         let [rows, cols] = shape.axes[..] else { return None };
         let x = ctx.input(0).ok()?;
         let constant = |i: usize| match view.inputs.get(i).copied().flatten() {
@@ -98,6 +135,7 @@ impl Geometry {
             window: window::of(&rows, &cols),
             halo: window::halo(&rows, &cols),
             shape,
+            one_row,
             kind,
         })
     }

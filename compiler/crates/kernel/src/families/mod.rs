@@ -9,8 +9,10 @@ pub mod epilogue;
 pub mod igemm;
 pub mod image;
 pub mod linear;
+pub mod linear_resize;
 pub mod matmul;
 pub mod panels;
+pub mod plane_norm;
 pub mod pool;
 pub mod rows;
 pub mod sides;
@@ -25,9 +27,13 @@ use crate::family::Family;
 pub static ALL: &[&dyn Family] = &[&winograd::Winograd, &conv::Conv, &conv_transpose::ConvTranspose, &pool::Pool, &pool::GlobalPool, &linear::Linear,
     &matmul::Matmul,
     &copy::Transpose,
+    &rows::SoftmaxShort,
     &rows::Softmax,
     &rows::SoftmaxColumns,
     &rows::Normalize,
+    &rows::Reduce,
+    &plane_norm::PlaneNorm,
+    &linear_resize::LinearResize,
     &elementwise::Elementwise,
     &copy::Rearrange];
 

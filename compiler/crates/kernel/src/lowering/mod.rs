@@ -284,6 +284,15 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// An image in blocks of its own, zero border included, that belongs to value `v` but is none of its forms.
+    ///
+    /// # Errors
+    /// If the size overflows, or `dims` is not of rank 4.
+    pub(crate) fn temp_image(&mut self, v: ValueId, dims: &[usize], block: usize, halo: Halo) -> Result<Placed, OpError> {
+        let storage = Storage::blocked(self.graph.ty(v).dtype, dims, block, halo).ok_or_else(forms::too_large)?;
+        Ok(self.temp_in_storage(v, storage))
+    }
+
     /// Memory that lives during the current node only. What it holds at first is unspecified.
     pub fn temp(&mut self, name: &str, bytes: usize) -> BufferId {
         let name = format!("{}.{name}", self.name);

@@ -1,11 +1,15 @@
-//! Kernels that work along dense rows: softmax and the normalisations. A unit is a row.
+//! Kernels that work along dense rows: softmax, normalisations, reductions. A unit is a row.
 
 pub mod columns;
 pub mod normalize;
+pub mod reduce;
+pub mod short;
 pub mod softmax;
 
 pub use columns::SoftmaxColumns;
 pub use normalize::Normalize;
+pub use reduce::Reduce;
+pub use short::SoftmaxShort;
 pub use softmax::Softmax;
 
 use crate::families::epilogue;

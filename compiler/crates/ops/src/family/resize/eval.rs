@@ -58,6 +58,12 @@ fn taps(mode: Mode, m: &Mapping, o: usize) -> Taps {
     Taps { positions, weights, inside }
 }
 
+/// The samples of linear interpolation.
+pub(super) fn linear(m: &Mapping, o: usize) -> [(usize, f32); 2] {
+    let t = taps(Mode::Linear, m, o);
+    std::array::from_fn(|i| (t.positions[i], t.weights[i] as f32))
+}
+
 /// Splits a shape about a dimension: product before, extent, product behind.
 fn around(dims: &[usize], axis: usize) -> (usize, usize, usize) {
     (dims[..axis].iter().product(), dims[axis], dims[axis + 1..].iter().product())

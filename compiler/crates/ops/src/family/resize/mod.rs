@@ -231,6 +231,19 @@ impl Resize {
     }
 }
 
+/// The two samples, with their weights, that each output position along a dimension is made of.
+pub type Samples = Vec<[(usize, f32); 2]>;
+
+/// The samples along each dimension that changes, if the node interpolates linearly and its sizes are known.
+pub fn linear_samples(ctx: &OpCtx) -> Result<Option<Vec<(usize, Samples)>>, OpError> {
+    let resize = Resize::read(ctx)?;
+    if resize.mode != Mode::Linear || resize.transformation.crops() {
+        return Ok(None);
+    }
+    let along = |m: &Mapping| (0..m.output).map(|o| eval::linear(m, o)).collect();
+    Ok(Some(resize.mappings(ctx)?.iter().map(|(axis, m)| (*axis, along(m))).collect()))
+}
+
 /// `floor(d * scale)`, computed in single precision, as every implementation does.
 fn scaled(d: Dim, scale: f32, syms: &mut SymTable) -> Result<Dim, OpError> {
     if !(scale > 0.0 && scale < 1e6) {
