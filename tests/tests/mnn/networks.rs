@@ -82,7 +82,39 @@ fn error(outcome: engine::Outcome, want: &[Tensor]) -> Result<f64, String> {
     got.iter().zip(want).try_fold(0.0f64, |worst, (g, w)| engine::error(g, w).map(|e| worst.max(e)))
 }
 
-/// One network; an empty text is success.
+/// Networks whose batch is open, run with a batch of 2: shapes are computed in the engine.
+#[test]
+fn an_open_batch_stays_open() {
+    let Some(python) = mnnc_tests::python() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut bad = Vec::new();
+    for name in ["mobilenet_v2", "shufflenet_v2_x1_0"] {
+        let path = folder.path().join(format!("{name}.onnx"));
+        let options = mnnc::zoo::Options { dynamic_batch: true, size: (96, 96), ..Default::default() };
+        let proto = mnnc::zoo::build(name, &options).expect("a zoo network");
+        let mut file = std::fs::File::create(&path).expect("writable");
+        mnnc::zoo::write(&proto, &mut file).expect("writable");
+        let verdict = optimised(&path, OptLevel::O2).and_then(|graph| {
+            let model = mnnc_mnn::write(&graph, &WriteOptions::default()).map_err(|e| e.to_string())?;
+            let input = graph.value(graph.inputs()[0]).name.clone();
+            let feeds = vec![(input, Gen::new(7).tensor(DType::F32, &[2, 3, 96, 96], -2.0, 2.0))];
+            let outputs = vec![graph.value(graph.outputs()[0]).name.clone()];
+            let want = reference(python, &path, &feeds, folder.path()).outputs;
+            let cases = ["module", "session"].map(|api| Case { model: model.clone(), api, inputs: feeds.clone(), outputs: outputs.clone() });
+            for outcome in engine::run(python, &cases, LIMIT) {
+                let error = error(outcome, &want)?;
+                if error > 1.0 {
+                    return Err(format!("{error:.3} tolerances off"));
+                }
+            }
+            Ok(())
+        });
+        bad.extend(verdict.err().map(|reason| format!("{name}: {reason}")));
+    }
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
+
+/// One network.
 fn check(python: &Path, name: &str, model: &Path) -> Result<(), String> {
     let graph = optimised(model, OptLevel::O1)?;
     let ours = mnnc_mnn::write(&graph, &WriteOptions::default()).map_err(|e| e.to_string())?;

@@ -82,7 +82,11 @@ fn every_op_is_right_or_refused() {
                 };
                 let inputs: Vec<Tensor> = feeds.iter().map(|(_, tensor)| tensor.clone()).collect();
                 let want = mnnc_ops::eval::Evaluator::new(&graph).run(&inputs).expect("samples evaluate");
-                let shapes: Vec<String> = sample.inputs.iter().flatten().map(|t| t.ty().show(&graph.syms)).collect();
+                let show = |t: &Tensor| match t.to_i64s() {
+                    Some(ints) if ints.len() <= 8 => format!("{}{ints:?}", t.dtype()),
+                    _ => t.ty().show(&graph.syms),
+                };
+                let shapes: Vec<String> = sample.inputs.iter().flatten().map(show).collect();
                 let name = format!("seed {seed} sample {number}{} [{}] {:?}", if packed { " packed" } else { "" }, shapes.join(", "), sample.attrs);
                 let outputs = graph.outputs().iter().map(|&v| graph.value(v).name.clone()).collect();
                 cases.push(Case { model, api: "module", inputs: feeds, outputs });

@@ -39,8 +39,6 @@ pub(crate) struct Cx<'a> {
     pub(crate) op: OpCtx<'a>,
     /// What stands for each value that was written before.
     pub(crate) written: &'a mut HashMap<ValueId, Tid>,
-    /// How much may be assumed of run-time values; see [`crate::WriteOptions::opt_level`].
-    pub(crate) opt_level: u8,
     /// For how many readers a weight is copied; see [`crate::Prefer`].
     pub(crate) sharing_limit: usize,
     /// Number of the next tensor that has no name in the model.

@@ -38,13 +38,15 @@ pub enum WeightEncoding {
     F32,
 }
 
-/// What the file is made for. The levels mean what MNN's converter means by `--optimizeLevel` and `--optimizePrefer`.
+/// What the file is made for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WriteOptions {
-    /// 0 and 1: right for every input: indices computed at run time may be negative, which costs a fix-up op before
-    /// each gather. 2: such indices are taken to be in range.
+    /// What MNN's converter calls `--optimizeLevel`. 0: ops stand in the file as they stand in the graph. 1 and 2: biases and
+    /// activations go into convolutions, and reshapes of reshapes become one.
     ///
-    /// (Graph rewrites happen before the writer; at level 0 the compiler runs the necessary ones only.)
+    /// Every level is right for every input. MNN's level 2 takes indices computed at run time to be in range and drops
+    /// the fix-up of negative ones; here it goes, at any level, where the graph shows that none is negative (`arg_max`,
+    /// `shape` and their kin). The levels' graph rewrites happen before the writer.
     pub opt_level: u8,
     /// Whether the file should rather be small or fast.
     pub prefer: Prefer,
@@ -92,9 +94,11 @@ const MAX_BYTES: u64 = (1 << 31) - 1;
 /// weights exceed what a file can hold.
 pub fn write(graph: &Graph, options: &WriteOptions) -> Result<Vec<u8>, WriteError> {
     let mut net = lower::lower(graph, options)?;
-    fuse::collapse_reshapes(&mut net);
-    fuse::fuse_biases(&mut net);
-    fuse::fuse_activations(&mut net);
+    if options.opt_level > 0 {
+        fuse::collapse_reshapes(&mut net);
+        fuse::fuse_biases(&mut net);
+        fuse::fuse_activations(&mut net);
+    }
     fuse::drop_dead(&mut net);
     layout::assign(&mut net);
     let bytes = pack::weight_bytes(&net);

@@ -69,7 +69,6 @@ impl Lowering<'_> {
             node,
             op: facts.of(node),
             written: &mut self.written,
-            opt_level: options.opt_level,
             sharing_limit: options.prefer.sharing_limit(),
             next: self.next,
         };

@@ -4,7 +4,7 @@ use super::Family;
 use super::join::concat_tensors;
 use crate::cx::{Cx, Reason, to_i32};
 use crate::net::{Layouts, Shape, Tid, Ty};
-use mnnc_ir::Tensor;
+use mnnc_ir::{Def, Tensor};
 use mnnc_ops::axes::normalize_axis;
 use mnnc_schema::mnn::{BinaryOpOperation, BinaryOpT, OneHotParamT, OpParameterT, OpType, ReductionType};
 
@@ -31,6 +31,23 @@ pub(super) fn take(cx: &mut Cx, x: Tid, picks: &[i32], axis: usize) -> Result<Ti
     emit_gather(cx, OpType::GatherV2, x, indices, axis, shape)
 }
 
+/// Whether input `i` is computed by ops that give positions and sizes, which need no fix-up.
+fn never_negative(cx: &Cx, i: usize) -> bool {
+    let mut value = cx.node.input(i);
+    // As many steps back as matter; a model that hides its indices deeper gets the fix-up.
+    for _ in 0..8 {
+        let Some(Def::Node(node, output)) = value.map(|value| cx.graph.value(value).def) else { return false };
+        let node = cx.graph.node(node);
+        match node.op.name {
+            "arg_max" | "arg_min" | "shape" | "size" | "non_zero" => return true,
+            "top_k" => return output == 1,
+            "identity" | "cast" | "reshape" | "flatten" | "squeeze" | "unsqueeze" | "transpose" | "slice" => value = node.input(0),
+            _ => return false,
+        }
+    }
+    false
+}
+
 /// Input `i` as indices into a dim of `extent`, none of them negative: MNN reads out of bounds for those.
 fn indices(cx: &mut Cx, i: usize, extent: Option<usize>) -> Result<Tid, Reason> {
     if let Some(constant) = cx.op.const_input(i) {
@@ -45,10 +62,10 @@ fn indices(cx: &mut Cx, i: usize, extent: Option<usize>) -> Result<Tid, Reason> 
         return Ok(cx.constant(Tensor::new(dims, list)));
     }
     let given = cx.input(i)?;
-    if cx.opt_level >= 2 {
+    if never_negative(cx, i) {
         return Ok(given);
     }
-    let extent = extent.ok_or("indices that may be negative, into a dim that is known only at run time; use --opt-level 2 if none is")?;
+    let extent = extent.ok_or("indices that may be negative, into a dim that is known only at run time; fix it with --shape NAME=1x3x224x224")?;
     let (zero, extent) = (cx.int(0), cx.int(to_i32(extent)?));
     let negative = cx.binary(BinaryOpOperation::LESS, given, zero);
     let shift = cx.mul(negative, extent);
@@ -90,7 +107,7 @@ fn tuples(cx: &mut Cx, i: usize, shape: &Shape, first: usize) -> Result<Tid, Rea
         .and_then(|dims| dims.iter().map(|d| d.and_then(|d| i32::try_from(d).ok())).collect());
     let given = cx.input(i)?;
     let negative_known = cx.op.const_input(i).and_then(|t| t.to_i64s()).map(|list| list.iter().any(|&n| n < 0));
-    if negative_known == Some(false) || (negative_known.is_none() && cx.opt_level >= 2) {
+    if negative_known == Some(false) || (negative_known.is_none() && never_negative(cx, i)) {
         return Ok(given);
     }
     let extents = extents.ok_or("indices that may be negative, into dims that are known only at run time")?;

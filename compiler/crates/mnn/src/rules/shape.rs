@@ -84,7 +84,16 @@ fn expand(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     if shape == cx.shape(x) && shape.iter().all(Option::is_some) {
         return Ok(vec![x]);
     }
-    let dims = known(cx, &shape)?;
+    let from = cx.shape(x);
+    // A size known only at run time may come from the operand where it stretches a 1 and all else is fixed.
+    let stretches = |(i, d): (usize, &Option<usize>)| {
+        d.is_some() || (i + from.len()).checked_sub(shape.len()).is_none_or(|at| from[at] == Some(1))
+    };
+    let dims = if shape.iter().enumerate().all(stretches) && shape.iter().any(Option::is_none) {
+        cx.input(1)?
+    } else {
+        known(cx, &shape)?
+    };
     let ty = cx.ty(x);
     Ok(vec![cx.emit(OpType::BroadcastTo, OpParameterT::NONE, vec![x, dims], (shape, ty), Layouts::Plain)])
 }
@@ -217,5 +226,17 @@ fn depth_to_space(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
 }
 
 fn space_to_depth(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
-    blocks(cx, OpType::SpaceToDepth, DepthToSpaceMode::DCR)
+    let columns_first = cx.op.op.attr("mode").is_some() && cx.op.string("mode").as_deref() == Some("CRD");
+    if !columns_first {
+        return blocks(cx, OpType::SpaceToDepth, DepthToSpaceMode::DCR);
+    }
+    // MNN knows this order in the other direction only: split both dims, bring the blocks behind the channels.
+    let x = cx.input(0)?;
+    let result = cx.output_shape(0);
+    let size = cx.op.int("blocksize").and_then(|b| usize::try_from(b).ok()).ok_or("blocksize is missing")?;
+    let [batch, channels, _, _] = cx.shape(x)[..] else { return Err("not an image".into()) };
+    let [_, _, rows, columns] = result[..] else { return Err("not an image".into()) };
+    let x = cx.reshape(x, vec![batch, channels, rows, Some(size), columns, Some(size)])?;
+    let x = cx.permute(x, &[0, 1, 3, 5, 2, 4])?;
+    Ok(vec![cx.reshape(x, result)?])
 }

@@ -60,6 +60,8 @@ fn slice(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     if sizes.contains(&0) {
         return Err("the result is empty".into());
     }
+    // A single element needs no step.
+    (0..rank).filter(|&axis| sizes[axis] == 1).for_each(|axis| step[axis] = 1);
     if step.iter().all(|&s| s == 1) {
         let begins: Vec<usize> = begin.iter().map(|&b| usize::try_from(b).unwrap_or(0)).collect();
         return Ok(vec![slice_box(cx, x, &begins, &sizes)?]);

@@ -38,8 +38,8 @@ fn arg(cx: &mut Cx, op: OpType) -> Result<Vec<Tid>, Reason> {
 fn top_k(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let x = cx.input(0)?;
     let ty = cx.ty(x);
-    if !matches!(ty, Ty::Float | Ty::Int) {
-        return Err("MNN sorts float and int tensors only".into());
+    if ty != Ty::Float {
+        return Err("MNN puts equal integers in no certain order; cast to f32".into());
     }
     let rank = cx.rank(x);
     let axis = normalize_axis(cx.op.int("axis").unwrap_or(-1), rank)?;
