@@ -34,6 +34,10 @@ fn layers() {
         (28, 120, 120, 5, 1, 120),
         (1, 960, 240, 1, 1, 1),
         (1, 2048, 1000, 1, 1, 1),
+        (40, 96, 96, 3, 1, 8),
+        (80, 24, 48, 1, 1, 2),
+        (56, 128, 128, 3, 1, 32),
+        (28, 64, 128, 3, 1, 64),
     ];
     for target in native_targets() {
         for (size, inputs, outputs, k, stride, groups) in layers {

@@ -28,11 +28,13 @@ pub struct Piece {
 /// destination. A dimension that is blocked on either side becomes two loops, and its last, partial block a piece of its
 /// own. `None` if both sides are blocked along different dimensions or by different sizes.
 pub fn pieces(dims: &[usize], from: &Storage, src_dims: &[usize], to: &Storage) -> Option<Vec<Piece>> {
-    let blocked_from = from.block.and_then(|b| Some((src_dims.iter().position(|&s| s == 1)?, b)));
-    let blocked_to = to.block.map(|b| (1, b));
+    // Blocks of one channel are planes, as in a plain tensor.
+    let blocks = |s: &Storage| s.block.filter(|&b| b > 1);
+    let blocked_from = blocks(from).and_then(|b| Some((src_dims.iter().position(|&s| s == 1)?, b)));
+    let blocked_to = blocks(to).map(|b| (1, b));
     let split = match (blocked_from, blocked_to) {
         (Some(a), Some(b)) if a != b => return None,
-        (a, b) => a.or(b).filter(|&(_, b)| b > 1),
+        (a, b) => a.or(b),
     };
     let mut whole = Piece { src: from.offset, dst: to.offset, ..Piece::default() };
     let plain = |d: usize| Loop { extent: dims[d], src: from.strides[src_dims[d]], dst: to.strides[d] };
@@ -101,7 +103,9 @@ mod tests {
             let plain = Storage::plain(DType::F32, &dims).unwrap();
             let halo = Halo { top: 1, left: 2, bottom: 0, right: 1 };
             let blocked = Storage::blocked(DType::F32, &dims, 16, halo).unwrap();
-            for (from, to) in [(&plain, &blocked), (&blocked, &plain), (&blocked, &blocked), (&plain, &plain)] {
+            let planes = Storage::blocked(DType::F32, &dims, 1, halo).unwrap();
+            let forms = [&plain, &blocked, &planes];
+            for (from, to) in forms.into_iter().flat_map(|a| forms.into_iter().map(move |b| (a, b))) {
                 let mut seen = std::collections::BTreeMap::new();
                 for p in pieces(&dims, from, &[0, 1, 2, 3], to).unwrap() {
                     let p = p.simplified();
