@@ -98,7 +98,10 @@ fn bytes(inputs: &[Tensor]) -> Vec<u8> {
 }
 
 /// The runtime as apps link it: a static library without Rust's standard library.
-fn runtime() -> Result<&'static Path, String> {
+///
+/// # Errors
+/// If it does not build.
+pub fn runtime() -> Result<&'static Path, String> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use image::RgbImage;
 use mnnc_tests::machine::Machine;
-use mnnc_tests::{command_line, shared, tools};
+use mnnc_tests::{app, command_line, shared, tools};
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
@@ -115,4 +115,21 @@ fn rust(case: &Case) -> Vec<String> {
     };
     tools::run(&mut cargo, b"").unwrap_or_else(|e| panic!("{e}"));
     check(case, Machine::Host, &target.join("debug/top5"))
+}
+
+#[test]
+fn the_network_runs_on_several_threads_in_cpp() {
+    if !tools::there("make") || !tools::there("c++") {
+        return;
+    }
+    let build = tempfile::tempdir().unwrap();
+    let runtime = app::runtime().unwrap_or_else(|e| panic!("{e}"));
+    let mut make = Command::new("make");
+    make.current_dir(example("cpp")).arg(format!("BUILD={}", build.path().display()));
+    make.arg(format!("MNNC={}", command_line::mnnc().display()));
+    make.arg(format!("RUNTIME={}", std::path::absolute(runtime).unwrap().display()));
+    tools::run(make.env("CXXFLAGS", "-O1 -Wall -Wextra -Werror"), b"").unwrap_or_else(|e| panic!("{e}"));
+    let out = tools::run(Command::new(build.path().join("threads")).arg("3"), b"").unwrap_or_else(|e| panic!("{e}"));
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(text.lines().count() == 3 && text.lines().all(|l| l.ends_with(" ms")), "{text}");
 }
