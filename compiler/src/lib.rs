@@ -10,6 +10,7 @@ pub mod inputs;
 pub mod library;
 mod native;
 pub mod npy;
+pub mod onnxruntime;
 pub mod output;
 pub mod peak;
 pub mod summary;

@@ -131,16 +131,13 @@ impl Compiler {
 
     /// Compares every layer of native code for this machine with the evaluator.
     pub(crate) fn verify_layers(&self, model: &Model, optimised: &Graph, inputs: &[Tensor]) -> Result<Vec<Layer>> {
-        let (watched, graph) = with_all_results(optimised);
-        let jit = Jit::new(self.lower_graph(model, &graph)?).map_err(|e| diagnostics(e, ""))?;
-        let computed = jit.run(inputs).map_err(|e| diagnostics(e, ""))?;
-        let mut computed = watched.iter().zip(computed.into_iter().skip(optimised.outputs().len()));
+        let mut computed = self.native_layers(model, optimised, inputs)?.into_iter();
         let mut layers = Vec::new();
         // Compared as they come: the evaluator's results need not be kept.
         let mut observe = |n: NodeId, expected: &[Tensor]| {
             // Nodes of bodies run too, but only results of the main region can be watched.
             if optimised.node(n).region() == Some(optimised.main()) {
-                for (want, (&v, got)) in expected.iter().zip(&mut computed) {
+                for (want, (v, got)) in expected.iter().zip(&mut computed) {
                     layers.push(layer(optimised, v, want, &got, Tolerance::of_layer(want)));
                 }
             }
@@ -149,12 +146,25 @@ impl Compiler {
         Ok(layers)
     }
 
+    /// What native code for this machine computes for every result of the main region, in order of execution.
+    pub(crate) fn native_layers(
+        &self,
+        model: &Model,
+        optimised: &Graph,
+        inputs: &[Tensor],
+    ) -> Result<Vec<(ValueId, Tensor)>> {
+        let (watched, graph) = with_all_results(optimised);
+        let jit = Jit::new(self.lower_graph(model, &graph)?).map_err(|e| diagnostics(e, ""))?;
+        let computed = jit.run(inputs).map_err(|e| diagnostics(e, ""))?;
+        Ok(watched.into_iter().zip(computed.into_iter().skip(optimised.outputs().len())).collect())
+    }
+
     /// Checks what the passes made of a model, by evaluating the graph before and after them.
     ///
     /// # Errors
     /// The model cannot be evaluated; a wrong result is no error of this function.
     pub fn verify_graph(&self, model: &Model, after: &Graph, inputs: &[Tensor]) -> Result<Verification> {
-        self.judge_outputs(model, &evaluate(after, inputs)?, inputs)
+        self.judge_outputs(model, &evaluate(model.graph(), inputs)?, &evaluate(after, inputs)?, inputs)
     }
 }
 
@@ -181,19 +191,25 @@ impl Compiler {
         };
         let library = Library::open(library, name)?;
         let computed = library.run(model.graph(), inputs)?;
-        self.judge_outputs(model, &computed, inputs)
+        self.judge_outputs(model, &evaluate(model.graph(), inputs)?, &computed, inputs)
     }
 
-    /// Compares outputs with the reference, with regard to the model's conditioning.
-    fn judge_outputs(&self, model: &Model, computed: &[Tensor], inputs: &[Tensor]) -> Result<Verification> {
+    /// Compares outputs with a reference, with regard to the model's conditioning.
+    pub(crate) fn judge_outputs(
+        &self,
+        model: &Model,
+        reference: &[Tensor],
+        computed: &[Tensor],
+        inputs: &[Tensor],
+    ) -> Result<Verification> {
         let graph = model.graph();
-        let reference = evaluate(graph, inputs)?;
         let mut found =
-            Verification { outputs: outputs(graph, &reference, computed, Tolerance::F32), ..Verification::default() };
+            Verification { outputs: outputs(graph, reference, computed, Tolerance::F32), ..Verification::default() };
         if found.first_bad().is_some() {
-            let noise = noise(graph, inputs, &reference)?;
+            // The evaluator's own movement: its distance from another reference must not pass for noise.
+            let noise = noise(graph, inputs, &evaluate(graph, inputs)?)?;
             found.noise = Some(noise);
-            found.outputs = outputs(graph, &reference, computed, with_noise(noise));
+            found.outputs = outputs(graph, reference, computed, with_noise(noise));
         }
         Ok(found)
     }
@@ -204,7 +220,7 @@ fn outputs(graph: &Graph, reference: &[Tensor], computed: &[Tensor], tolerance: 
     pairs.map(|(&v, (want, got))| layer(graph, v, want, got, tolerance)).collect()
 }
 
-fn layer(graph: &Graph, v: ValueId, want: &Tensor, got: &Tensor, tolerance: Tolerance) -> Layer {
+pub(crate) fn layer(graph: &Graph, v: ValueId, want: &Tensor, got: &Tensor, tolerance: Tolerance) -> Layer {
     let deviation = compare(want, got, tolerance).unwrap_or(Deviation {
         excess: f64::INFINITY,
         absolute: f64::INFINITY,

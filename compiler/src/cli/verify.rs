@@ -1,10 +1,11 @@
-//! `mnnc verify`: native code against the reference, layer by layer.
+//! `mnnc verify`: native code against the reference or ONNX Runtime, layer by layer.
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use mnnc::error::{self, Result};
 use mnnc::verify::Layer;
-use mnnc::{CompileOptions, Compiler, Model, inputs};
+use mnnc::{CompileOptions, Compiler, Model, inputs, onnxruntime};
 use mnnc_ir::Diagnostic;
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use super::progress::Step;
 use super::stdout::{print, print_json};
 use crate::report::{Cell, Table};
 
-/// Check compiled code against the reference evaluator, layer by layer, and name the first bad node.
+/// Check compiled code against the reference evaluator or ONNX Runtime, layer by layer, and name the first bad node.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -23,6 +24,12 @@ pub struct Args {
     /// What the artefact's symbols begin with [default: its file's name].
     #[arg(long, value_name = "ID", requires = "artefact")]
     name: Option<String>,
+    /// What is right.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "reference")]
+    against: Authority,
+    /// Python with onnx and onnxruntime [default: $MNNC_PYTHON, else python3].
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
     /// Seed of the inputs.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -36,6 +43,15 @@ pub struct Args {
     target: TargetArgs,
     #[command(flatten)]
     opt: OptArgs,
+}
+
+/// What code is checked against.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Authority {
+    /// The reference evaluator.
+    Reference,
+    /// ONNX Runtime, in a Python that has it; ONNX models only.
+    Onnxruntime,
 }
 
 /// Layers that are shown without `--all`.
@@ -54,12 +70,19 @@ impl Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
+    let with_onnxruntime = args.against == Authority::Onnxruntime;
+    if with_onnxruntime && args.artefact.is_some() {
+        return Err(error::usage("ONNX Runtime checks code compiled now; leave the artefact or --against out"));
+    }
     let compiler = Compiler::new(args.options()?);
     let model = args.model.load(&compiler)?;
     let inputs = inputs::all(model.graph(), args.seed)?;
     let found = {
         let _step = Step::begin("checking");
         match &args.artefact {
+            None if with_onnxruntime => {
+                compiler.verify_against_onnxruntime(&model, &inputs, &onnxruntime::python(args.python))?
+            }
             None => compiler.verify_native(&model, &inputs)?,
             Some(path) if path.extension().is_some_and(|e| e == "mnn") => return verify_mnn(&model, path),
             Some(path) => compiler.verify_artefact(&model, path, &args.prefix(path), &inputs)?,
