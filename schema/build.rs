@@ -19,8 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .disable_comments(["."])
         .compile_fds(files)?;
 
-    let code = fbs::compile(&std::fs::read_to_string("mnn.fbs")?)
-        .map_err(|error| format!("mnn.fbs: {error}"))?;
+    let code = fbs::compile(&std::fs::read_to_string("mnn.fbs")?).map_err(|error| format!("mnn.fbs: {error}"))?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("mnn.rs"), code)?;
     Ok(())

@@ -6,8 +6,8 @@ use mnnc_ir::diag::{Diagnostic, Diagnostics, Kind};
 use mnnc_kernel::families;
 
 use crate::compiler::{Compiler, Model, Precision};
-use mnnc_transform::Prefer;
 use crate::error::Result;
+use mnnc_transform::Prefer;
 
 impl Compiler {
     /// Optimises a model for native code and lowers it for every processor of the target.

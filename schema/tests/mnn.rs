@@ -2,8 +2,8 @@
 //! converter verify, and broken ones are refused without a panic.
 
 use mnnc_schema::mnn::{
-    self, BlobT, Convolution2DCommonT, Convolution2DT, DataType, InputT, MNN_DATA_FORMAT, NetSource, NetT, OpParameterT,
-    OpT, OpType,
+    self, BlobT, Convolution2DCommonT, Convolution2DT, DataType, InputT, MNN_DATA_FORMAT, NetSource, NetT,
+    OpParameterT, OpT, OpType,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -125,10 +125,8 @@ fn truncated_and_flipped_bytes_do_not_panic() {
 
 #[test]
 fn files_of_the_converter_verify() {
-    let shared = std::env::var_os("MNNC_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
-        PathBuf::from,
-    );
+    let shared = std::env::var_os("MNNC_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
     let cases = [
         ("mnv2_tv1_fp32.mnn", "Convolution", 36),
         ("ultraface_rfb320.mnn", "ConvolutionDepthwise", 18),

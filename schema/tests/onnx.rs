@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use mnnc_schema::onnx::{
-    AttributeProto, Bytes, GraphProto, Message, ModelProto, NodeProto, TensorProto, tensor_proto,
-};
+use mnnc_schema::onnx::{AttributeProto, Bytes, GraphProto, Message, ModelProto, NodeProto, TensorProto, tensor_proto};
 
 /// `TensorProto { dims: [2, 1], data_type: FLOAT, name: "w", raw_data: 8 bytes }`.
 const TENSOR: &[u8] = &[
@@ -32,11 +30,7 @@ fn raw_data_is_a_view_of_the_file() {
 
 #[test]
 fn presence_of_a_zero_attribute_survives() {
-    let a = AttributeProto {
-        name: "alpha".into(),
-        f: Some(0.0),
-        ..Default::default()
-    };
+    let a = AttributeProto { name: "alpha".into(), f: Some(0.0), ..Default::default() };
     let b = AttributeProto::decode(a.encode_to_vec().as_slice()).unwrap();
     assert_eq!((b.f, b.i, b.s), (Some(0.0), None, None));
 }
@@ -45,18 +39,9 @@ fn presence_of_a_zero_attribute_survives() {
 fn nested(depth: usize) -> GraphProto {
     let mut graph = GraphProto::default();
     for _ in 0..depth {
-        let attribute = AttributeProto {
-            g: Some(graph),
-            ..Default::default()
-        };
-        let node = NodeProto {
-            attribute: vec![attribute],
-            ..Default::default()
-        };
-        graph = GraphProto {
-            node: vec![node],
-            ..Default::default()
-        };
+        let attribute = AttributeProto { g: Some(graph), ..Default::default() };
+        let node = NodeProto { attribute: vec![attribute], ..Default::default() };
+        graph = GraphProto { node: vec![node], ..Default::default() };
     }
     graph
 }
@@ -72,11 +57,7 @@ fn truncated_files_are_errors() {
     // Prefixes that end between two fields are whole messages of their own.
     let ends = [0, 2, 4, 6, 9, TENSOR.len()];
     for n in 0..=TENSOR.len() {
-        assert_eq!(
-            TensorProto::decode(&TENSOR[..n]).is_ok(),
-            ends.contains(&n),
-            "{n} bytes"
-        );
+        assert_eq!(TensorProto::decode(&TENSOR[..n]).is_ok(), ends.contains(&n), "{n} bytes");
     }
 }
 
@@ -104,11 +85,7 @@ fn real_files_round_trip() {
         let file = Bytes::from(std::fs::read(&path).unwrap());
         let model = ModelProto::decode(file).unwrap();
         let graph = model.graph.as_ref().expect("a graph");
-        assert!(
-            !graph.node.is_empty() && !graph.output.is_empty(),
-            "{}",
-            path.display()
-        );
+        assert!(!graph.node.is_empty() && !graph.output.is_empty(), "{}", path.display());
         assert!(!model.opset_import.is_empty(), "{}", path.display());
         let again = ModelProto::decode(Bytes::from(model.encode_to_vec())).unwrap();
         assert_eq!(model, again, "{}", path.display());

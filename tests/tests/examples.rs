@@ -48,7 +48,8 @@ fn check(case: &Case, machine: Machine, program: &Path) -> Vec<String> {
     let mut seen = 0;
     let mut first = Vec::new();
     for (picture, class) in &case.pictures {
-        let out = tools::run(machine.start(program).arg(picture).args(&case.labels), b"").unwrap_or_else(|e| panic!("{e}"));
+        let out =
+            tools::run(machine.start(program).arg(picture).args(&case.labels), b"").unwrap_or_else(|e| panic!("{e}"));
         let text = String::from_utf8(out.stdout).unwrap();
         let rows: Vec<(f64, &str)> = text
             .lines()
@@ -60,7 +61,11 @@ fn check(case: &Case, machine: Machine, program: &Path) -> Vec<String> {
         first.push(rows[0].1.to_string());
     }
     // Nine of ten: the network's own top-5 accuracy.
-    assert!(seen * 10 >= case.pictures.len() * 8, "the right class is among five for {seen} of {}", case.pictures.len());
+    assert!(
+        seen * 10 >= case.pictures.len() * 8,
+        "the right class is among five for {seen} of {}",
+        case.pictures.len()
+    );
     first
 }
 

@@ -4,9 +4,9 @@
 mod common;
 #[path = "mnn/engine.rs"]
 mod engine;
-#[path = "mnn/ops.rs"]
-mod ops;
 #[path = "mnn/networks.rs"]
 mod networks;
+#[path = "mnn/ops.rs"]
+mod ops;
 #[path = "mnn/suite.rs"]
 mod suite;

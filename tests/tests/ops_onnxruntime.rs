@@ -59,7 +59,8 @@ fn difference(got: &Tensor, want: &Tensor) -> Option<String> {
         return Some(format!("{} instead of {}", show(got), show(want)));
     }
     if got.dtype().is_int() || got.dtype() == DType::Bool {
-        return (got.to_i64s() != want.to_i64s()).then(|| format!("{:?} instead of {:?}", got.to_i64s(), want.to_i64s()));
+        return (got.to_i64s() != want.to_i64s())
+            .then(|| format!("{:?} instead of {:?}", got.to_i64s(), want.to_i64s()));
     }
     let tolerance = match got.dtype() {
         DType::F32 => 2e-5,

@@ -42,10 +42,8 @@ fn mobilenet_v2_sees_what_onnx_runtime_sees() {
 
     let compiler = Compiler::default();
     let mut jit = Engine::jit(compiler.jit(&compiler.load(&model).unwrap()).unwrap());
-    let ours: Vec<usize> = pictures
-        .iter()
-        .map(|p| best(&jit.run(std::slice::from_ref(p)).unwrap()[0].to_vec::<f32>()))
-        .collect();
+    let ours: Vec<usize> =
+        pictures.iter().map(|p| best(&jit.run(std::slice::from_ref(p)).unwrap()[0].to_vec::<f32>())).collect();
 
     let work = tempfile::tempdir().unwrap();
     let (batch, logits) = (work.path().join("batch.npy"), work.path().join("logits.npy"));
@@ -59,7 +57,12 @@ fn mobilenet_v2_sees_what_onnx_runtime_sees() {
     let agreement = share(ours.iter().zip(&theirs).filter(|(a, b)| a == b).count());
     let right = |found: &[usize]| share(found.iter().zip(&rows).filter(|(f, (_, class))| *f == class).count());
     let (ours, theirs) = (right(&ours), right(&theirs));
-    eprintln!("top-1: same class in {:.2} %; right in {:.2} %, ONNX Runtime {:.2} %", agreement * 100.0, ours * 100.0, theirs * 100.0);
+    eprintln!(
+        "top-1: same class in {:.2} %; right in {:.2} %, ONNX Runtime {:.2} %",
+        agreement * 100.0,
+        ours * 100.0,
+        theirs * 100.0
+    );
     assert!(agreement >= AGREEMENT, "the same class in {:.2} % of the pictures", agreement * 100.0);
     assert!(ours >= ACCURACY && (ours - theirs).abs() <= 1.0 - AGREEMENT, "right in {ours}, ONNX Runtime in {theirs}");
 }

@@ -247,7 +247,11 @@ fn emit_view(out: &mut String, table: &Table, slots: &[Slot]) {
     );
     for slot in slots {
         let offset = 4 + 2 * slot.id;
-        let _ = writeln!(out, "    /// Place of `{}` in the vtable.\n    pub const {}: u16 = {offset};", slot.field.name, slot.vt);
+        let _ = writeln!(
+            out,
+            "    /// Place of `{}` in the vtable.\n    pub const {}: u16 = {offset};",
+            slot.field.name, slot.vt
+        );
         if matches!(slot.kind, Kind::Union(_)) {
             let _ = writeln!(
                 out,
@@ -351,7 +355,8 @@ fn emit_verify(out: &mut String, table: &Table, slots: &[Slot]) {
                     (Kind::String, true) => "ForwardsUOffset<Vector<'_, ForwardsUOffset<&'_ str>>>".to_string(),
                     _ => wire_type(slot, "'_"),
                 };
-                let _ = writeln!(out, "        table = table.visit_field::<{wire}>({field:?}, Self::{}, false)?;", slot.vt);
+                let _ =
+                    writeln!(out, "        table = table.visit_field::<{wire}>({field:?}, Self::{}, false)?;", slot.vt);
             }
         }
     }
@@ -450,7 +455,9 @@ fn emit_pack(out: &mut String, table: &Table, slots: &[Slot]) {
             Kind::Enum(_) if !slot.field.is_vector => {
                 format!("builder.push_slot({vt}, self.{field}.0, {});", default_literal(slot))
             }
-            _ => format!("if let Some(offset) = {field} {{\n            builder.push_slot_always({vt}, offset);\n        }}"),
+            _ => format!(
+                "if let Some(offset) = {field} {{\n            builder.push_slot_always({vt}, offset);\n        }}"
+            ),
         };
         let _ = writeln!(out, "        {line}");
     }

@@ -100,7 +100,12 @@ fn an_open_batch_stays_open() {
             let feeds = vec![(input, Gen::new(7).tensor(DType::F32, &[2, 3, 96, 96], -2.0, 2.0))];
             let outputs = vec![graph.value(graph.outputs()[0]).name.clone()];
             let want = reference(python, &path, &feeds, folder.path()).outputs;
-            let cases = ["module", "session"].map(|api| Case { model: model.clone(), api, inputs: feeds.clone(), outputs: outputs.clone() });
+            let cases = ["module", "session"].map(|api| Case {
+                model: model.clone(),
+                api,
+                inputs: feeds.clone(),
+                outputs: outputs.clone(),
+            });
             for outcome in engine::run(python, &cases, LIMIT) {
                 let error = error(outcome, &want)?;
                 if error > 1.0 {
@@ -118,7 +123,11 @@ fn an_open_batch_stays_open() {
 fn check(python: &Path, name: &str, model: &Path) -> Result<(), String> {
     let graph = optimised(model, OptLevel::O1)?;
     let ours = mnnc_mnn::write(&graph, &WriteOptions::default()).map_err(|e| e.to_string())?;
-    assert_eq!(ours, mnnc_mnn::write(&graph, &WriteOptions::default()).expect("written before"), "{name}: bytes differ");
+    assert_eq!(
+        ours,
+        mnnc_mnn::write(&graph, &WriteOptions::default()).expect("written before"),
+        "{name}: bytes differ"
+    );
     let summary = mnnc_mnn::summary(&ours).map_err(|e| e.to_string())?;
     let names = |values: &[mnnc_ir::ValueId]| values.iter().map(|&v| graph.value(v).name.clone()).collect::<Vec<_>>();
     let (inputs, outputs) = (names(graph.inputs()), names(graph.outputs()));

@@ -65,7 +65,9 @@ fn every_op_is_right_or_refused() {
         }
         for seed in 0..SEEDS {
             let samples = mnnc_ops::samples(op, seed).into_iter().enumerate();
-            for (number, sample, packed) in samples.flat_map(|(i, sample)| [(i, sample.clone(), false), (i, sample, true)]) {
+            for (number, sample, packed) in
+                samples.flat_map(|(i, sample)| [(i, sample.clone(), false), (i, sample, true)])
+            {
                 let Some((graph, feeds)) = graph_of(op, &sample, packed) else { continue };
                 if packed && graph.schedule().len() == 1 {
                     continue;
@@ -87,7 +89,12 @@ fn every_op_is_right_or_refused() {
                     _ => t.ty().show(&graph.syms),
                 };
                 let shapes: Vec<String> = sample.inputs.iter().flatten().map(show).collect();
-                let name = format!("seed {seed} sample {number}{} [{}] {:?}", if packed { " packed" } else { "" }, shapes.join(", "), sample.attrs);
+                let name = format!(
+                    "seed {seed} sample {number}{} [{}] {:?}",
+                    if packed { " packed" } else { "" },
+                    shapes.join(", "),
+                    sample.attrs
+                );
                 let outputs = graph.outputs().iter().map(|&v| graph.value(v).name.clone()).collect();
                 cases.push(Case { model, api: "module", inputs: feeds, outputs });
                 wanted.push((op.name, name, want));
@@ -114,7 +121,12 @@ fn every_op_is_right_or_refused() {
     }
     let mut bad = 0;
     for (op, tally) in &tallies {
-        println!("{op}: {} right, {} wrong, {} refused", tally.right, tally.wrong.len(), tally.refused.values().sum::<usize>());
+        println!(
+            "{op}: {} right, {} wrong, {} refused",
+            tally.right,
+            tally.wrong.len(),
+            tally.refused.values().sum::<usize>()
+        );
         tally.wrong.iter().for_each(|line| println!("    WRONG {line}"));
         tally.refused.iter().for_each(|(reason, n)| println!("    refused {n}: {reason}"));
         bad += tally.wrong.len();

@@ -17,7 +17,8 @@ const BATCH: usize = 100;
 
 fn optimised(model: Vec<u8>) -> Result<Graph, String> {
     let mut graph = load_onnx_bytes(model, &ImportOptions::default()).map_err(|_| "not imported")?.graph;
-    let pipeline = Pipeline::parse(&levels::pipeline(Target::Mnn, OptLevel::O1, Prefer::Normal)).expect("a level's pipeline");
+    let pipeline =
+        Pipeline::parse(&levels::pipeline(Target::Mnn, OptLevel::O1, Prefer::Normal)).expect("a level's pipeline");
     Manager::new(&Hooks::default()).run(&mut graph, &pipeline).map_err(|e| e.to_string())?;
     Ok(graph)
 }
@@ -25,7 +26,9 @@ fn optimised(model: Vec<u8>) -> Result<Graph, String> {
 /// The reasons of the first refused node.
 fn reason(error: &mnnc_mnn::WriteError) -> String {
     match error {
-        mnnc_mnn::WriteError::Unsupported(nodes) => nodes.first().map(|node| format!("{}: {}", node.op, node.reason)).unwrap_or_default(),
+        mnnc_mnn::WriteError::Unsupported(nodes) => {
+            nodes.first().map(|node| format!("{}: {}", node.op, node.reason)).unwrap_or_default()
+        }
         other => other.to_string(),
     }
 }
@@ -42,7 +45,9 @@ fn onnx_cases_are_right_or_refused() {
     let (mut runs, mut wanted) = (Vec::new(), Vec::new());
     for case in cases::collect(&folder) {
         let data = case.folder.join("test_data_set_0");
-        let (Ok(inputs), Ok(want)) = (cases::tensors(&data, "input"), cases::tensors(&data, "output")) else { continue };
+        let (Ok(inputs), Ok(want)) = (cases::tensors(&data, "input"), cases::tensors(&data, "output")) else {
+            continue;
+        };
         let model = std::fs::read(case.folder.join("model.onnx")).expect("the case's model");
         // Shapes and the like come as inputs; where those have to be constants, they are made such.
         let written = |model: Vec<u8>| {
@@ -62,13 +67,17 @@ fn onnx_cases_are_right_or_refused() {
                 }
             },
         };
-        let feeds: Vec<(String, Tensor)> =
-            graph.inputs().iter().zip(&inputs).map(|(&v, tensor)| (graph.value(v).name.clone(), tensor.clone())).collect();
+        let feeds: Vec<(String, Tensor)> = graph
+            .inputs()
+            .iter()
+            .zip(&inputs)
+            .map(|(&v, tensor)| (graph.value(v).name.clone(), tensor.clone()))
+            .collect();
         // Where the reference itself has another opinion, the matter is that of the imports' own suite.
         let values: Vec<Tensor> = feeds.iter().map(|(_, tensor)| tensor.clone()).collect();
-        let agrees = Evaluator::new(&graph).run(&values).is_ok_and(|got| {
-            got.iter().zip(&want).all(|(g, w)| engine::error(g, w).is_ok_and(|error| error <= 1.0))
-        });
+        let agrees = Evaluator::new(&graph)
+            .run(&values)
+            .is_ok_and(|got| got.iter().zip(&want).all(|(g, w)| engine::error(g, w).is_ok_and(|error| error <= 1.0)));
         if !agrees {
             disputed.push(case.name);
             continue;

@@ -127,7 +127,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn kernel(&mut self, module: &mut dyn Module, b: &mut FunctionBuilder, k: KernelId) -> Result<FuncRef, CodegenError> {
+    fn kernel(
+        &mut self,
+        module: &mut dyn Module,
+        b: &mut FunctionBuilder,
+        k: KernelId,
+    ) -> Result<FuncRef, CodegenError> {
         use mnnc_ir::entity::EntityId;
         let missing = || CodegenError::Internal(format!("kernel {k} was not emitted"));
         let id = *self.parts.kernels.get(k.index()).ok_or_else(missing)?;

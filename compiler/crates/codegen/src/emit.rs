@@ -1,12 +1,12 @@
 //! Assembly of a model in a Cranelift module: the same functions for the JIT and for objects.
 
+use crate::CodegenError;
 use crate::cpu;
 use crate::describe::{define_constant_function, define_description};
 use crate::driver::{Choice, Parts, define_entry, define_task, define_walk};
 use crate::loops::{compile_border, compile_loops, kernel_signature};
 use crate::math::Helpers;
 use crate::model::{Model, Variant};
-use crate::CodegenError;
 use cranelift_codegen::ir::{Signature, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
@@ -31,11 +31,7 @@ pub(crate) struct Emitted {
 pub(crate) type Weights<'a> = dyn FnMut(&mut dyn Module, usize) -> Result<DataId, CodegenError> + 'a;
 
 /// Emits a model. Its name is the prefix of every symbol.
-pub(crate) fn emit(
-    module: &mut dyn Module,
-    model: &Model,
-    weights: &mut Weights,
-) -> Result<Emitted, CodegenError> {
+pub(crate) fn emit(module: &mut dyn Module, model: &Model, weights: &mut Weights) -> Result<Emitted, CodegenError> {
     let name = &model.interface.name;
     let mut helpers = Helpers::new(name);
     let mut kernels = Vec::new();

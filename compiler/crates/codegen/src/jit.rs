@@ -75,10 +75,15 @@ impl Jit {
         let level = model.variants[0].cpu.level.min(cpu.level);
         let isa = isa(&model.target, level, false)?;
         let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
-        let code: usize = model.variants[0].schedule.kernels.iter().map(|(_, k)| match &k.code {
-            KernelCode::Machine(c) => c.code.len() + 128,
-            _ => 0,
-        }).sum();
+        let code: usize = model.variants[0]
+            .schedule
+            .kernels
+            .iter()
+            .map(|(_, k)| match &k.code {
+                KernelCode::Machine(c) => c.code.len() + 128,
+                _ => 0,
+            })
+            .sum();
         let memory = ArenaMemoryProvider::new_with_size(ARENA + 2 * code)
             .map_err(|e| CodegenError::Host(format!("no memory for code: {e}")))?;
         builder.memory_provider(Box::new(memory));

@@ -62,8 +62,17 @@ impl Level {
     pub(crate) fn cranelift_flags(self) -> &'static [&'static str] {
         const V2: &[&str] = &["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"];
         const V3: &[&str] = &[
-            "has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt", "has_avx", "has_avx2", "has_fma", "has_bmi1",
-            "has_bmi2", "has_lzcnt",
+            "has_sse3",
+            "has_ssse3",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+            "has_avx",
+            "has_avx2",
+            "has_fma",
+            "has_bmi1",
+            "has_bmi2",
+            "has_lzcnt",
         ];
         match self {
             Level::X64V1 | Level::A64 => &[],
@@ -239,7 +248,8 @@ fn one(name: &str, arch: Arch, host: Cpu) -> Result<Cpu, CodegenError> {
     let cpu = match name {
         "native" => host,
         _ => Target::cpu_names().find(|(n, _)| *n == name).map(|(_, c)| c).ok_or_else(|| {
-            let known: Vec<&str> = Target::cpu_names().filter(|(_, c)| c.level.arch() == arch).map(|(n, _)| n).collect();
+            let known: Vec<&str> =
+                Target::cpu_names().filter(|(_, c)| c.level.arch() == arch).map(|(n, _)| n).collect();
             CodegenError::Usage(format!("unknown cpu {name}; known: native, {}", known.join(", ")))
         })?,
     };

@@ -30,7 +30,8 @@ fn there(program: &str) -> bool {
 }
 
 fn run(mut command: Command, input: &[u8]) -> Vec<u8> {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     child.stdin.take().expect("piped").write_all(input).expect("reads its input");
     let out = child.wait_with_output().expect("ends");
     let text = String::from_utf8_lossy(&out.stderr).into_owned();

@@ -21,7 +21,8 @@ fn compare(target: &Target, seeds: u64) -> (BTreeMap<&'static str, usize>, Vec<S
         let Some(_) = op.compute else { continue };
         for seed in 0..seeds {
             for (k, s) in mnnc_ops::samples(op, seed).iter().enumerate() {
-                let mut fail = |why: String| failures.push(format!("{} seed {seed} sample {k}: {why}\n  {s:?}", op.name));
+                let mut fail =
+                    |why: String| failures.push(format!("{} seed {seed} sample {k}: {why}\n  {s:?}", op.name));
                 let (g, feeds) = match graph_of(op, s) {
                     Ok(x) => x,
                     Err(e) => {
@@ -60,7 +61,12 @@ fn assert_all(target: &Target, seeds: u64) {
     let total: usize = ran.values().sum();
     eprintln!("{total} samples of {} ops", ran.len());
     let shown: Vec<&String> = failures.iter().take(30).collect();
-    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), shown.iter().map(|s| s.as_str()).collect::<Vec<_>>().join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failures:\n{}",
+        failures.len(),
+        shown.iter().map(|s| s.as_str()).collect::<Vec<_>>().join("\n")
+    );
     let expected = mnnc_ops::ALL.iter().filter(|op| op.compute.is_some()).count();
     assert_eq!(ran.len(), expected, "every op with a loop form has samples");
 }

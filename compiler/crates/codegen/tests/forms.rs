@@ -217,7 +217,11 @@ fn compare(target: &Target, families: &[&[&'static dyn Family]]) {
             let model = Model::compile(&g, target, families, &Options::default());
             let model = model.unwrap_or_else(|e| panic!("seed {seed} families {f}: {e}"));
             let schedule = &model.variants[0].schedule;
-            in_place += schedule.buffers.iter().filter(|(_, b)| matches!(b.kind, mnnc_kernel::schedule::BufferKind::Within(..))).count();
+            in_place += schedule
+                .buffers
+                .iter()
+                .filter(|(_, b)| matches!(b.kind, mnnc_kernel::schedule::BufferKind::Within(..)))
+                .count();
             borders += schedule.steps.iter().filter(|s| s.name.ends_with(".border")).count();
             repacks += schedule.steps.iter().filter(|s| s.name.ends_with(".repack")).count();
             let jit = Jit::new(model).unwrap();
@@ -233,7 +237,10 @@ fn compare(target: &Target, families: &[&[&'static dyn Family]]) {
             }
         }
     }
-    assert!(in_place > 100 && borders > 100 && repacks > 100, "{in_place} in place, {borders} borders, {repacks} repacks");
+    assert!(
+        in_place > 100 && borders > 100 && repacks > 100,
+        "{in_place} in place, {borders} borders, {repacks} repacks"
+    );
 }
 
 #[test]
@@ -254,7 +261,8 @@ fn threads_do_not_change_a_bit() {
     let mut pools: Vec<Pool> = [1, 2, 5].map(|n| Pool::new(n).unwrap()).into();
     for seed in 0..40 {
         let (g, feeds) = random_network(seed);
-        let jit = Jit::new(Model::compile(&g, &target, mnnc_kernel::families::ALL, &Options::default()).unwrap()).unwrap();
+        let jit =
+            Jit::new(Model::compile(&g, &target, mnnc_kernel::families::ALL, &Options::default()).unwrap()).unwrap();
         let want = jit.run(&feeds).unwrap();
         let mut workspace = jit.workspace();
         for pool in &mut pools {

@@ -169,7 +169,8 @@ impl<'a> OpCtx<'a> {
             };
             match self.opt_input(i) {
                 Some(ty) if !decl.dtypes.has(ty.dtype) => {
-                    let allowed: Vec<&str> = DType::ALL.into_iter().filter(|&d| decl.dtypes.has(d)).map(DType::name).collect();
+                    let allowed: Vec<&str> =
+                        DType::ALL.into_iter().filter(|&d| decl.dtypes.has(d)).map(DType::name).collect();
                     return Err(OpError::invalid(format!(
                         "input {i} ({}) is {}, allowed are {}",
                         decl.name,

@@ -199,10 +199,13 @@ impl<'g> Patch<'g> {
         let inputs: Vec<_> = spec.inputs.iter().map(|v| v.map(|v| self.ty(v).clone())).collect();
         let consts: Vec<_> = spec.inputs.iter().map(|v| v.and_then(|v| self.tensor(v).cloned())).collect();
         let types = |vs: &[ValueId]| vs.iter().map(|&v| self.ty(v).clone()).collect();
-        let sig = |&r: &RegionId| match r.index().checked_sub(self.plan.base.2.index()).and_then(|i| self.regions.get(i)) {
-            Some(new) => RegionSig { params: types(&new.params), results: types(&new.results) },
-            None => RegionSig { params: types(&self.g.region(r).params), results: types(self.g.region(r).results()) },
-        };
+        let sig =
+            |&r: &RegionId| match r.index().checked_sub(self.plan.base.2.index()).and_then(|i| self.regions.get(i)) {
+                Some(new) => RegionSig { params: types(&new.params), results: types(&new.results) },
+                None => {
+                    RegionSig { params: types(&self.g.region(r).params), results: types(self.g.region(r).results()) }
+                }
+            };
         let regions: Vec<_> = spec.regions.iter().map(sig).collect();
         let ctx = OpCtx {
             op: spec.op,
@@ -322,15 +325,11 @@ impl Plan {
         // Before every reader of what is replaced.
         let readers = self.replaced.iter().flat_map(|&(old, _)| g.value(old).users());
         let highest = readers.filter_map(|&n| position(n)).min().unwrap_or(end);
-        let yielded_inside = self.replaced.iter().any(|&(old, _)| {
-            g.is_result(old) && !g.region(self.home).results().contains(&old)
-        });
-        let wish = self.replaced.first().and_then(|&(old, _)| g.producer(old)).and_then(position).map_or(highest, |p| p + 1);
-        if lowest <= highest {
-            (wish.clamp(lowest, highest), !yielded_inside)
-        } else {
-            (lowest, false)
-        }
+        let yielded_inside =
+            self.replaced.iter().any(|&(old, _)| g.is_result(old) && !g.region(self.home).results().contains(&old));
+        let wish =
+            self.replaced.first().and_then(|&(old, _)| g.producer(old)).and_then(position).map_or(highest, |p| p + 1);
+        if lowest <= highest { (wish.clamp(lowest, highest), !yielded_inside) } else { (lowest, false) }
     }
 
     /// Builds and rewires. Returns the home region, what happened, and the new constants with the names meant for them.
@@ -373,7 +372,8 @@ impl Plan {
 
 /// Whether sizes are equal, or known in `have` where they are symbolic in `want`.
 fn same_dims(have: &[Dim], want: &[Dim]) -> bool {
-    have.len() == want.len() && have.iter().zip(want).all(|(h, w)| h == w || (h.known().is_some() && w.known().is_none()))
+    have.len() == want.len()
+        && have.iter().zip(want).all(|(h, w)| h == w || (h.known().is_some() && w.known().is_none()))
 }
 
 /// Makes `new` take the place of `old`: readers, what is known of the shape, and the names.

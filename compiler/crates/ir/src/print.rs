@@ -82,7 +82,8 @@ impl Printer<'_> {
         for (v, value) in g.values() {
             if let (Def::Const(c), true) = (value.def, g.is_used(v)) {
                 let c = g.consts().get(c);
-                let text = self.literal(&c.tensor).unwrap_or_else(|| format!("#{}{}", c.short_hash(), comment(&c.tensor)));
+                let text =
+                    self.literal(&c.tensor).unwrap_or_else(|| format!("#{}{}", c.short_hash(), comment(&c.tensor)));
                 self.out += &format!("  const {} = {text}\n", self.typed(v));
             }
         }

@@ -53,12 +53,7 @@ pub struct TensorType {
 impl TensorType {
     /// A plain, unquantised type.
     pub fn new<D: Into<Dim>>(dtype: DType, dims: impl IntoIterator<Item = D>) -> TensorType {
-        TensorType {
-            dtype,
-            dims: dims.into_iter().map(Into::into).collect(),
-            layout: Layout::Plain,
-            quant: None,
-        }
+        TensorType { dtype, dims: dims.into_iter().map(Into::into).collect(), layout: Layout::Plain, quant: None }
     }
     /// The same type with another shape.
     pub fn with_dims<D: Into<Dim>>(&self, dims: impl IntoIterator<Item = D>) -> TensorType {

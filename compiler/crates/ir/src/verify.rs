@@ -48,7 +48,13 @@ impl std::error::Error for VerifyErrors {}
 impl Graph {
     /// Checks all invariants. Inference may intern new symbolic sizes, which is why the graph is copied for it.
     pub fn verify(&self) -> Result<(), VerifyErrors> {
-        let mut v = Verifier { g: self, scratch: self.syms.clone(), errors: Vec::new(), seen: SecondaryMap::new(), reads: HashMap::new() };
+        let mut v = Verifier {
+            g: self,
+            scratch: self.syms.clone(),
+            errors: Vec::new(),
+            seen: SecondaryMap::new(),
+            reads: HashMap::new(),
+        };
         v.run();
         if v.errors.is_empty() { Ok(()) } else { Err(VerifyErrors(v.errors)) }
     }
@@ -86,7 +92,8 @@ impl Verifier<'_> {
                 self.seen[v] = true;
                 let (have, want) = (g.consts().get(c).tensor.ty(), &value.ty);
                 if have.dtype != want.dtype || have.dims != want.dims {
-                    let text = format!("constant %{} of type {} holds {}", value.name, g.show_type(v), have.show(&g.syms));
+                    let text =
+                        format!("constant %{} of type {} holds {}", value.name, g.show_type(v), have.show(&g.syms));
                     self.error(None, text);
                 }
             }
@@ -100,7 +107,10 @@ impl Verifier<'_> {
         let mut scope = Vec::new();
         for (i, &p) in region.params.iter().enumerate() {
             if self.g.value(p).def != Def::Param(r, i) {
-                self.error(region.owner(), format!("%{} is listed as parameter {i} but defined otherwise", self.name(p)));
+                self.error(
+                    region.owner(),
+                    format!("%{} is listed as parameter {i} but defined otherwise", self.name(p)),
+                );
             }
             self.define(region.owner(), p, &mut scope);
         }
@@ -138,13 +148,19 @@ impl Verifier<'_> {
         for v in node.inputs().iter().flatten() {
             *self.reads.entry((*v, n)).or_default() += 1;
             if !self.seen[*v] {
-                self.error(Some(n), format!("reads %{}, which is not defined before it in this or an enclosing region", self.name(*v)));
+                self.error(
+                    Some(n),
+                    format!("reads %{}, which is not defined before it in this or an enclosing region", self.name(*v)),
+                );
             }
         }
         self.attrs(n, node.op);
         let sound = self.operands(n, node.op);
         if node.regions.len() != node.op.regions {
-            self.error(Some(n), format!("{} takes {} bodies, not {}", node.op.name, node.op.regions, node.regions.len()));
+            self.error(
+                Some(n),
+                format!("{} takes {} bodies, not {}", node.op.name, node.op.regions, node.regions.len()),
+            );
         }
         for &body in &node.regions {
             if self.g.region(body).owner() != Some(n) {
@@ -210,7 +226,12 @@ impl Verifier<'_> {
             Ok(types) => {
                 for (&v, want) in node.outputs().iter().zip(&types) {
                     if !refines(self.g.ty(v), want) {
-                        let text = format!("%{} is {}, inferred {}", self.name(v), self.g.show_type(v), want.show(&self.scratch));
+                        let text = format!(
+                            "%{} is {}, inferred {}",
+                            self.name(v),
+                            self.g.show_type(v),
+                            want.show(&self.scratch)
+                        );
                         self.error(Some(n), text);
                     }
                 }
@@ -237,7 +258,10 @@ impl Verifier<'_> {
             for (u, count) in listed {
                 let reads = self.reads.remove(&(v, u)).unwrap_or(0);
                 if reads != count {
-                    self.error(Some(u), format!("is listed {count} time(s) as reader of %{}, reads it {reads} time(s)", value.name));
+                    self.error(
+                        Some(u),
+                        format!("is listed {count} time(s) as reader of %{}, reads it {reads} time(s)", value.name),
+                    );
                 }
             }
         }

@@ -27,7 +27,10 @@ fn a_replaced_output_keeps_its_name_and_dead_nodes_go() {
     let y = p.node(NodeSpec::new(&ADD, [value(&g, "x"), value(&g, "x")])).unwrap();
     p.replace(value(&g, "b"), y);
     let done = p.finish().apply(&mut g).unwrap();
-    assert_eq!(g.to_text(), "graph \"g\" {\n  input %x: f32[4]\n  %b: f32[4] = add(%x, %x) @\"second\"\n  output %b\n}\n");
+    assert_eq!(
+        g.to_text(),
+        "graph \"g\" {\n  input %x: f32[4]\n  %b: f32[4] = add(%x, %x) @\"second\"\n  output %b\n}\n"
+    );
     assert_eq!((done.added.len(), done.erased.len()), (1, 2));
     g.verify().unwrap();
 }
@@ -117,7 +120,12 @@ fn the_verifier_collects_all_breaches() {
     g.attrs_mut(b).set("i", 1.5f32);
     g.attrs_mut(a).set("zz", 1i64);
     let text = breaches(&g);
-    for part in ["breaks 3 rule(s)", "attribute `i` is Float, declared Int", "declares no attribute `zz`", "%b is f32[5], inferred f32[4]"] {
+    for part in [
+        "breaks 3 rule(s)",
+        "attribute `i` is Float, declared Int",
+        "declares no attribute `zz`",
+        "%b is f32[5], inferred f32[4]",
+    ] {
         assert!(text.contains(part), "{part} missing in\n{text}");
     }
 }
@@ -129,7 +137,8 @@ fn the_verifier_sees_order_scope_arity_and_types() {
     g.set_input(a, 0, Some(b));
     assert!(breaches(&g).contains("reads %b, which is not defined before it"));
 
-    let mut g = graph("input %x: f32[4] %w = wrap(%x) region(%p: f32[4]) { %i = neg(%p) yield %i } %b = neg(%w) output %b");
+    let mut g =
+        graph("input %x: f32[4] %w = wrap(%x) region(%p: f32[4]) { %i = neg(%p) yield %i } %b = neg(%w) output %b");
     let (b, i) = (g.producer(value(&g, "b")).unwrap(), value(&g, "i"));
     g.set_input(b, 0, Some(i));
     assert!(breaches(&g).contains("reads %i, which is not defined"));

@@ -38,7 +38,8 @@ fn random_type(r: &mut Rng, g: &mut Graph) -> TensorType {
 fn random_constant(r: &mut Rng) -> Tensor {
     let d = DType::ALL[r.below(13)];
     let n = 1 + r.below(4);
-    let bytes: Vec<u8> = (0..n * d.size()).map(|_| if d == DType::Bool { r.below(2) as u8 } else { r.next() as u8 }).collect();
+    let bytes: Vec<u8> =
+        (0..n * d.size()).map(|_| if d == DType::Bool { r.below(2) as u8 } else { r.next() as u8 }).collect();
     Tensor::from_bytes(d, vec![n], bytes::Bytes::from_vec(bytes)).unwrap()
 }
 
@@ -134,7 +135,8 @@ fn random_graphs_round_trip() {
         assert!(back.verify().map_err(|e| e.to_string()) == g.verify().map_err(|e| e.to_string()), "seed {seed}");
         // With literals the text needs no pool.
         let alone = g.print(PrintOptions { literals: Some(64) });
-        let back = parse_graph(&alone, &lookup, &ConstPool::default()).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{alone}"));
+        let back =
+            parse_graph(&alone, &lookup, &ConstPool::default()).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{alone}"));
         assert_eq!(back.to_text(), text, "seed {seed}");
     }
 }

@@ -59,29 +59,13 @@ fn with_ctx<T>(view: &View, f: impl FnOnce(&OpCtx) -> Result<T, OpError>) -> Res
         return Err(OpError::unsupported("there is no anchor"));
     };
     let facts = view.graph.facts(id);
-    let consts: Vec<Option<Tensor>> = view
-        .inputs
-        .iter()
-        .map(|v| v.and_then(|v| view.graph.constant(v).cloned()))
-        .collect();
-    let types: Vec<Option<TensorType>> = view
-        .inputs
-        .iter()
-        .map(|v| v.map(|v| view.graph.ty(v).clone()))
-        .collect();
-    f(&OpCtx {
-        consts: &consts,
-        inputs: &types,
-        ..facts.of(node)
-    })
+    let consts: Vec<Option<Tensor>> =
+        view.inputs.iter().map(|v| v.and_then(|v| view.graph.constant(v).cloned())).collect();
+    let types: Vec<Option<TensorType>> = view.inputs.iter().map(|v| v.map(|v| view.graph.ty(v).clone())).collect();
+    f(&OpCtx { consts: &consts, inputs: &types, ..facts.of(node) })
 }
 
-fn lower_anchor(
-    view: &View,
-    lo: &mut Lowering,
-    target: Target,
-    flops: u64,
-) -> Result<Placed, OpError> {
+fn lower_anchor(view: &View, lo: &mut Lowering, target: Target, flops: u64) -> Result<Placed, OpError> {
     let op = view.anchor.map_or("", |a| a.op.name);
     let compute: Compute = with_ctx(view, |ctx| match ctx.op.compute {
         Some(f) => f(ctx),
@@ -91,10 +75,7 @@ fn lower_anchor(
     })?;
     let mut inputs: Vec<Option<Placed>> = vec![None; view.inputs.len()];
     for (i, v) in view.inputs.iter().enumerate() {
-        let read = compute
-            .stages
-            .iter()
-            .any(|s| reads(&s.body, Source::Input(i)));
+        let read = compute.stages.iter().any(|s| reads(&s.body, Source::Input(i)));
         if let (Some(v), true) = (v, read) {
             inputs[i] = Some(lo.input(*v, Wish::Any)?);
         }
@@ -107,15 +88,7 @@ fn lower_anchor(
             (Target::Outputs(out), Some(i)) if i < out.len() => lo.output(out[i], Forms::BOTH)?,
             _ => temp(lo, &format!("stage{s}"), stage.dtype, &stage.dims)?,
         };
-        emit(
-            lo,
-            op,
-            stage,
-            &inputs,
-            &stages,
-            &place,
-            if s == last { flops } else { 0 },
-        )?;
+        emit(lo, op, stage, &inputs, &stages, &place, if s == last { flops } else { 0 })?;
         stages.push(place);
     }
     // The same stage may yield two results.
@@ -137,44 +110,21 @@ fn no_stage() -> OpError {
 }
 
 fn temp(lo: &mut Lowering, name: &str, dtype: DType, dims: &[usize]) -> Result<Placed, OpError> {
-    let storage = Storage::plain(dtype, dims)
-        .ok_or_else(|| OpError::unsupported("an intermediate is too large"))?;
-    Ok(Placed {
-        buffer: lo.temp(name, storage.bytes),
-        storage,
-    })
+    let storage = Storage::plain(dtype, dims).ok_or_else(|| OpError::unsupported("an intermediate is too large"))?;
+    Ok(Placed { buffer: lo.temp(name, storage.bytes), storage })
 }
 
-fn lower_epilogue(
-    view: &View,
-    lo: &mut Lowering,
-    anchor: Option<Placed>,
-    e: &Epilogue,
-) -> Result<(), OpError> {
-    let out = *view
-        .outputs
-        .first()
-        .ok_or_else(|| OpError::invalid("the node has no result"))?;
+fn lower_epilogue(view: &View, lo: &mut Lowering, anchor: Option<Placed>, e: &Epilogue) -> Result<(), OpError> {
+    let out = *view.outputs.first().ok_or_else(|| OpError::invalid("the node has no result"))?;
     let ty = view.graph.ty(out);
-    let dims = ty
-        .static_dims()
-        .ok_or_else(|| OpError::unsupported("the result has a dynamic shape"))?;
+    let dims = ty.static_dims().ok_or_else(|| OpError::unsupported("the result has a dynamic shape"))?;
     let mut inputs: Vec<Option<Placed>> = Vec::new();
     inputs.extend(anchor.map(Some));
     for &v in &e.sides {
         inputs.push(Some(lo.input(v, Wish::Any)?));
     }
-    let shapes: Vec<Vec<usize>> = inputs
-        .iter()
-        .flatten()
-        .map(|p| p.storage.dims.clone())
-        .collect();
-    let stage = Stage {
-        dims,
-        dtype: ty.dtype,
-        reduce: None,
-        body: broadcast_loads(&e.f, &shapes, ty.rank())?,
-    };
+    let shapes: Vec<Vec<usize>> = inputs.iter().flatten().map(|p| p.storage.dims.clone()).collect();
+    let stage = Stage { dims, dtype: ty.dtype, reduce: None, body: broadcast_loads(&e.f, &shapes, ty.rank())? };
     let place = lo.output(out, Forms::BOTH)?;
     let work = stage.dims.iter().product::<usize>() as u64 * operations(&e.f);
     let name = lo.graph().node(view.node).op.name;
@@ -195,16 +145,9 @@ fn broadcast_loads(f: &ScalarFn, shapes: &[Vec<usize>], rank: usize) -> Result<S
         let skip = rank
             .checked_sub(shape.len())
             .ok_or_else(|| OpError::invalid("an operand has a higher rank than the result"))?;
-        let index: Vec<Expr> = shape
-            .iter()
-            .enumerate()
-            .map(|(d, &n)| if n == 1 { b.int(0) } else { b.axis(skip + d) })
-            .collect();
-        let dtype = f
-            .nodes
-            .iter()
-            .find(|(n, _)| *n == ScalarNode::Arg(i))
-            .map(|(_, d)| *d);
+        let index: Vec<Expr> =
+            shape.iter().enumerate().map(|(d, &n)| if n == 1 { b.int(0) } else { b.axis(skip + d) }).collect();
+        let dtype = f.nodes.iter().find(|(n, _)| *n == ScalarNode::Arg(i)).map(|(_, d)| *d);
         // An argument that the formula does not use after all is not loaded either.
         args.push(match dtype {
             Some(d) => b.load(Source::Input(i), index, d),
@@ -216,9 +159,7 @@ fn broadcast_loads(f: &ScalarFn, shapes: &[Vec<usize>], rank: usize) -> Result<S
 }
 
 fn reads(f: &ScalarFn, what: Source) -> bool {
-    f.nodes
-        .iter()
-        .any(|(n, _)| matches!(n, ScalarNode::Load { source, .. } if *source == what))
+    f.nodes.iter().any(|(n, _)| matches!(n, ScalarNode::Load { source, .. } if *source == what))
 }
 
 /// Adds the step of one stage.
@@ -244,11 +185,8 @@ fn emit(
                     Source::Input(i) => inputs.get(i).cloned().flatten(),
                     Source::Stage(i) => stages.get(i).cloned(),
                 };
-                sources.push((
-                    *source,
-                    place
-                        .ok_or_else(|| OpError::invalid("the loop form reads an absent operand"))?,
-                ));
+                sources
+                    .push((*source, place.ok_or_else(|| OpError::invalid("the loop form reads an absent operand"))?));
                 sources.len() - 1
             }
         };
@@ -262,10 +200,7 @@ fn emit(
     let mut operands: Vec<Operand> = sources.iter().map(|(_, p)| p.read()).collect();
     operands.push(out.write());
     let kernel = LoopKernel {
-        stage: Stage {
-            body,
-            ..stage.clone()
-        },
+        stage: Stage { body, ..stage.clone() },
         inputs: sources.into_iter().map(|(_, p)| p.storage).collect(),
         output: out.storage.clone(),
         unit_dims,

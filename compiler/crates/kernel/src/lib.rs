@@ -20,7 +20,5 @@ pub mod weights;
 pub use family::{Epilogue, Family, View, Wish};
 pub use lowering::{Forms, Lowering, NodeError, Placed, lower};
 pub use plan::{Address, Base, Plan};
-pub use schedule::{
-    Access, BufferId, Kernel, KernelCode, KernelId, LoopKernel, Operand, Schedule, Step,
-};
+pub use schedule::{Access, BufferId, Kernel, KernelCode, KernelId, LoopKernel, Operand, Schedule, Step};
 pub use storage::{Halo, Storage};

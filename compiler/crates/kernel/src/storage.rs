@@ -67,15 +67,7 @@ impl Storage {
             *s = bytes;
             bytes = bytes.checked_mul(d)?;
         }
-        Some(Storage {
-            dtype,
-            dims: dims.to_vec(),
-            strides,
-            block: None,
-            halo: Halo::default(),
-            offset: 0,
-            bytes,
-        })
+        Some(Storage { dtype, dims: dims.to_vec(), strides, block: None, halo: Halo::default(), offset: 0, bytes })
     }
 
     /// `[N][C/block][top+H+bottom][left+W+right][block]`. `None` if `dims` is not of rank 4 or the size overflows.
@@ -111,11 +103,7 @@ impl Storage {
             return None;
         };
         let agrees = h * w == 1 && self.halo.is_empty() && (n == 1 || c % block == 0);
-        if agrees {
-            Storage::plain(self.dtype, &self.dims)
-        } else {
-            None
-        }
+        if agrees { Storage::plain(self.dtype, &self.dims) } else { None }
     }
 
     /// The same bytes seen as blocked without a border, where the two forms agree and no block is padded.

@@ -26,10 +26,7 @@ pub fn view(graph: &Graph, id: NodeId) -> Result<View<'_>, OpError> {
         return fused(graph, id);
     }
     if node.op.is_elementwise() && outputs.len() == 1 {
-        let chain = Chain {
-            graph,
-            outer: HashMap::new(),
-        };
+        let chain = Chain { graph, outer: HashMap::new() };
         let epilogue = chain.formula(&[id], None, outputs[0])?;
         return Ok(alone(None, Vec::new(), Some(epilogue)));
     }
@@ -48,10 +45,7 @@ fn fused(graph: &Graph, id: NodeId) -> Result<View<'_>, OpError> {
     };
     let mut outer = HashMap::new();
     for (i, &p) in region.params.iter().enumerate() {
-        outer.insert(
-            p,
-            node.input(i).ok_or_else(|| bad("reads an absent input"))?,
-        );
+        outer.insert(p, node.input(i).ok_or_else(|| bad("reads an absent input"))?);
     }
     let chain = Chain { graph, outer };
     let (anchor, rest) = match region.nodes() {
@@ -60,36 +54,16 @@ fn fused(graph: &Graph, id: NodeId) -> Result<View<'_>, OpError> {
         all => (None, all),
     };
     if let Some(n) = rest.iter().find(|n| !graph.node(**n).op.is_elementwise()) {
-        return Err(bad(&format!(
-            "has {} behind its first node",
-            graph.node(*n).op.name
-        )));
+        return Err(bad(&format!("has {} behind its first node", graph.node(*n).op.name)));
     }
     let anchor_node: Option<&Node> = anchor.map(|a| graph.node(a));
     let first = anchor_node.and_then(|a| a.outputs().first().copied());
-    let epilogue = if rest.is_empty() {
-        None
-    } else {
-        Some(chain.formula(rest, first, result)?)
-    };
+    let epilogue = if rest.is_empty() { None } else { Some(chain.formula(rest, first, result)?) };
     if rest.is_empty() && first != Some(result) {
         return Err(bad("does not yield its anchor's first result"));
     }
-    let inputs = anchor_node.map_or(Vec::new(), |a| {
-        a.inputs()
-            .iter()
-            .map(|v| v.map(|v| chain.main(v)))
-            .collect()
-    });
-    Ok(View {
-        graph,
-        node: id,
-        anchor: anchor_node,
-        anchor_id: anchor,
-        inputs,
-        epilogue,
-        outputs: vec![output],
-    })
+    let inputs = anchor_node.map_or(Vec::new(), |a| a.inputs().iter().map(|v| v.map(|v| chain.main(v))).collect());
+    Ok(View { graph, node: id, anchor: anchor_node, anchor_id: anchor, inputs, epilogue, outputs: vec![output] })
 }
 
 /// The literal that stands for a constant of one element, if `f64` holds it exactly.
@@ -115,12 +89,7 @@ impl Chain<'_> {
     }
 
     /// Inlines `nodes` into one formula of `result`. `anchor` is argument 0.
-    fn formula(
-        &self,
-        nodes: &[NodeId],
-        anchor: Option<ValueId>,
-        result: ValueId,
-    ) -> Result<Epilogue, OpError> {
+    fn formula(&self, nodes: &[NodeId], anchor: Option<ValueId>, result: ValueId) -> Result<Epilogue, OpError> {
         let mut b = ScalarBuilder::new();
         let mut exprs: HashMap<ValueId, Expr> = HashMap::new();
         let mut sides: Vec<ValueId> = Vec::new();
@@ -132,29 +101,19 @@ impl Chain<'_> {
             let args: Vec<Option<Expr>> = node
                 .inputs()
                 .iter()
-                .map(|v| {
-                    v.map(|v| self.operand(v, anchor.is_some(), &mut b, &mut exprs, &mut sides))
-                })
+                .map(|v| v.map(|v| self.operand(v, anchor.is_some(), &mut b, &mut exprs, &mut sides)))
                 .collect();
             let facts = self.graph.facts(n);
             let Some(f) = node.op.scalar else {
-                return Err(OpError::unsupported(format!(
-                    "{} is not element-wise",
-                    node.op.name
-                )));
+                return Err(OpError::unsupported(format!("{} is not element-wise", node.op.name)));
             };
             let e = f(&facts.of(node), &mut b, &args)?;
             if let Some(&v) = node.outputs().first() {
                 exprs.insert(v, e);
             }
         }
-        let e = *exprs
-            .get(&result)
-            .ok_or_else(|| OpError::invalid("the fused result is not computed in the body"))?;
-        Ok(Epilogue {
-            f: b.finish(e),
-            sides,
-        })
+        let e = *exprs.get(&result).ok_or_else(|| OpError::invalid("the fused result is not computed in the body"))?;
+        Ok(Epilogue { f: b.finish(e), sides })
     }
 
     fn operand(
@@ -171,12 +130,7 @@ impl Chain<'_> {
         let main = self.main(v);
         let d = self.graph.ty(main).dtype;
         let constant = matches!(self.graph.value(main).def, Def::Const(_));
-        let e = match self
-            .graph
-            .constant(main)
-            .filter(|_| constant)
-            .and_then(literal)
-        {
+        let e = match self.graph.constant(main).filter(|_| constant).and_then(literal) {
             Some(x) => b.constant(x, d),
             None => {
                 let i = sides.iter().position(|&s| s == main).unwrap_or_else(|| {

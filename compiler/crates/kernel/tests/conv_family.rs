@@ -2,7 +2,7 @@
 
 mod support;
 
-use mnnc_ir::{Attrs, Graph, NodeSpec, Tensor, TensorType, DType};
+use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType};
 use mnnc_kernel::{families, lower};
 use mnnc_ops::family::conv::CONV;
 use mnnc_ops::sample::Gen;
@@ -70,8 +70,7 @@ fn graph(c: &Case, g: &mut Gen) -> (Graph, Tensor, Tensor) {
     let run_region = |_: usize, _: &[Tensor]| unreachable!();
     let node = graph.producer(y).expect("the convolution");
     let facts = graph.facts(node);
-    let values: Vec<Option<Tensor>> =
-        vec![Some(input.clone()), graph.constant(w).cloned(), graph.constant(b).cloned()];
+    let values: Vec<Option<Tensor>> = vec![Some(input.clone()), graph.constant(w).cloned(), graph.constant(b).cloned()];
     let ctx = mnnc_ir::decl::EvalCtx { op: facts.of(graph.node(node)), inputs: &values, run_region: &run_region };
     let expected = (CONV.eval)(&ctx).expect("evaluates").remove(0);
     (graph, input, expected)
@@ -86,14 +85,21 @@ fn random_convolutions_equal_the_reference() {
             let case = random(&mut g);
             let (graph, input, expected) = graph(&case, &mut g);
             let schedule = lower(&graph, &target, families::ALL).unwrap_or_else(|e| panic!("seed {seed}: {}", e.len()));
-            tuned += usize::from(schedule.kernels.iter().any(|(_, k)| k.name.starts_with("conv") || k.name.starts_with("depthwise")));
+            tuned += usize::from(
+                schedule.kernels.iter().any(|(_, k)| k.name.starts_with("conv") || k.name.starts_with("depthwise")),
+            );
             let dims = expected.dims().to_vec();
             let got = Machine::new(&schedule).run(&[input], &[(DType::F32, dims)], seed % 2 == 0).remove(0);
             for (i, (a, b)) in got.view::<f32>().iter().zip(expected.view::<f32>().iter()).enumerate() {
                 assert!(
                     (a - b).abs() <= 1e-4 + 1e-4 * b.abs(),
                     "{target} seed {seed}: element {i} is {a}, not {b}; kernel {:?} size {:?} stride {:?} channels {}->{} groups {}",
-                    case.kernel, case.size, case.stride, case.inputs, case.outputs, case.groups
+                    case.kernel,
+                    case.size,
+                    case.stride,
+                    case.inputs,
+                    case.outputs,
+                    case.groups
                 );
             }
         }
@@ -132,7 +138,9 @@ fn transformed_tiles_equal_the_reference() {
             assert!(
                 worst <= WINOGRAD * largest,
                 "{target} seed {seed}: off by {worst} of {largest}; size {:?} channels {}->{}",
-                case.size, case.inputs, case.outputs
+                case.size,
+                case.inputs,
+                case.outputs
             );
         }
         assert!(tuned >= 20, "{target}: only {tuned} of 40 convolutions were transformed");

@@ -30,14 +30,17 @@ fn random_transposed_convolutions_equal_the_reference() {
                 .with("strides", stride.map(|s| s as i64).to_vec())
                 .with("pads", pads)
                 .with("output_padding", extra);
-            let Ok(y) = graph.emit(NodeSpec::new(&CONV_TRANSPOSE, [x, w, b]).attrs(attrs).outputs(["y"])) else { continue };
+            let Ok(y) = graph.emit(NodeSpec::new(&CONV_TRANSPOSE, [x, w, b]).attrs(attrs).outputs(["y"])) else {
+                continue;
+            };
             graph.set_results(graph.main(), vec![y]);
             let input = g.f32s(&dims);
             let run_region = |_: usize, _: &[Tensor]| unreachable!();
             let node = graph.producer(y).expect("the convolution");
             let values = [Some(input.clone()), graph.constant(w).cloned(), graph.constant(b).cloned()];
             let facts = graph.facts(node);
-            let ctx = mnnc_ir::decl::EvalCtx { op: facts.of(graph.node(node)), inputs: &values, run_region: &run_region };
+            let ctx =
+                mnnc_ir::decl::EvalCtx { op: facts.of(graph.node(node)), inputs: &values, run_region: &run_region };
             let expected = (CONV_TRANSPOSE.eval)(&ctx).expect("evaluates").remove(0);
             let schedule = lower(&graph, &target, families::ALL).unwrap_or_else(|e| panic!("seed {seed}: {}", e.len()));
             let tuned = schedule.kernels.iter().any(|(_, k)| k.name.starts_with("conv_transpose"));

@@ -94,14 +94,22 @@ fn copies_equal_the_reference() {
             let y = if ends[1] { blocked(&mut g, y) } else { y };
             g.set_results(g.main(), vec![y]);
             let data = gen_.f32s(&dims);
-            let expected = Evaluator::new(&g).run(std::slice::from_ref(&data)).unwrap_or_else(|e| panic!("seed {seed}: {}", e.message)).remove(0);
+            let expected = Evaluator::new(&g)
+                .run(std::slice::from_ref(&data))
+                .unwrap_or_else(|e| panic!("seed {seed}: {}", e.message))
+                .remove(0);
             let schedule = lower(&g, &target, families::ALL).unwrap_or_else(|e| panic!("seed {seed}: {e:?}"));
             let generic = |k: &KernelCode| matches!(k, KernelCode::Loops(_));
             tuned += usize::from(!schedule.kernels.iter().any(|(_, k)| generic(&k.code)));
-            let got = Machine::new(&schedule).run(&[data], &[(DType::F32, expected.dims().to_vec())], seed % 2 == 0).remove(0);
+            let got = Machine::new(&schedule)
+                .run(&[data], &[(DType::F32, expected.dims().to_vec())], seed % 2 == 0)
+                .remove(0);
             let ops: Vec<&str> = g.schedule().iter().map(|&n| g.node(n).op.name).collect();
             for (i, (a, b)) in got.view::<f32>().iter().zip(expected.view::<f32>().iter()).enumerate() {
-                assert!(a == b, "{target} seed {seed}: element {i} is {a}, not {b}; {ops:?} on {dims:?}, blocked {ends:?}");
+                assert!(
+                    a == b,
+                    "{target} seed {seed}: element {i} is {a}, not {b}; {ops:?} on {dims:?}, blocked {ends:?}"
+                );
             }
         }
         assert!(tuned >= 180, "{target}: only {tuned} of 200 graphs have tuned kernels only");

@@ -47,7 +47,9 @@ fn families_equal_the_reference() {
             for seed in 0..12 {
                 for s in mnnc_ops::samples(op, seed) {
                     let Some((g, data)) = graph(op, &s) else { continue };
-                    if g.values().any(|(_, v)| v.ty.dtype != DType::F32 && g.constant(g.find_value(&v.name).unwrap()).is_none()) {
+                    if g.values()
+                        .any(|(_, v)| v.ty.dtype != DType::F32 && g.constant(g.find_value(&v.name).unwrap()).is_none())
+                    {
                         continue;
                     }
                     let Ok(schedule) = lower(&g, &target, families::ALL) else { continue };
@@ -61,7 +63,11 @@ fn families_equal_the_reference() {
                     let types: Vec<_> = expected.iter().map(|t| (t.dtype(), t.dims().to_vec())).collect();
                     let got = Machine::new(&schedule).run(&data, &types, seed % 2 == 1);
                     for (got, expected) in got.iter().zip(&expected) {
-                        compare(&format!("{target} {} seed {seed} {:?} {:?}", op.name, s.attrs, expected.dims()), got, expected);
+                        compare(
+                            &format!("{target} {} seed {seed} {:?} {:?}", op.name, s.attrs, expected.dims()),
+                            got,
+                            expected,
+                        );
                     }
                 }
             }

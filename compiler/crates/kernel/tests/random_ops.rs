@@ -20,8 +20,11 @@ struct Case {
 fn one(name: &str, dims: &[usize], attrs: Attrs, data: Tensor, others: &[Option<Tensor>]) -> Case {
     let mut graph = Graph::new(name);
     let x = graph.add_input("x", TensorType::new(DType::F32, dims.iter().copied()));
-    let others: Vec<Option<ValueId>> =
-        others.iter().enumerate().map(|(i, t)| t.as_ref().map(|t| graph.add_const(&format!("c{i}"), t.clone()))).collect();
+    let others: Vec<Option<ValueId>> = others
+        .iter()
+        .enumerate()
+        .map(|(i, t)| t.as_ref().map(|t| graph.add_const(&format!("c{i}"), t.clone())))
+        .collect();
     let what = format!("{name} {attrs:?} on {dims:?}");
     let mut spec = NodeSpec::new(mnnc_ops::lookup(name).expect("an op"), []).attrs(attrs);
     spec.inputs = std::iter::once(Some(x)).chain(others).collect();
@@ -90,13 +93,21 @@ fn random_ops_equal_the_reference() {
     for target in native_targets() {
         for seed in 0..250 {
             let Case { graph, input, what } = case(&mut Gen::new(seed));
-            let expected = Evaluator::new(&graph).run(std::slice::from_ref(&input)).unwrap_or_else(|e| panic!("{what}: {}", e.message)).remove(0);
+            let expected = Evaluator::new(&graph)
+                .run(std::slice::from_ref(&input))
+                .unwrap_or_else(|e| panic!("{what}: {}", e.message))
+                .remove(0);
             let schedule = lower(&graph, &target, families::ALL).unwrap_or_else(|e| panic!("{what}: {e:?}"));
             let generic = schedule.kernels.iter().find(|(_, k)| matches!(k.code, KernelCode::Loops(_)));
             assert!(generic.is_none(), "{target} seed {seed}: {what} runs {:?}", generic.map(|g| &g.1.name));
-            let got = Machine::new(&schedule).run(&[input], &[(DType::F32, expected.dims().to_vec())], seed % 2 == 0).remove(0);
+            let got = Machine::new(&schedule)
+                .run(&[input], &[(DType::F32, expected.dims().to_vec())], seed % 2 == 0)
+                .remove(0);
             for (i, (a, b)) in got.view::<f32>().iter().zip(expected.view::<f32>().iter()).enumerate() {
-                assert!((a - b).abs() <= 2e-5 + 1e-4 * b.abs(), "{target} seed {seed}: element {i} is {a}, not {b}; {what}");
+                assert!(
+                    (a - b).abs() <= 2e-5 + 1e-4 * b.abs(),
+                    "{target} seed {seed}: element {i} is {a}, not {b}; {what}"
+                );
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What a rule works with: the node being written, and the means to emit ops.
 
-use crate::net::{Layouts, Net, Shape, Ty, Tid};
+use crate::net::{Layouts, Net, Shape, Tid, Ty};
 use mnnc_ir::{DType, Graph, Node, OpCtx, Tensor, ValueId};
 use mnnc_schema::mnn::{
     BinaryOpOperation, BinaryOpT, CastParamT, OpParameterT, OpType, PermuteT, ReductionParamT, ReductionType, Relu6T,
@@ -86,9 +86,10 @@ impl<'a> Cx<'a> {
     /// The elements of input `i`, which has to be a float constant.
     pub(crate) fn const_floats(&self, i: usize) -> Result<Vec<f32>, Reason> {
         let name = self.op.op.inputs.get(i).map_or("?", |operand| operand.name);
-        let tensor = self.op.const_input(i).ok_or_else(|| {
-            Reason(format!("input {i} ({name}) is computed at run time; MNN needs it in the file"))
-        })?;
+        let tensor = self
+            .op
+            .const_input(i)
+            .ok_or_else(|| Reason(format!("input {i} ({name}) is computed at run time; MNN needs it in the file")))?;
         Ok(floats(tensor))
     }
 
@@ -186,7 +187,8 @@ impl<'a> Cx<'a> {
 
     pub(crate) fn unary(&mut self, f: UnaryOpOperation, x: Tid) -> Tid {
         let result = (self.shape(x), self.ty(x));
-        let main = OpParameterT::UnaryOp(Box::new(UnaryOpT { op_type: f, t: self.ty(x).data_type(), ..UnaryOpT::default() }));
+        let main =
+            OpParameterT::UnaryOp(Box::new(UnaryOpT { op_type: f, t: self.ty(x).data_type(), ..UnaryOpT::default() }));
         self.emit(OpType::UnaryOp, main, vec![x], result, Layouts::Follow)
     }
 
@@ -210,7 +212,11 @@ impl<'a> Cx<'a> {
             B::EQUAL | B::NOTEQUAL => Ty::Int,
             _ => self.ty(a),
         };
-        let main = OpParameterT::BinaryOp(Box::new(BinaryOpT { op_type: f, t: self.ty(a).data_type(), ..BinaryOpT::default() }));
+        let main = OpParameterT::BinaryOp(Box::new(BinaryOpT {
+            op_type: f,
+            t: self.ty(a).data_type(),
+            ..BinaryOpT::default()
+        }));
         self.emit(OpType::BinaryOp, main, vec![a, b], (shape, ty), Layouts::FollowAll)
     }
 
@@ -266,7 +272,9 @@ impl<'a> Cx<'a> {
             return Ok(x);
         }
         if shape.iter().filter(|d| d.is_none()).count() > 1 {
-            return Err("two dims of a reshape are known only at run time; fix shapes with --shape NAME=1x3x224x224".into());
+            return Err(
+                "two dims of a reshape are known only at run time; fix shapes with --shape NAME=1x3x224x224".into()
+            );
         }
         let dims = shape.iter().map(|d| d.map_or(Ok(-1), to_i32)).collect::<Result<Vec<_>, _>>()?;
         let ty = self.ty(x);

@@ -41,7 +41,10 @@ impl fmt::Display for WriteError {
                 nodes.iter().try_for_each(|node| write!(f, "\n  {node}"))
             }
             WriteError::TooLarge { bytes } => {
-                write!(f, "the constants take {bytes} bytes, but a .mnn file holds less than 2 GiB; use fewer bits a weight")
+                write!(
+                    f,
+                    "the constants take {bytes} bytes, but a .mnn file holds less than 2 GiB; use fewer bits a weight"
+                )
             }
         }
     }

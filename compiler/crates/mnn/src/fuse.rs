@@ -16,7 +16,9 @@ fn activation(op: OpType, main: &Main) -> Option<Activation> {
     match (op, main) {
         (OpType::ReLU, Main::Param(OpParameterT::NONE)) => Some(Activation::Relu),
         (OpType::ReLU, Main::Param(OpParameterT::Relu(relu))) if relu.slope == 0.0 => Some(Activation::Relu),
-        (OpType::ReLU6, Main::Param(OpParameterT::Relu6(clamp))) if clamp.min_value == 0.0 && clamp.max_value == 6.0 => {
+        (OpType::ReLU6, Main::Param(OpParameterT::Relu6(clamp)))
+            if clamp.min_value == 0.0 && clamp.max_value == 6.0 =>
+        {
             Some(Activation::Relu6)
         }
         _ => None,
@@ -28,7 +30,9 @@ fn take_over(main: &mut Main, activation: Activation) -> bool {
     let Main::Param(main) = main else { return false };
     match main {
         OpParameterT::Convolution2D(conv) => {
-            let Some(common) = conv.common.as_mut().filter(|common| !common.relu && !common.relu6) else { return false };
+            let Some(common) = conv.common.as_mut().filter(|common| !common.relu && !common.relu6) else {
+                return false;
+            };
             match activation {
                 Activation::Relu => common.relu = true,
                 Activation::Relu6 => common.relu6 = true,
@@ -37,7 +41,9 @@ fn take_over(main: &mut Main, activation: Activation) -> bool {
         }
         // MNN's own converter fuses into additions; its engine knows the flag on float additions.
         OpParameterT::BinaryOp(binary)
-            if activation == Activation::Relu && binary.op_type == BinaryOpOperation::ADD && binary.activation_type == 0 =>
+            if activation == Activation::Relu
+                && binary.op_type == BinaryOpOperation::ADD
+                && binary.activation_type == 0 =>
         {
             binary.activation_type = 1;
             true
@@ -84,7 +90,8 @@ pub(crate) fn fuse_biases(net: &mut Net) {
             && bias.dims().iter().rev().nth(trailing) == Some(&channels)
             && bias.dtype() == DType::F32;
         // Behind a reshape the rows have to be the convolution's own: one product each.
-        let rows_alone = chain.last == chain.producer || net.tensors[*net.ops[chain.producer].outputs.first()?].shape[2..] == [Some(1), Some(1)];
+        let rows_alone = chain.last == chain.producer
+            || net.tensors[*net.ops[chain.producer].outputs.first()?].shape[2..] == [Some(1), Some(1)];
         if !fits || !rows_alone {
             return None;
         }

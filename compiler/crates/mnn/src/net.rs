@@ -103,7 +103,14 @@ impl Net {
         self.tensors.push(NetTensor { name, shape, ty })
     }
 
-    pub(crate) fn push(&mut self, ty: OpType, main: OpParameterT, inputs: Vec<Tid>, outputs: Vec<Tid>, layouts: Layouts) {
+    pub(crate) fn push(
+        &mut self,
+        ty: OpType,
+        main: OpParameterT,
+        inputs: Vec<Tid>,
+        outputs: Vec<Tid>,
+        layouts: Layouts,
+    ) {
         self.ops.push(NetOp { ty, main: Main::Param(main), inputs, outputs, layouts });
     }
 

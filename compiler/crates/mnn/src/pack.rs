@@ -2,9 +2,7 @@
 
 use crate::net::{Main, Net, NetOp, Tid, Ty};
 use mnnc_ir::Tensor;
-use mnnc_schema::mnn::{
-    self, BlobT, ExtraInfoT, MNN_DATA_FORMAT, NetSource, NetT, OpParameterT, OpT, OpType,
-};
+use mnnc_schema::mnn::{self, BlobT, ExtraInfoT, MNN_DATA_FORMAT, NetSource, NetT, OpParameterT, OpT, OpType};
 use std::collections::HashMap;
 
 /// The engine version whose features the file may use.

@@ -15,9 +15,8 @@ pub(crate) fn by_formula(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
         return Err("MNN has no such op, nor is it a formula of ops that it has".into());
     };
     let mut builder = ScalarBuilder::new();
-    let args: Vec<Option<Expr>> = (0..cx.node.inputs().len())
-        .map(|i| cx.op.opt_input(i).map(|ty| builder.arg(i, ty.dtype)))
-        .collect();
+    let args: Vec<Option<Expr>> =
+        (0..cx.node.inputs().len()).map(|i| cx.op.opt_input(i).map(|ty| builder.arg(i, ty.dtype))).collect();
     let result = formula(&cx.op, &mut builder, &args)?;
     let function = builder.finish(result);
     let mut tids = Vec::with_capacity(function.nodes.len());
@@ -62,7 +61,11 @@ fn node(cx: &mut Cx, f: &ScalarFn, e: Expr, done: &[Tid]) -> Result<Tid, Reason>
 fn int_literal(x: f64) -> Result<i32, Reason> {
     let whole = x as i32;
     // An i64 literal beyond 32 bits stands for "unbounded" in clips: the nearest int32 does too.
-    if f64::from(whole) == x || x.abs() >= 2f64.powi(62) { Ok(whole) } else { Err(format!("literal {x} exceeds MNN's 32-bit integers").into()) }
+    if f64::from(whole) == x || x.abs() >= 2f64.powi(62) {
+        Ok(whole)
+    } else {
+        Err(format!("literal {x} exceeds MNN's 32-bit integers").into())
+    }
 }
 
 fn constant(f: &ScalarFn, e: Expr) -> Option<f64> {
@@ -249,7 +252,9 @@ pub(crate) fn cast(cx: &mut Cx, x: Tid, from: DType, to: DType) -> Result<Tid, R
         let x = if matches!(cx.ty(x), Ty::I8 | Ty::U8) { cx.cast(x, Ty::Int) } else { x };
         return Ok(cx.binary(B::NOTEQUAL, x, zero));
     }
-    let narrowing = to.is_int() && to.size() < 4 && (from.is_float() || from.size() > to.size() || from.is_signed_int() != to.is_signed_int());
+    let narrowing = to.is_int()
+        && to.size() < 4
+        && (from.is_float() || from.size() > to.size() || from.is_signed_int() != to.is_signed_int());
     if narrowing && from != DType::Bool {
         return Err(format!("MNN converts {from} to {to} without the definition's wrapping; convert to i32").into());
     }

@@ -18,7 +18,9 @@ pub fn broadcast<'a>(shapes: impl IntoIterator<Item = &'a [Dim]>, syms: &mut Sym
                 (Dim::Const(1), y) => y,
                 (x, Dim::Const(1)) => x,
                 (Dim::Const(x), Dim::Const(y)) => {
-                    return Err(OpError::invalid(format!("sizes {x} and {y} do not broadcast; make them equal, or one of them 1")));
+                    return Err(OpError::invalid(format!(
+                        "sizes {x} and {y} do not broadcast; make them equal, or one of them 1"
+                    )));
                 }
                 (x @ Dim::Const(_), Dim::Sym(_)) => x,
                 (Dim::Sym(_), y @ Dim::Const(_)) => y,

@@ -167,7 +167,8 @@ impl Element<'_> {
             Source::Stage(i) => self.stages.get(i),
         };
         let block = block.ok_or_else(|| OpError::invalid(format!("{source:?} does not exist")))?;
-        let outside = at.len() != block.dims.len() || at.iter().zip(&block.dims).any(|(&i, &d)| !(0..d as i128).contains(&i));
+        let outside =
+            at.len() != block.dims.len() || at.iter().zip(&block.dims).any(|(&i, &d)| !(0..d as i128).contains(&i));
         if outside {
             return Err(OpError::invalid(format!("index {at:?} into {source:?} of shape {:?}", block.dims)));
         }

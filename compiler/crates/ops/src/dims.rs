@@ -77,7 +77,10 @@ pub fn quotient(whole: &[Dim], others: &[Dim], syms: &mut SymTable) -> Result<Di
         }
     }
     let constant = |v: &[Dim]| {
-        v.iter().filter_map(|d| d.known()).try_fold(1u64, u64::checked_mul).ok_or_else(|| OpError::invalid("size overflows"))
+        v.iter()
+            .filter_map(|d| d.known())
+            .try_fold(1u64, u64::checked_mul)
+            .ok_or_else(|| OpError::invalid("size overflows"))
     };
     let (n, d) = (constant(&left)?, constant(&rest)?);
     if d == 0 {

@@ -73,10 +73,7 @@ pub fn broadcast_index(b: &mut ScalarBuilder, shape: &[usize], dims: &[usize]) -
 pub fn flops(ctx: &OpCtx) -> u64 {
     let Ok(f) = scalar_fn(ctx) else { return 0 };
     let is_work = |n: &ScalarNode| {
-        matches!(
-            n,
-            ScalarNode::Unary(..) | ScalarNode::Binary(..) | ScalarNode::Compare(..) | ScalarNode::Select(..)
-        )
+        matches!(n, ScalarNode::Unary(..) | ScalarNode::Binary(..) | ScalarNode::Compare(..) | ScalarNode::Select(..))
     };
     let per_element = f.nodes.iter().filter(|(n, _)| is_work(n)).count() as u64;
     let elements = ctx.outputs.first().and_then(TensorType::num_elements).unwrap_or(0);
@@ -88,8 +85,7 @@ pub fn flops(ctx: &OpCtx) -> u64 {
 pub fn samples(op: &'static OpDecl, seed: u64) -> Vec<Sample> {
     let mut g = Gen::new(seed);
     let arity = op.inputs.len();
-    let common: Vec<DType> =
-        DType::ALL.into_iter().filter(|&d| op.inputs.iter().all(|o| o.dtypes.has(d))).collect();
+    let common: Vec<DType> = DType::ALL.into_iter().filter(|&d| op.inputs.iter().all(|o| o.dtypes.has(d))).collect();
     let fill = |g: &mut Gen, dtype: DType, shapes: &[&[usize]]| {
         let mut d: Draft = draft();
         for (i, operand) in op.inputs.iter().enumerate() {

@@ -45,8 +45,7 @@ impl Lane {
 
 /// Evaluates `f`, whose arguments are broadcast to `dims`, at each element of `dims`.
 pub fn map(f: &ScalarFn, inputs: &[Option<Tensor>], dims: &[usize]) -> Result<Tensor, OpError> {
-    let args: Vec<Option<Arg>> =
-        inputs.iter().map(|t| t.as_ref().map(|t| Arg::new(t, dims))).collect();
+    let args: Vec<Option<Arg>> = inputs.iter().map(|t| t.as_ref().map(|t| Arg::new(t, dims))).collect();
     let dtype = f.dtype(f.result);
     let n: usize = dims.iter().product();
     if let Some((node, _)) = f.nodes.iter().find(|(n, _)| matches!(n, ScalarNode::Axis(_) | ScalarNode::Load { .. })) {

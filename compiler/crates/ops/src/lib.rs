@@ -30,6 +30,6 @@ mod window;
 pub use catalogue::{ALL, lookup, samples};
 pub use compute_eval::evaluate_compute;
 pub use elementwise::scalar_fn;
+pub use eval::{EvalError, Evaluator, evaluate_op};
 pub use markdown::markdown;
 pub use promote::{promote, promote_tensor};
-pub use eval::{EvalError, Evaluator, evaluate_op};

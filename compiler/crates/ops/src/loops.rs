@@ -1,10 +1,10 @@
 //! Vocabulary for writing loop forms.
 
 use crate::window::Axis;
+use mnnc_ir::DType;
 pub use mnnc_ir::compute::Stage;
 use mnnc_ir::compute::{Combine, Compute, Reduction};
 use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarBuilder, Source};
-use mnnc_ir::DType;
 
 /// The type that sums over elements of `d` are formed in: 16-bit floats are summed in `f32`.
 pub fn wide(d: DType) -> DType {

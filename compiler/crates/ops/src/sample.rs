@@ -58,12 +58,8 @@ impl Gen {
         match dtype {
             DType::F32 => Tensor::new(dims, (0..n).map(|_| self.float(lo, hi) as f32).collect::<Vec<_>>()),
             DType::F64 => Tensor::new(dims, (0..n).map(|_| self.float(lo, hi)).collect::<Vec<_>>()),
-            DType::F16 => {
-                Tensor::new(dims, (0..n).map(|_| f16::from_f64(self.float(lo, hi))).collect::<Vec<_>>())
-            }
-            DType::BF16 => {
-                Tensor::new(dims, (0..n).map(|_| bf16::from_f64(self.float(lo, hi))).collect::<Vec<_>>())
-            }
+            DType::F16 => Tensor::new(dims, (0..n).map(|_| f16::from_f64(self.float(lo, hi))).collect::<Vec<_>>()),
+            DType::BF16 => Tensor::new(dims, (0..n).map(|_| bf16::from_f64(self.float(lo, hi))).collect::<Vec<_>>()),
             DType::I8 => ints!(i8),
             DType::I16 => ints!(i16),
             DType::I32 => ints!(i32),

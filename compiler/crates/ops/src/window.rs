@@ -1,8 +1,8 @@
 //! The geometry of sliding windows: strides, dilations, padding and the sizes that follow, shared by convolution and
 //! pooling. Definition: ONNX `Conv`, `MaxPool`, `AveragePool`.
 
-use mnnc_ir::{AttrDecl, AttrKind, Dim, OpCtx, OpError, SymTable};
 use mnnc_ir::attr::AttrDefault;
+use mnnc_ir::{AttrDecl, AttrKind, Dim, OpCtx, OpError, SymTable};
 
 /// `auto_pad`.
 pub const AUTO_PAD: AttrDecl = AttrDecl::with_default(
@@ -15,10 +15,14 @@ pub const AUTO_PAD: AttrDecl = AttrDecl::with_default(
 pub const KERNEL_SHAPE: AttrDecl =
     AttrDecl::optional("kernel_shape", AttrKind::Ints, "window extent along each spatial dimension");
 /// `strides`.
-pub const STRIDES: AttrDecl = AttrDecl::optional("strides", AttrKind::Ints, "step along each spatial dimension; all 1 when unset");
+pub const STRIDES: AttrDecl =
+    AttrDecl::optional("strides", AttrKind::Ints, "step along each spatial dimension; all 1 when unset");
 /// `dilations`.
-pub const DILATIONS: AttrDecl =
-    AttrDecl::optional("dilations", AttrKind::Ints, "distance of window elements along each spatial dimension; all 1 when unset");
+pub const DILATIONS: AttrDecl = AttrDecl::optional(
+    "dilations",
+    AttrKind::Ints,
+    "distance of window elements along each spatial dimension; all 1 when unset",
+);
 /// `pads`.
 pub const PADS: AttrDecl =
     AttrDecl::optional("pads", AttrKind::Ints, "padding: all starts, then all ends; all 0 when unset");

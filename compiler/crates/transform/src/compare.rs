@@ -15,7 +15,9 @@ pub fn same_results(before: &Graph, after: &Graph, pass: &str) -> Result<(), Dia
         (Ok(a), Ok(b)) => (a, b),
         // What could not be evaluated before cannot be compared.
         (Err(_), _) => return Ok(()),
-        (Ok(_), Err(e)) => return Err(Diagnostic::internal(format!("after pass {pass} the graph does not evaluate: {e}"))),
+        (Ok(_), Err(e)) => {
+            return Err(Diagnostic::internal(format!("after pass {pass} the graph does not evaluate: {e}")));
+        }
     };
     for (i, (x, y)) in a.iter().zip(&b).enumerate() {
         if let Some(text) = difference(x, y) {

@@ -70,7 +70,15 @@ impl fmt::Display for Report {
         for r in self.records.iter().filter(|r| r.changes() > 0) {
             let rules: Vec<String> = r.counts.iter().map(|(k, n)| format!("{k} {n}")).collect();
             let ms = r.time.as_secs_f64() * 1e3;
-            writeln!(f, "{:<24} {:>7} {:>7} {:>8} {ms:>9.2}  {}", r.pass, r.before, r.after, r.changes(), rules.join(", "))?;
+            writeln!(
+                f,
+                "{:<24} {:>7} {:>7} {:>8} {ms:>9.2}  {}",
+                r.pass,
+                r.before,
+                r.after,
+                r.changes(),
+                rules.join(", ")
+            )?;
         }
         Ok(())
     }
@@ -118,7 +126,12 @@ impl<'h> Manager<'h> {
         Ok(changed)
     }
 
-    fn pass(&mut self, g: &mut Graph, pass: &'static Pass, given: &BTreeMap<&'static str, u64>) -> Result<bool, Diagnostic> {
+    fn pass(
+        &mut self,
+        g: &mut Graph,
+        pass: &'static Pass,
+        given: &BTreeMap<&'static str, u64>,
+    ) -> Result<bool, Diagnostic> {
         let original = self.hooks.verify_each.then(|| g.clone());
         let before = g.schedule().len();
         let mut cx = PassCx::new(pass, given);
@@ -145,7 +158,9 @@ impl<'h> Manager<'h> {
         let Some(dir) = &self.hooks.dump_dir else { return Ok(()) };
         let path = dir.join(format!("{:02}-{name}.mir", self.report.records.len()));
         std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, g.to_text())).map_err(|e| {
-            Diagnostic::usage(format!("cannot write the dump: {e}")).file(path.display()).remedy("choose another --dump-phases directory")
+            Diagnostic::usage(format!("cannot write the dump: {e}"))
+                .file(path.display())
+                .remedy("choose another --dump-phases directory")
         })
     }
 }

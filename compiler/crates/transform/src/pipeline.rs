@@ -166,7 +166,10 @@ mod tests {
         for text in ["", "dce", "fold{max-bytes=1024},(cse,dce)*", "(fold,(dce)*)*"] {
             assert_eq!(Pipeline::parse(text).unwrap().to_string(), text);
         }
-        assert_eq!(Pipeline::parse(" fold { max-bytes = 8 } , ( cse , dce ) * ").unwrap().to_string(), "fold{max-bytes=8},(cse,dce)*");
+        assert_eq!(
+            Pipeline::parse(" fold { max-bytes = 8 } , ( cse , dce ) * ").unwrap().to_string(),
+            "fold{max-bytes=8},(cse,dce)*"
+        );
     }
 
     #[test]

@@ -29,14 +29,17 @@ fn check(name: &str) {
     let Some(dir) = models() else { return };
     let loaded = mnnc_import::load(&dir.join(name), &mnnc_import::ImportOptions::default());
     let g = loaded.unwrap_or_else(|e| panic!("{name}: {e}")).graph;
-    for (target, level) in [(Target::Native, OptLevel::O0), (Target::Mnn, OptLevel::O1), (Target::Native, OptLevel::O2)] {
+    for (target, level) in [(Target::Native, OptLevel::O0), (Target::Mnn, OptLevel::O1), (Target::Native, OptLevel::O2)]
+    {
         let (after, report) = optimised(&g, target, level);
         eprintln!("{name} {target:?} {level:?}: {} -> {} nodes\n{report}", g.schedule().len(), after.schedule().len());
         if std::env::var_os("MNNC_SHOW").is_some() {
             eprintln!("{after}");
         }
         same_results(&g, &after, "all").unwrap_or_else(|e| panic!("{name} {target:?} {level:?}: {e}"));
-        let names = |g: &Graph| g.outputs().iter().map(|&v| format!("{} {}", g.value(v).name, g.show_type(v))).collect::<Vec<_>>();
+        let names = |g: &Graph| {
+            g.outputs().iter().map(|&v| format!("{} {}", g.value(v).name, g.show_type(v))).collect::<Vec<_>>()
+        };
         assert_eq!(names(&g), names(&after), "{name}: outputs keep name and type");
     }
 }

@@ -20,7 +20,8 @@ fn keeps(g: &Graph, inputs: &[Tensor], what: &str) -> usize {
         let hooks = Hooks { verify: true, ..Hooks::default() };
         let report = Manager::new(&hooks).run(&mut h, &Pipeline::parse(&text).unwrap());
         changes += report.unwrap_or_else(|e| panic!("{what} {target:?} {level:?}: {e}\n{g}")).changes();
-        let after = Evaluator::new(&h).run(inputs).unwrap_or_else(|e| panic!("{what} {target:?} {level:?}: {e}\n{g}\n{h}"));
+        let after =
+            Evaluator::new(&h).run(inputs).unwrap_or_else(|e| panic!("{what} {target:?} {level:?}: {e}\n{g}\n{h}"));
         for (a, b) in before.iter().zip(&after) {
             if let Some(text) = difference(a, b) {
                 panic!("{what} {target:?} {level:?}: {text}\n{g}\n{h}");
@@ -188,7 +189,11 @@ impl Gen {
                 }
             }
             14 => {
-                let pooled = self.op("average_pool", &[x], none().with("kernel_shape", vec![2i64, 2]).with("pads", vec![1i64; 4]));
+                let pooled = self.op(
+                    "average_pool",
+                    &[x],
+                    none().with("kernel_shape", vec![2i64, 2]).with("pads", vec![1i64; 4]),
+                );
                 self.op("relu", &[pooled], none())
             }
             15 => {

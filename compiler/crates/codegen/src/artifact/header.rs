@@ -40,7 +40,14 @@ fn ports(out: &mut String, name: &str, what: &str, ports: &[Port]) -> std::fmt::
     writeln!(out, "#define {upper}_NUM_{what}S {}", ports.len())?;
     for (i, p) in ports.iter().enumerate() {
         let dims: Vec<String> = p.dims.iter().map(usize::to_string).collect();
-        writeln!(out, "/* {} {i}: {}, {}[{}] */", what.to_lowercase(), comment(&p.name), c_type(p.dtype), dims.join("]["))?;
+        writeln!(
+            out,
+            "/* {} {i}: {}, {}[{}] */",
+            what.to_lowercase(),
+            comment(&p.name),
+            c_type(p.dtype),
+            dims.join("][")
+        )?;
         writeln!(out, "#define {upper}_{what}_{i}_BYTES {}u", p.bytes)?;
         writeln!(out, "#define {upper}_{what}_{i}_ELEMENTS {}u", p.bytes / p.dtype.size())?;
     }
@@ -85,7 +92,10 @@ fn write_header(out: &mut String, model: &Model) -> std::fmt::Result {
          * Returns MNNC_OK, MNNC_ERROR_CPU or MNNC_ERROR_ARGUMENT. */"
     )?;
     writeln!(out, "int {name}_run(const void *const *inputs, void *const *outputs, void *workspace);\n")?;
-    writeln!(out, "/* The same on the threads of a pool; NULL runs on the calling thread. Also returns MNNC_ERROR_POOL. */")?;
+    writeln!(
+        out,
+        "/* The same on the threads of a pool; NULL runs on the calling thread. Also returns MNNC_ERROR_POOL. */"
+    )?;
     writeln!(
         out,
         "int {name}_run_parallel(const void *const *inputs, void *const *outputs, void *workspace,\n    \

@@ -48,9 +48,8 @@ impl Eval<'_, '_> {
     ) -> Result<Value, CodegenError> {
         let (node, d) = &self.f.nodes[i];
         let d = *d;
-        let at = |e: &Expr| {
-            values[e.0 as usize].ok_or_else(|| CodegenError::Internal("a formula uses a later node".into()))
-        };
+        let at =
+            |e: &Expr| values[e.0 as usize].ok_or_else(|| CodegenError::Internal("a formula uses a later node".into()));
         match node {
             ScalarNode::Arg(_) => Err(CodegenError::Internal("an argument stands in a loop body".into())),
             ScalarNode::Const(x) => Ok(literal(self.b, *x, d)),

@@ -223,7 +223,12 @@ impl Nest<'_> {
         self.evaluator(b, axes).run()
     }
 
-    fn reduce(&mut self, b: &mut FunctionBuilder, axes: &mut Vec<Linear>, r: &Reduction) -> Result<Value, CodegenError> {
+    fn reduce(
+        &mut self,
+        b: &mut FunctionBuilder,
+        axes: &mut Vec<Linear>,
+        r: &Reduction,
+    ) -> Result<Value, CodegenError> {
         let d = self.k.stage.dtype;
         // Sums over f32 are formed in f64: long ones keep their digits whatever their order.
         let wide = if class(d) != I64 && matches!(r.combine, Combine::Sum | Combine::Product) && d.is_float() {

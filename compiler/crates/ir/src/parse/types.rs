@@ -1,7 +1,7 @@
 //! Text of types, sizes and literals.
 
-use super::cursor::Cursor;
 use super::ParseError;
+use super::cursor::Cursor;
 use crate::attr::{Attr, AttrKind};
 use crate::dim::{Dim, SymTable};
 use crate::dtype::DType;
@@ -119,7 +119,8 @@ pub(super) fn literal(c: &mut Cursor, ty: &TensorType) -> Result<Tensor> {
         let items = c.list("[", "]", |c| c.word())?;
         return text::tensor(ty.dtype, dims, &items).map_err(|m| c.error_at(start, m));
     } else if c.eat("iota") {
-        return generated(ty.dtype, dims, (0..len).map(|i| i as f64)).ok_or_else(|| c.error_at(start, "not for this type"));
+        return generated(ty.dtype, dims, (0..len).map(|i| i as f64))
+            .ok_or_else(|| c.error_at(start, "not for this type"));
     } else if c.eat("random") {
         c.expect("(")?;
         let seed: u64 = c.number()?;

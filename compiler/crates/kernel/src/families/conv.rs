@@ -118,26 +118,20 @@ impl Geometry {
             return None;
         }
         let lanes = target.lanes();
-        let kind = if shape.inputs == 1 && shape.outputs == 1 && shape.groups > 1 {
-            Kind::Depthwise
-        } else {
-            Kind::Dense
-        };
+        let kind =
+            if shape.inputs == 1 && shape.outputs == 1 && shape.groups > 1 { Kind::Depthwise } else { Kind::Dense };
         // Addresses inside an image are 32-bit displacements; empty images have no tiles.
         let channels = (shape.groups * shape.inputs.max(shape.outputs)).next_multiple_of(lanes);
-        let pixels = rows.input.max(rows.output).checked_add(2 * rows.kernel * rows.dilation)?
+        let pixels = rows
+            .input
+            .max(rows.output)
+            .checked_add(2 * rows.kernel * rows.dilation)?
             .checked_mul(cols.input.max(cols.output).checked_add(2 * cols.kernel * cols.dilation)?)?;
         let bytes = channels.checked_mul(pixels)?.checked_mul(4 * shape.batch.max(1))?;
         if bytes >= 1 << 31 || dims.contains(&0) || rows.input == 0 || cols.input == 0 || shape.inputs == 0 {
             return None;
         }
-        Some(Geometry {
-            window: window::of(&rows, &cols),
-            halo: window::halo(&rows, &cols),
-            shape,
-            one_row,
-            kind,
-        })
+        Some(Geometry { window: window::of(&rows, &cols), halo: window::halo(&rows, &cols), shape, one_row, kind })
     }
     /// Few channels are read plane by plane: most of a block would be padding.
     fn wish(&self, target: &Target) -> Wish {

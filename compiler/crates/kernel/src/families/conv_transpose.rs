@@ -70,7 +70,8 @@ impl Node {
         };
         let dims = shape.dims();
         // A stride beyond the filter leaves outputs without a tap.
-        let regular = |a: &Axis| a.dilation == 1 && a.kernel >= a.stride && a.begin < a.output + a.kernel && a.input > 0;
+        let regular =
+            |a: &Axis| a.dilation == 1 && a.kernel >= a.stride && a.begin < a.output + a.kernel && a.input > 0;
         let fits = ctx.input(0).ok()?.dtype == DType::F32
             && constant(1)
             && constant(2)
@@ -129,7 +130,8 @@ impl Family for ConvTranspose {
                     *operand = from_offset(operand, start(side.strides));
                     side.strides = apart(side.strides);
                 }
-                let first = input.storage.offset as isize + py.input * from.row as isize + px.input * from.pixel as isize;
+                let first =
+                    input.storage.offset as isize + py.input * from.row as isize + px.input * from.pixel as isize;
                 let first = usize::try_from(first).map_err(|_| OpError::unsupported("the border is too small"))?;
                 let weight = |o: usize, [c, y, x]: [usize; 3]| {
                     let (group, m) = (o / shape.outputs, o % shape.outputs);

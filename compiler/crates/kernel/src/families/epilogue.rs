@@ -45,11 +45,7 @@ enum Val {
 ///
 /// # Panics
 /// If the formula is not [`is_supported`].
-pub fn emit(
-    b: &mut KernelBuilder,
-    f: &ScalarFn,
-    arg: &mut dyn FnMut(&mut KernelBuilder, usize) -> Vector,
-) -> Vector {
+pub fn emit(b: &mut KernelBuilder, f: &ScalarFn, arg: &mut dyn FnMut(&mut KernelBuilder, usize) -> Vector) -> Vector {
     let live = reachable(f);
     let mut vals: Vec<Option<Val>> = vec![None; f.nodes.len()];
     for (i, (node, _)) in f.nodes.iter().enumerate() {
@@ -219,12 +215,7 @@ fn emit_binary(b: &mut KernelBuilder, op: Binary, x: Val, y: Val) -> Val {
 
 /// Minimum or maximum that is NaN if either operand is. The machine's gives its second operand where the first is NaN, so
 /// a constant goes first, and of two variables the first is tested.
-fn extremum(
-    b: &mut KernelBuilder,
-    x: Val,
-    y: Val,
-    op: fn(&mut KernelBuilder, Vector, Vector) -> Vector,
-) -> Vector {
+fn extremum(b: &mut KernelBuilder, x: Val, y: Val, op: fn(&mut KernelBuilder, Vector, Vector) -> Vector) -> Vector {
     match (x, y) {
         (Val::Vec(v), Val::Const(c)) | (Val::Const(c), Val::Vec(v)) => {
             let c = b.splat(c);

@@ -56,7 +56,8 @@ impl Product {
                     Some(c) => {
                         let t = g.constant(c).filter(|t| t.dtype() == DType::F32)?;
                         // A row or a single number; a whole matrix is left to the generic code.
-                        let row = t.dims().last().is_none_or(|&n| n == cols || n == 1) && (t.len() == cols || t.len() == 1);
+                        let row =
+                            t.dims().last().is_none_or(|&n| n == cols || n == 1) && (t.len() == cols || t.len() == 1);
                         row.then_some(())?;
                         Some((c, ctx.float("beta")?))
                     }
@@ -78,8 +79,7 @@ impl Product {
             epilogue::is_supported(&e.f)
                 && e.sides.iter().all(|&v| {
                     let ty = view.graph.ty(v);
-                    ty.dtype == DType::F32
-                        && ty.static_dims().is_some_and(|d| d == dims || is_row(&d, self.cols))
+                    ty.dtype == DType::F32 && ty.static_dims().is_some_and(|d| d == dims || is_row(&d, self.cols))
                 })
         })
     }
@@ -154,9 +154,11 @@ impl Family for Linear {
                 let at = |n: usize, [k, ..]: [usize; 3]| {
                     p.alpha * if p.transposed { w[n * p.depth + k] } else { w[k * p.cols + n] }
                 };
-                let packed = weights(lo, &format!("{name}.weight"), pack::pack(&spec, lanes, first * lanes, p.cols, &at));
+                let packed =
+                    weights(lo, &format!("{name}.weight"), pack::pack(&spec, lanes, first * lanes, p.cols, &at));
                 let width = count * class.blocks * lanes;
-                let packed_bias = weights(lo, &format!("{name}.bias"), pack::pack_channels(&bias, first * lanes, width));
+                let packed_bias =
+                    weights(lo, &format!("{name}.bias"), pack::pack_channels(&bias, first * lanes, width));
                 let key = igemm::name("linear", &spec, &target);
                 let units = igemm::emit::units(&spec, &target);
                 let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;

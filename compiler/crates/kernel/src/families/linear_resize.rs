@@ -38,7 +38,8 @@ fn read(view: &View) -> Option<(ValueId, [Samples; 2])> {
     let facts = g.facts(view.anchor_id?);
     let samples = linear_samples(&facts.of(anchor)).ok()??;
     let [(2, rows), (3, cols)] = &samples[..] else { return None };
-    let small = |d: &[usize]| d.iter().try_fold(64usize, |a, &n| a.checked_mul(n)).is_some_and(|b| b > 0 && b < 1 << 31);
+    let small =
+        |d: &[usize]| d.iter().try_fold(64usize, |a, &n| a.checked_mul(n)).is_some_and(|b| b > 0 && b < 1 << 31);
     (small(&dims) && small(&out) && fits_image(view, &out)).then(|| (x, [rows.clone(), cols.clone()]))
 }
 
@@ -83,7 +84,8 @@ impl Family for LinearResize {
         operands.push(weights(lo, "resize.columns", table(&cols, spec.input.pixel)));
         operands.extend(epilogue.operands);
         operands.push(from_offset(&output.write(), output.storage.offset));
-        let key = format!("linear_resize_{}x{}_{}_{}", dims[2], dims[3], lo.target(), fingerprint(&format!("{spec:?}")));
+        let key =
+            format!("linear_resize_{}x{}_{}_{}", dims[2], dims[3], lo.target(), fingerprint(&format!("{spec:?}")));
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(compile(&spec, t, &key)))?;
         lo.step(kernel, operands, dims[0] * spec.blocks * dims[2], (8 * dims.iter().product::<usize>()) as u64);
         Ok(())

@@ -1,8 +1,8 @@
 //! Products of two computed matrices, batched: the right one is packed into panels, then it is an implicit GEMM.
 
 use crate::families::conv::compiled;
-use crate::families::igemm::spec::{Spec, Strides, Window};
 use crate::families::igemm;
+use crate::families::igemm::spec::{Spec, Strides, Window};
 use crate::families::panels::panels;
 use crate::families::sides::{Side, from_offset};
 use crate::families::walk::{advance, bump};
@@ -46,8 +46,7 @@ impl Product {
         let packed = bw.checked_mul(depth)?.checked_mul(cols + 256)?.checked_mul(4)?;
         let fits = same && bytes > 0 && bytes.max(packed) < 1 << 31 && depth > 0 && cols > 0;
         let sides_fit = view.epilogue.as_ref().is_none_or(|e| {
-            epilogue::is_supported(&e.f)
-                && e.sides.iter().all(|&v| float(v).is_some_and(|d| d == out))
+            epilogue::is_supported(&e.f) && e.sides.iter().all(|&v| float(v).is_some_and(|d| d == out))
         });
         (fits && sides_fit).then_some(Product { batch: bw, rows, depth, cols, x, w, shared_x })
     }
@@ -86,10 +85,7 @@ impl Family for Matmul {
         for class in panels(&target, [1, p.rows], blocks) {
             let ends_here = tail > 0 && class.first + class.blocks * class.panels == blocks;
             let whole = class.panels - usize::from(ends_here);
-            let runs = [
-                (class.first, whole, lanes),
-                (class.first + whole * class.blocks, class.panels - whole, tail),
-            ];
+            let runs = [(class.first, whole, lanes), (class.first + whole * class.blocks, class.panels - whole, tail)];
             for (first, count, last_lanes) in runs.into_iter().filter(|r| r.1 > 0) {
                 let width = class.blocks * lanes;
                 let image = count * p.depth * width * 4;

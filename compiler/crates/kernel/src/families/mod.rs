@@ -24,7 +24,13 @@ pub mod winograd;
 use crate::family::Family;
 
 /// All families, in the order in which they are asked.
-pub static ALL: &[&dyn Family] = &[&winograd::Winograd, &conv::Conv, &conv_transpose::ConvTranspose, &pool::Pool, &pool::GlobalPool, &linear::Linear,
+pub static ALL: &[&dyn Family] = &[
+    &winograd::Winograd,
+    &conv::Conv,
+    &conv_transpose::ConvTranspose,
+    &pool::Pool,
+    &pool::GlobalPool,
+    &linear::Linear,
     &matmul::Matmul,
     &copy::Transpose,
     &rows::SoftmaxShort,
@@ -35,7 +41,8 @@ pub static ALL: &[&dyn Family] = &[&winograd::Winograd, &conv::Conv, &conv_trans
     &plane_norm::PlaneNorm,
     &linear_resize::LinearResize,
     &elementwise::Elementwise,
-    &copy::Rearrange];
+    &copy::Rearrange,
+];
 
 /// The families that round as the plain definition does and keep weights at their own size: all but transformed tiles.
 pub fn direct() -> Vec<&'static dyn Family> {

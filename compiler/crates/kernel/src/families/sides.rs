@@ -1,8 +1,8 @@
 //! Side operands of an epilogue: residuals, per-channel factors, per-image scales.
 
-use crate::family::{Epilogue, View, Wish};
 use crate::families::epilogue;
 use crate::families::igemm::spec::Strides;
+use crate::family::{Epilogue, View, Wish};
 use crate::lowering::Lowering;
 use crate::schedule::{Access, Operand};
 use crate::storage::{Halo, Storage};
@@ -37,16 +37,15 @@ pub struct PlacedEpilogue {
 
 /// Whether the epilogue of a node with a blocked result of shape `dims` can be emitted, its side operands included.
 pub fn fits_image(view: &View, dims: &[usize]) -> bool {
-    view.epilogue.as_ref().is_none_or(|e| {
-        epilogue::is_supported(&e.f) && e.sides.iter().all(|&v| side_fits(view.graph, v, dims))
-    })
+    view.epilogue
+        .as_ref()
+        .is_none_or(|e| epilogue::is_supported(&e.f) && e.sides.iter().all(|&v| side_fits(view.graph, v, dims)))
 }
 
 fn side_fits(g: &Graph, v: ValueId, dims: &[usize]) -> bool {
     let ty = g.ty(v);
     let Some(side) = ty.static_dims().filter(|_| ty.dtype == DType::F32) else { return false };
-    let aligned = side.len() <= dims.len()
-        && side.iter().rev().zip(dims.iter().rev()).all(|(&s, &d)| s == 1 || s == d);
+    let aligned = side.len() <= dims.len() && side.iter().rev().zip(dims.iter().rev()).all(|(&s, &d)| s == 1 || s == d);
     aligned && (side.len() == dims.len() || g.constant(v).is_some())
 }
 

@@ -15,48 +15,26 @@ impl Lowering<'_> {
     fn weight_bytes(&mut self, name: &str, bytes: &[u8]) -> BufferId {
         let len = bytes.len();
         let at = self.schedule.weights.add(bytes);
-        self.schedule.buffers.push(Buffer {
-            name: name.to_owned(),
-            bytes: len,
-            kind: BufferKind::Weights(at),
-        })
+        self.schedule.buffers.push(Buffer { name: name.to_owned(), bytes: len, kind: BufferKind::Weights(at) })
     }
 
     /// A constant in the form that a reader wishes. Plain, it is stored as it stands.
-    pub(super) fn place_constant(
-        &mut self,
-        v: ValueId,
-        t: &Tensor,
-        wish: Wish,
-    ) -> Result<Placed, OpError> {
+    pub(super) fn place_constant(&mut self, v: ValueId, t: &Tensor, wish: Wish) -> Result<Placed, OpError> {
         let name = self.graph.value(v).name.clone();
         let place = match wish {
             Wish::Any | Wish::Plain => {
                 let storage = Storage::plain(t.dtype(), t.dims()).ok_or_else(forms::too_large)?;
-                Placed {
-                    buffer: self.weight_bytes(&name, t.bytes()),
-                    storage,
-                }
+                Placed { buffer: self.weight_bytes(&name, t.bytes()), storage }
             }
             Wish::Blocked(halo) | Wish::Planar(halo) => {
                 let block = if matches!(wish, Wish::Planar(_)) { 1 } else { self.target.lanes() };
-                let storage =
-                    Storage::blocked(t.dtype(), t.dims(), block, halo).ok_or_else(|| {
-                        OpError::unsupported(format!(
-                            "a constant of shape {:?} has no blocked form",
-                            t.dims()
-                        ))
-                    })?;
-                Placed {
-                    buffer: self.weight_bytes(&name, &pack(t, &storage)),
-                    storage,
-                }
+                let storage = Storage::blocked(t.dtype(), t.dims(), block, halo).ok_or_else(|| {
+                    OpError::unsupported(format!("a constant of shape {:?} has no blocked form", t.dims()))
+                })?;
+                Placed { buffer: self.weight_bytes(&name, &pack(t, &storage)), storage }
             }
         };
-        self.placed
-            .entry(v)
-            .or_insert_with(Vec::new)
-            .push(place.clone());
+        self.placed.entry(v).or_insert_with(Vec::new).push(place.clone());
         Ok(place)
     }
 }

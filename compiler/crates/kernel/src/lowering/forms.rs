@@ -42,11 +42,7 @@ impl Votes {
             (0, 0) => self.weak > 0,
             (b, p) => b > 0 && b >= p,
         };
-        if blocked {
-            Form::Blocked(self.halo)
-        } else {
-            Form::Plain
-        }
+        if blocked { Form::Blocked(self.halo) } else { Form::Plain }
     }
     fn add(&mut self, wish: Wish) {
         match wish {
@@ -106,18 +102,11 @@ impl FormPlan {
             let node = graph.node(n);
             for &y in node.outputs() {
                 let votes = votes.entry(y).or_default();
-                let form = if graph.ty(y).rank() == 4 {
-                    votes.form()
-                } else {
-                    Form::Plain
-                };
+                let form = if graph.ty(y).rank() == 4 { votes.form() } else { Form::Plain };
                 self.form.insert(y, form);
                 self.halo.insert(y, votes.halo);
             }
-            let result = node
-                .outputs()
-                .first()
-                .map_or(Form::Plain, |&y| self.form(y));
+            let result = node.outputs().first().map_or(Form::Plain, |&y| self.form(y));
             let as_result = match result {
                 Form::Plain => Wish::Plain,
                 Form::Blocked(h) => Wish::Blocked(h),
@@ -127,16 +116,8 @@ impl FormPlan {
             inputs.dedup();
             for x in inputs {
                 let votes = votes.entry(x).or_default();
-                let same_shape = node
-                    .outputs()
-                    .first()
-                    .is_some_and(|&y| graph.ty(x).dims == graph.ty(y).dims);
-                let listed: Vec<Wish> = job
-                    .wishes
-                    .iter()
-                    .filter(|(v, _)| *v == x)
-                    .map(|(_, w)| *w)
-                    .collect();
+                let same_shape = node.outputs().first().is_some_and(|&y| graph.ty(x).dims == graph.ty(y).dims);
+                let listed: Vec<Wish> = job.wishes.iter().filter(|(v, _)| *v == x).map(|(_, w)| *w).collect();
                 if !listed.is_empty() {
                     listed.into_iter().for_each(|w| votes.add(w));
                 } else if is_view(graph, n) {
@@ -144,11 +125,7 @@ impl FormPlan {
                 } else if concat_axis(graph, n).is_some() {
                     votes.add(as_result);
                 } else if graph.ty(x).rank() == 4 && graph.ty(x).dtype == DType::F32 {
-                    votes.weak += if matches!(result, Form::Blocked(_)) {
-                        1
-                    } else {
-                        -1
-                    };
+                    votes.weak += if matches!(result, Form::Blocked(_)) { 1 } else { -1 };
                 }
             }
         }
@@ -184,15 +161,13 @@ impl FormPlan {
         for job in jobs.iter().rev() {
             let n = job.view.node;
             let node = graph.node(n);
-            let free = |plan: &FormPlan, x: ValueId| {
-                is_result(x) && plan.home(x).is_none() && !graph.outputs().contains(&x)
-            };
+            let free =
+                |plan: &FormPlan, x: ValueId| is_result(x) && plan.home(x).is_none() && !graph.outputs().contains(&x);
             let Some(&y) = node.outputs().first() else {
                 continue;
             };
             if is_view(graph, n) {
-                if let (Some(x), Some(home), Form::Plain) =
-                    (node.input(0), self.home(y).cloned(), self.form(y))
+                if let (Some(x), Some(home), Form::Plain) = (node.input(0), self.home(y).cloned(), self.form(y))
                     && free(self, x)
                 {
                     self.home.insert(x, home);
@@ -241,13 +216,7 @@ fn concat_axis(graph: &Graph, n: NodeId) -> Option<usize> {
 }
 
 /// Byte offset of each operand in the result, if all are contiguous parts of it.
-fn concat_offsets(
-    graph: &Graph,
-    target: &Target,
-    n: NodeId,
-    axis: usize,
-    form: Form,
-) -> Option<Vec<(ValueId, usize)>> {
+fn concat_offsets(graph: &Graph, target: &Target, n: NodeId, axis: usize, form: Form) -> Option<Vec<(ValueId, usize)>> {
     let node = graph.node(n);
     let ty = graph.ty(*node.outputs().first()?);
     let dims = ty.static_dims()?;
@@ -258,11 +227,7 @@ fn concat_offsets(
     let mut start = 0;
     let mut out = Vec::new();
     for x in node.inputs().iter().flatten() {
-        let cut = Cut {
-            dim: axis,
-            start,
-            dims: graph.ty(*x).static_dims()?,
-        };
+        let cut = Cut { dim: axis, start, dims: graph.ty(*x).static_dims()? };
         start += cut.dims.get(axis)?;
         out.push((*x, offset_of(&whole, &cut)?));
     }
@@ -301,8 +266,7 @@ pub(super) fn cuts(graph: &Graph, n: NodeId) -> Option<(ValueId, Vec<Cut>)> {
     let node = graph.node(n);
     let x = node.input(0)?;
     let from = graph.ty(x).static_dims()?;
-    let alike =
-        |y: &ValueId| graph.ty(*y).rank() == from.len() && graph.ty(*y).dtype == graph.ty(x).dtype;
+    let alike = |y: &ValueId| graph.ty(*y).rank() == from.len() && graph.ty(*y).dtype == graph.ty(x).dtype;
     if from.is_empty() || !node.regions.is_empty() || node.op.is_elementwise() || !node.outputs().iter().all(alike) {
         return None;
     }
@@ -311,22 +275,13 @@ pub(super) fn cuts(graph: &Graph, n: NodeId) -> Option<(ValueId, Vec<Cut>)> {
     let mut out = Vec::new();
     for &s in &compute.outputs {
         let stage = compute.stages.get(s).filter(|s| s.reduce.is_none())?;
-        let ScalarNode::Load {
-            source: Source::Input(0),
-            index,
-            guard: None,
-        } = stage.body.node(stage.body.result)
+        let ScalarNode::Load { source: Source::Input(0), index, guard: None } = stage.body.node(stage.body.result)
         else {
             return None;
         };
-        let starts: Vec<usize> = index
-            .iter()
-            .enumerate()
-            .map(|(d, &e)| shifted_axis(&stage.body, e, d))
-            .collect::<Option<_>>()?;
-        let changed: Vec<usize> = (0..from.len())
-            .filter(|&d| starts[d] != 0 || stage.dims[d] != from[d])
-            .collect();
+        let starts: Vec<usize> =
+            index.iter().enumerate().map(|(d, &e)| shifted_axis(&stage.body, e, d)).collect::<Option<_>>()?;
+        let changed: Vec<usize> = (0..from.len()).filter(|&d| starts[d] != 0 || stage.dims[d] != from[d]).collect();
         let dim = match changed[..] {
             // A scalar has no dimension to cut.
             [] if from.is_empty() => return None,
@@ -337,11 +292,7 @@ pub(super) fn cuts(graph: &Graph, n: NodeId) -> Option<(ValueId, Vec<Cut>)> {
         if starts[dim].checked_add(stage.dims[dim])? > from[dim] {
             return None;
         }
-        out.push(Cut {
-            dim,
-            start: starts[dim],
-            dims: stage.dims.clone(),
-        });
+        out.push(Cut { dim, start: starts[dim], dims: stage.dims.clone() });
     }
     Some((x, out))
 }
@@ -363,7 +314,5 @@ fn shifted_axis(f: &ScalarFn, e: Expr, d: usize) -> Option<usize> {
 }
 
 pub(super) fn too_large() -> OpError {
-    OpError::unsupported(
-        "a value is larger than the address space; make the model's inputs smaller with --shape",
-    )
+    OpError::unsupported("a value is larger than the address space; make the model's inputs smaller with --shape")
 }

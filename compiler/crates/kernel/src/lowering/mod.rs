@@ -20,8 +20,7 @@ pub use problem::NodeError;
 
 use crate::family::{Family, View, Wish};
 use crate::schedule::{
-    Access, Buffer, BufferId, BufferKind, Kernel, KernelCode, KernelId, LoopKernel, Operand,
-    Schedule, Step,
+    Access, Buffer, BufferId, BufferKind, Kernel, KernelCode, KernelId, LoopKernel, Operand, Schedule, Step,
 };
 use crate::storage::{Halo, Storage};
 use crate::{generic, view};
@@ -49,12 +48,7 @@ impl Placed {
         self.operand(Access::Write)
     }
     fn operand(&self, access: Access) -> Operand {
-        Operand {
-            buffer: self.buffer,
-            offset: 0,
-            bytes: self.storage.bytes,
-            access,
-        }
+        Operand { buffer: self.buffer, offset: 0, bytes: self.storage.bytes, access }
     }
 }
 
@@ -69,20 +63,11 @@ pub struct Forms {
 
 impl Forms {
     /// Only plain.
-    pub const PLAIN: Forms = Forms {
-        plain: true,
-        blocked: false,
-    };
+    pub const PLAIN: Forms = Forms { plain: true, blocked: false };
     /// Only blocked.
-    pub const BLOCKED: Forms = Forms {
-        plain: false,
-        blocked: true,
-    };
+    pub const BLOCKED: Forms = Forms { plain: false, blocked: true };
     /// Either.
-    pub const BOTH: Forms = Forms {
-        plain: true,
-        blocked: true,
-    };
+    pub const BOTH: Forms = Forms { plain: true, blocked: true };
 }
 
 /// What families work with while the graph is lowered.
@@ -108,11 +93,7 @@ pub struct Lowering<'a> {
 ///
 /// # Errors
 /// All nodes that cannot be lowered.
-pub fn lower(
-    graph: &Graph,
-    target: &Target,
-    families: &[&'static dyn Family],
-) -> Result<Schedule, Vec<NodeError>> {
+pub fn lower(graph: &Graph, target: &Target, families: &[&'static dyn Family]) -> Result<Schedule, Vec<NodeError>> {
     let mut errors = Vec::new();
     let mut jobs = Vec::new();
     for &n in graph.schedule() {
@@ -153,11 +134,7 @@ pub fn lower(
     {
         errors.push(NodeError::of_model(graph, e));
     }
-    if errors.is_empty() {
-        Ok(lo.schedule)
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok(lo.schedule) } else { Err(errors) }
 }
 
 /// A node with what was settled about it before the lowering proper.
@@ -178,19 +155,11 @@ fn prepare<'g>(
     if !forms::is_view(graph, n) {
         for &family in families {
             if let Some(wishes) = family.take(&view, target) {
-                return Ok(Job {
-                    view,
-                    family: Some(family),
-                    wishes,
-                });
+                return Ok(Job { view, family: Some(family), wishes });
             }
         }
     }
-    Ok(Job {
-        view,
-        family: None,
-        wishes: Vec::new(),
-    })
+    Ok(Job { view, family: None, wishes: Vec::new() })
 }
 
 impl<'a> Lowering<'a> {
@@ -213,27 +182,15 @@ impl<'a> Lowering<'a> {
     /// # Errors
     /// A blocked form of a value whose rank is not 4; a size that overflows.
     pub fn input(&mut self, v: ValueId, wish: Wish) -> Result<Placed, OpError> {
-        if let Some(found) = self
-            .placed
-            .get(&v)
-            .and_then(|forms| forms.iter().find_map(|p| self.as_wished(p, wish)))
-        {
+        if let Some(found) = self.placed.get(&v).and_then(|forms| forms.iter().find_map(|p| self.as_wished(p, wish))) {
             return Ok(found);
         }
         if let Some(t) = self.graph.constant(v) {
             return self.place_constant(v, t, wish);
         }
-        let from = self
-            .placed
-            .get(&v)
-            .and_then(|p| p.first())
-            .cloned()
-            .ok_or_else(|| {
-                OpError::invalid(format!(
-                    "value {} is read before it is computed",
-                    self.graph.value(v).name
-                ))
-            })?;
+        let from = self.placed.get(&v).and_then(|p| p.first()).cloned().ok_or_else(|| {
+            OpError::invalid(format!("value {} is read before it is computed", self.graph.value(v).name))
+        })?;
         let to = match wish {
             Wish::Blocked(h) => self.temp_in_form(v, Form::Blocked(h.union(self.plan.halo(v))))?,
             Wish::Any | Wish::Plain => self.temp_in_form(v, Form::Plain)?,
@@ -256,9 +213,7 @@ impl<'a> Lowering<'a> {
     pub fn output(&mut self, v: ValueId, can: Forms) -> Result<Placed, OpError> {
         let wanted = self.plan.form(v);
         let home = self.plan.home(v).cloned();
-        let can_do = |f: Form| {
-            matches!(f, Form::Plain) && can.plain || matches!(f, Form::Blocked(_)) && can.blocked
-        };
+        let can_do = |f: Form| matches!(f, Form::Plain) && can.plain || matches!(f, Form::Blocked(_)) && can.blocked;
         let place = match (home, can_do(wanted)) {
             (Some(home), true) => self.place_at_home(v, &home)?,
             (Some(home), false) => {
@@ -278,9 +233,7 @@ impl<'a> Lowering<'a> {
         match self.plan.form(v) {
             Form::Plain if can.blocked => Ok(Form::Blocked(self.plan.halo(v))),
             Form::Blocked(_) if can.plain => Ok(Form::Plain),
-            _ => Err(OpError::unsupported(
-                "the kernel can write its result in no form at all",
-            )),
+            _ => Err(OpError::unsupported("the kernel can write its result in no form at all")),
         }
     }
 
@@ -288,7 +241,13 @@ impl<'a> Lowering<'a> {
     ///
     /// # Errors
     /// If the size overflows, or `dims` is not of rank 4.
-    pub(crate) fn temp_image(&mut self, v: ValueId, dims: &[usize], block: usize, halo: Halo) -> Result<Placed, OpError> {
+    pub(crate) fn temp_image(
+        &mut self,
+        v: ValueId,
+        dims: &[usize],
+        block: usize,
+        halo: Halo,
+    ) -> Result<Placed, OpError> {
         let storage = Storage::blocked(self.graph.ty(v).dtype, dims, block, halo).ok_or_else(forms::too_large)?;
         Ok(self.temp_in_storage(v, storage))
     }
@@ -296,23 +255,13 @@ impl<'a> Lowering<'a> {
     /// Memory that lives during the current node only. What it holds at first is unspecified.
     pub fn temp(&mut self, name: &str, bytes: usize) -> BufferId {
         let name = format!("{}.{name}", self.name);
-        self.schedule.buffers.push(Buffer {
-            name,
-            bytes,
-            kind: BufferKind::Temp,
-        })
+        self.schedule.buffers.push(Buffer { name, bytes, kind: BufferKind::Temp })
     }
 
     /// A kernel, shared with all that have the same code.
     pub fn kernel(&mut self, k: CompiledKernel, name: String) -> KernelId {
         let hash = *blake3::hash(&k.code).as_bytes();
-        self.add_kernel(
-            hash,
-            Kernel {
-                name,
-                code: KernelCode::Machine(k.into()),
-            },
-        )
+        self.add_kernel(hash, Kernel { name, code: KernelCode::Machine(k.into()) })
     }
 
     /// The kernel of this full, parametrised name; generated at the first call.
@@ -339,20 +288,11 @@ impl<'a> Lowering<'a> {
         let shape: Vec<String> = k.stage.dims.iter().map(usize::to_string).collect();
         let tag: String = hash[..3].iter().map(|b| format!("{b:02x}")).collect();
         let name = format!("generic_{what}_{}_{}_{tag}", k.stage.dtype, shape.join("x"));
-        self.add_kernel(
-            hash,
-            Kernel {
-                name,
-                code: KernelCode::Loops(k.into()),
-            },
-        )
+        self.add_kernel(hash, Kernel { name, code: KernelCode::Loops(k.into()) })
     }
 
     fn add_kernel(&mut self, hash: [u8; 32], k: Kernel) -> KernelId {
-        *self
-            .by_code
-            .entry(hash)
-            .or_insert_with(|| self.schedule.kernels.push(k))
+        *self.by_code.entry(hash).or_insert_with(|| self.schedule.kernels.push(k))
     }
 
     /// Adds a step of the current node. Without units (an empty result) there is none.
@@ -360,14 +300,7 @@ impl<'a> Lowering<'a> {
         if units == 0 {
             return;
         }
-        let step = Step {
-            name: self.name.clone(),
-            node: self.node,
-            kernel,
-            operands,
-            units,
-            flops,
-        };
+        let step = Step { name: self.name.clone(), node: self.node, kernel, operands, units, flops };
         self.schedule.steps.push(step);
     }
 
@@ -410,10 +343,7 @@ impl<'a> Lowering<'a> {
         }
         let from = self.input(x, Wish::Plain)?;
         let storage = Storage::plain(self.graph.ty(y).dtype, &dims).ok_or_else(forms::too_large)?;
-        let seen = Placed {
-            buffer: from.buffer,
-            storage,
-        };
+        let seen = Placed { buffer: from.buffer, storage };
         match self.plan.home(y).cloned() {
             None => self.placed.entry(y).or_default().push(seen),
             Some(home) => {
@@ -434,34 +364,24 @@ impl<'a> Lowering<'a> {
         let storage = match wish {
             Wish::Any => Some(p.storage.clone()),
             Wish::Plain => p.storage.as_plain(),
-            Wish::Blocked(h) => p
-                .storage
-                .as_blocked(self.target.lanes())
-                .filter(|s| s.halo.covers(h)),
+            Wish::Blocked(h) => p.storage.as_blocked(self.target.lanes()).filter(|s| s.halo.covers(h)),
             Wish::Planar(h) => {
                 let planes = p.storage.block == Some(1) && p.storage.halo.covers(h);
                 if planes { Some(p.storage.clone()) } else { p.storage.as_plain().filter(|_| h.is_empty()) }
             }
         }?;
-        Some(Placed {
-            buffer: p.buffer,
-            storage,
-        })
+        Some(Placed { buffer: p.buffer, storage })
     }
 
     fn storage(&self, v: ValueId, form: Form) -> Result<Storage, OpError> {
         let ty = self.graph.ty(v);
-        let dims = ty
-            .static_dims()
-            .ok_or_else(|| OpError::unsupported("a shape is dynamic"))?;
+        let dims = ty.static_dims().ok_or_else(|| OpError::unsupported("a shape is dynamic"))?;
         match form {
             Form::Plain => Storage::plain(ty.dtype, &dims).ok_or_else(forms::too_large),
-            Form::Blocked(_) if dims.len() != 4 => Err(OpError::unsupported(format!(
-                "a value of rank {} has no blocked form",
-                dims.len()
-            ))),
-            Form::Blocked(h) => Storage::blocked(ty.dtype, &dims, self.target.lanes(), h)
-                .ok_or_else(forms::too_large),
+            Form::Blocked(_) if dims.len() != 4 => {
+                Err(OpError::unsupported(format!("a value of rank {} has no blocked form", dims.len())))
+            }
+            Form::Blocked(h) => Storage::blocked(ty.dtype, &dims, self.target.lanes(), h).ok_or_else(forms::too_large),
         }
     }
 
@@ -472,11 +392,7 @@ impl<'a> Lowering<'a> {
 
     fn temp_in_storage(&mut self, v: ValueId, storage: Storage) -> Placed {
         let name = self.graph.value(v).name.clone();
-        let buffer = self.schedule.buffers.push(Buffer {
-            name,
-            bytes: storage.bytes,
-            kind: BufferKind::Temp,
-        });
+        let buffer = self.schedule.buffers.push(Buffer { name, bytes: storage.bytes, kind: BufferKind::Temp });
         let place = Placed { buffer, storage };
         self.zero_border(&place);
         place
@@ -491,33 +407,12 @@ impl<'a> Lowering<'a> {
         let hash = *blake3::hash(format!("border {s:?}").as_bytes()).as_bytes();
         let shape: Vec<String> = s.dims.iter().map(usize::to_string).collect();
         let h = s.halo;
-        let name = format!(
-            "border_{}_{}_h{}.{}.{}.{}",
-            s.dtype,
-            shape.join("x"),
-            h.top,
-            h.left,
-            h.bottom,
-            h.right
-        );
-        let kernel = self.add_kernel(
-            hash,
-            Kernel {
-                name,
-                code: KernelCode::Border(s.clone().into()),
-            },
-        );
+        let name = format!("border_{}_{}_h{}.{}.{}.{}", s.dtype, shape.join("x"), h.top, h.left, h.bottom, h.right);
+        let kernel = self.add_kernel(hash, Kernel { name, code: KernelCode::Border(s.clone().into()) });
         let units = s.dims[0] * s.dims[1].div_ceil(s.block.unwrap_or(1));
         let name = format!("{}.border", self.schedule.buffers[p.buffer].name);
         let operands = vec![p.write()];
-        self.schedule.steps.push(Step {
-            name,
-            node: None,
-            kernel,
-            operands,
-            units,
-            flops: 0,
-        });
+        self.schedule.steps.push(Step { name, node: None, kernel, operands, units, flops: 0 });
     }
 }
 

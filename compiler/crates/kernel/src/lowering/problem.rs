@@ -21,37 +21,18 @@ pub struct NodeError {
 impl NodeError {
     pub(super) fn new(graph: &Graph, n: NodeId, error: OpError) -> NodeError {
         let node = graph.node(n);
-        let shapes: Vec<String> = node
-            .inputs()
-            .iter()
-            .map(|v| v.map_or_else(|| "-".to_owned(), |v| graph.ty(v).show(&graph.syms)))
-            .collect();
-        NodeError {
-            node: Some(n),
-            name: node.name.clone(),
-            op: node.op.name,
-            shapes: shapes.join(", "),
-            error,
-        }
+        let shapes: Vec<String> =
+            node.inputs().iter().map(|v| v.map_or_else(|| "-".to_owned(), |v| graph.ty(v).show(&graph.syms))).collect();
+        NodeError { node: Some(n), name: node.name.clone(), op: node.op.name, shapes: shapes.join(", "), error }
     }
     pub(super) fn of_model(graph: &Graph, error: OpError) -> NodeError {
-        NodeError {
-            node: None,
-            name: graph.name.clone(),
-            op: "model",
-            shapes: String::new(),
-            error,
-        }
+        NodeError { node: None, name: graph.name.clone(), op: "model", shapes: String::new(), error }
     }
 }
 
 impl fmt::Display for NodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "node {} ({} on {}): {}",
-            self.name, self.op, self.shapes, self.error
-        )
+        write!(f, "node {} ({} on {}): {}", self.name, self.op, self.shapes, self.error)
     }
 }
 
@@ -83,8 +64,5 @@ fn known(graph: &Graph, v: ValueId) -> Result<(), OpError> {
 
 pub(super) fn interface_errors(graph: &Graph) -> Vec<NodeError> {
     let values = graph.inputs().iter().chain(graph.outputs());
-    values
-        .filter_map(|&v| known(graph, v).err())
-        .map(|e| NodeError::of_model(graph, e))
-        .collect()
+    values.filter_map(|&v| known(graph, v).err()).map(|e| NodeError::of_model(graph, e)).collect()
 }

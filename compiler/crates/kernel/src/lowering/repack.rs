@@ -16,28 +16,17 @@ impl Lowering<'_> {
         for (i, &v) in self.graph.inputs().iter().enumerate() {
             let value = self.graph.value(v);
             let bytes = value.ty.num_bytes().unwrap_or(0);
-            let buffer = Buffer {
-                name: value.name.clone(),
-                bytes,
-                kind: BufferKind::Input(i),
-            };
+            let buffer = Buffer { name: value.name.clone(), bytes, kind: BufferKind::Input(i) };
             let buffer = self.schedule.buffers.push(buffer);
             self.schedule.inputs.push(buffer);
             if let Ok(storage) = self.storage(v, Form::Plain) {
-                self.placed
-                    .entry(v)
-                    .or_default()
-                    .push(Placed { buffer, storage });
+                self.placed.entry(v).or_default().push(Placed { buffer, storage });
             }
         }
         for (i, &v) in self.graph.outputs().iter().enumerate() {
             let value = self.graph.value(v);
             let bytes = value.ty.num_bytes().unwrap_or(0);
-            let buffer = Buffer {
-                name: value.name.clone(),
-                bytes,
-                kind: BufferKind::Output(i),
-            };
+            let buffer = Buffer { name: value.name.clone(), bytes, kind: BufferKind::Output(i) };
             let buffer = self.schedule.buffers.push(buffer);
             self.schedule.outputs.push(buffer);
         }
@@ -50,17 +39,10 @@ impl Lowering<'_> {
         for (i, &v) in self.graph.outputs().iter().enumerate() {
             let buffer = self.schedule.outputs[i];
             let there = |p: &Placed| self.root(p.buffer) == (buffer, 0) && p.storage.is_plain();
-            if self
-                .placed
-                .get(&v)
-                .is_some_and(|forms| forms.iter().any(there))
-            {
+            if self.placed.get(&v).is_some_and(|forms| forms.iter().any(there)) {
                 continue;
             }
-            let to = Placed {
-                buffer,
-                storage: self.storage(v, Form::Plain)?,
-            };
+            let to = Placed { buffer, storage: self.storage(v, Form::Plain)? };
             let from = self.input(v, Wish::Any)?;
             self.copy(v, &from, &to);
         }
@@ -133,11 +115,7 @@ impl Lowering<'_> {
 
     fn copy_by_elements(&mut self, v: ValueId, from: &Placed, to: &Placed) {
         let mut dims = to.storage.dims.clone();
-        let padded = to
-            .storage
-            .block
-            .map(|b| dims[1].next_multiple_of(b))
-            .filter(|&c| c != dims[1]);
+        let padded = to.storage.block.map(|b| dims[1].next_multiple_of(b)).filter(|&c| c != dims[1]);
         let dtype = to.storage.dtype;
         let mut b = ScalarBuilder::new();
         let index: Vec<_> = (0..dims.len()).map(|i| b.axis(i)).collect();
@@ -151,34 +129,17 @@ impl Lowering<'_> {
                 b.load_or(Source::Input(0), index, inside, zero)
             }
         };
-        let stage = Stage {
-            dims,
-            dtype,
-            reduce: None,
-            body: b.finish(body),
-        };
+        let stage = Stage { dims, dtype, reduce: None, body: b.finish(body) };
         let unit_dims = generic::unit_dims(&stage.dims);
         let units = stage.dims[..unit_dims].iter().product::<usize>();
         if stage.dims.contains(&0) {
             return;
         }
-        let k = LoopKernel {
-            stage,
-            inputs: vec![from.storage.clone()],
-            output: to.storage.clone(),
-            unit_dims,
-        };
+        let k = LoopKernel { stage, inputs: vec![from.storage.clone()], output: to.storage.clone(), unit_dims };
         let kernel = self.loop_kernel("repack", k);
         let name = format!("{}.repack", self.graph.value(v).name);
         let operands = vec![from.read(), to.write()];
-        self.schedule.steps.push(Step {
-            name,
-            node: None,
-            kernel,
-            operands,
-            units,
-            flops: 0,
-        });
+        self.schedule.steps.push(Step { name, node: None, kernel, operands, units, flops: 0 });
     }
 
     /// The place of a value that lies in another one or in the caller's buffer.
@@ -193,11 +154,7 @@ impl Lowering<'_> {
                 let whole = self.place_whole(parent)?;
                 let name = self.graph.value(v).name.clone();
                 let kind = BufferKind::Within(whole.buffer, offset);
-                self.schedule.buffers.push(Buffer {
-                    name,
-                    bytes: storage.bytes,
-                    kind,
-                })
+                self.schedule.buffers.push(Buffer { name, bytes: storage.bytes, kind })
             }
         };
         let place = Placed { buffer, storage };
@@ -229,11 +186,7 @@ impl Lowering<'_> {
             let storage = self.storage(x, self.plan.form(y))?;
             let name = format!("{}.part", self.graph.value(x).name);
             let kind = BufferKind::Within(whole.buffer, offset);
-            let buffer = self.schedule.buffers.push(Buffer {
-                name,
-                bytes: storage.bytes,
-                kind,
-            });
+            let buffer = self.schedule.buffers.push(Buffer { name, bytes: storage.bytes, kind });
             let from = self.input(x, Wish::Any)?;
             self.copy(x, &from, &Placed { buffer, storage });
         }
@@ -248,10 +201,7 @@ impl Lowering<'_> {
         if outputs.iter().any(|&y| self.plan.home(y).is_some()) {
             return None;
         }
-        let fits = |p: &&Placed| {
-            cuts.iter()
-                .all(|c| forms::offset_of(&p.storage, c).is_some())
-        };
+        let fits = |p: &&Placed| cuts.iter().all(|c| forms::offset_of(&p.storage, c).is_some());
         let from = self.placed.get(&x)?.iter().find(fits)?.clone();
         let mut out = Vec::new();
         for (y, cut) in outputs.into_iter().zip(&cuts) {
@@ -259,11 +209,7 @@ impl Lowering<'_> {
             let storage = part_storage(&from.storage, &cut.dims)?;
             let name = self.graph.value(y).name.clone();
             let kind = BufferKind::Within(from.buffer, offset);
-            let buffer = self.schedule.buffers.push(Buffer {
-                name,
-                bytes: storage.bytes,
-                kind,
-            });
+            let buffer = self.schedule.buffers.push(Buffer { name, bytes: storage.bytes, kind });
             out.push((y, Placed { buffer, storage }));
         }
         Some(out)

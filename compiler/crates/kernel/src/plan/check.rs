@@ -18,7 +18,11 @@ pub struct PlanError {
 
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.step.is_empty() { f.write_str(&self.message) } else { write!(f, "step {}: {}", self.step, self.message) }
+        if self.step.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "step {}: {}", self.step, self.message)
+        }
     }
 }
 
@@ -112,7 +116,10 @@ impl Checker<'_> {
                     }
                     if !fits(at, self.plan.workspace) && self.is_used(id) {
                         let (n, w) = (b.bytes, self.plan.workspace);
-                        self.error(format!("buffer {id} ({}), {n} bytes at {at}, exceeds the workspace of {w}", b.name));
+                        self.error(format!(
+                            "buffer {id} ({}), {n} bytes at {at}, exceeds the workspace of {w}",
+                            b.name
+                        ));
                     }
                 }
                 BufferKind::Weights(at) if at % ALIGN != 0 || !fits(at, weights) => {

@@ -35,8 +35,10 @@ fn random_schedule(seed: u64) -> Schedule {
     let mut values = vec![input];
     for _ in 0..3 + r.below(30) {
         let bytes = 1 + r.below(500);
-        let reads: Vec<BufferId> = (0..1 + r.below(3)).map(|_| values[values.len() - 1 - r.below(values.len().min(6))]).collect();
-        let read = |s: &Schedule| reads.iter().map(|&b| operand(b, s.buffers[b].bytes, Access::Read)).collect::<Vec<_>>();
+        let reads: Vec<BufferId> =
+            (0..1 + r.below(3)).map(|_| values[values.len() - 1 - r.below(values.len().min(6))]).collect();
+        let read =
+            |s: &Schedule| reads.iter().map(|&b| operand(b, s.buffers[b].bytes, Access::Read)).collect::<Vec<_>>();
         let whole = add(&mut s, bytes, BufferKind::Temp);
         if r.below(4) == 0 && bytes > 1 {
             let half = bytes / 2;
@@ -82,7 +84,9 @@ fn simulate(s: &Schedule, p: &Plan) -> bool {
         for o in step.operands.iter().filter(|o| o.access == Access::Read) {
             for i in 0..o.bytes {
                 let a = p.address(s, o.buffer, o.offset + i);
-                if !matches!(a.base, Base::Input(_)) && memory.get(&(a.base, a.offset)) != Some(&root(o.buffer, o.offset + i)) {
+                if !matches!(a.base, Base::Input(_))
+                    && memory.get(&(a.base, a.offset)) != Some(&root(o.buffer, o.offset + i))
+                {
                     return false;
                 }
             }

@@ -3,8 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarFn, ScalarNode, Source, Unary};
 use mnnc_ir::entity::EntityId;
+use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarFn, ScalarNode, Source, Unary};
 use mnnc_ir::{DType, Tensor};
 use mnnc_kernel::schedule::{BufferId, BufferKind};
 use mnnc_kernel::{KernelCode, LoopKernel, Schedule, Storage};
@@ -170,7 +170,11 @@ impl<'a> Machine<'a> {
                 .operands
                 .iter()
                 .map(|o| {
-                    assert!(o.offset + o.bytes <= self.schedule.buffers[o.buffer].bytes, "operand of {} out of bounds", s.name);
+                    assert!(
+                        o.offset + o.bytes <= self.schedule.buffers[o.buffer].bytes,
+                        "operand of {} out of bounds",
+                        s.name
+                    );
                     // SAFETY: inside the buffer, as checked.
                     unsafe { self.base(o.buffer).add(o.offset) }
                 })
@@ -330,7 +334,11 @@ fn eval(f: &ScalarFn, k: &LoopKernel, args: &[*mut u8], axes: &[usize], e: Expr)
             })
         }
         ScalarNode::Select(c, a, b) => {
-            if go(*c) != 0.0 { go(*a) } else { go(*b) }
+            if go(*c) != 0.0 {
+                go(*a)
+            } else {
+                go(*b)
+            }
         }
         ScalarNode::Cast(a) => go(*a),
         ScalarNode::Arg(_) => panic!("a loop body has no arguments"),

@@ -74,9 +74,7 @@ fn prelu(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
         return Ok(emit_same(cx, OpType::ReLU, main, x, Layouts::Follow));
     }
     // [C, 1, 1] or [1, C, 1, 1] over [N, C, H, W].
-    let per_channel = shape.len() == 4
-        && matches!(dims[..], [_, 1, 1] | [1, _, 1, 1])
-        && shape[1] == Some(slope.len());
+    let per_channel = shape.len() == 4 && matches!(dims[..], [_, 1, 1] | [1, _, 1, 1]) && shape[1] == Some(slope.len());
     if !per_channel {
         return by_formula(cx);
     }
@@ -143,7 +141,9 @@ fn gelu(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
 /// Common constant exponents have cheaper and more exact names.
 fn pow(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let Some(x) = float_operand(cx)? else { return by_formula(cx) };
-    let Some([exponent]) = cx.opt_const_floats(1).as_deref().map(<[f32]>::to_vec).as_deref().and_then(|e| <[f32; 1]>::try_from(e).ok()) else {
+    let Some([exponent]) =
+        cx.opt_const_floats(1).as_deref().map(<[f32]>::to_vec).as_deref().and_then(|e| <[f32; 1]>::try_from(e).ok())
+    else {
         return by_formula(cx);
     };
     if cx.output_shape(0) != cx.shape(x) {
@@ -166,7 +166,9 @@ fn pow(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
 /// Integers only: MNN rounds quotients of floats, and at multiples of the divisor that is a whole divisor's difference.
 fn modulo(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     if float_operand(cx)?.is_some() {
-        return Err("MNN rounds the quotient of floats: a remainder near a multiple may come out a whole divisor off".into());
+        return Err(
+            "MNN rounds the quotient of floats: a remainder near a multiple may come out a whole divisor off".into()
+        );
     }
     by_formula(cx)
 }

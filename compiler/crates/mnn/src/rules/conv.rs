@@ -92,7 +92,12 @@ fn conv_transpose(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let outputs = per_group * parts.groups;
     let bias = parts.bias.unwrap_or_else(|| vec![0.0; outputs]);
     let x = cx.reshape(parts.x, with_height(&shape))?;
-    let make = |groups: usize, inputs: usize, outputs: usize, weight: Vec<f32>, bias: Vec<f32>| -> Result<OpParameterT, Reason> {
+    let make = |groups: usize,
+                inputs: usize,
+                outputs: usize,
+                weight: Vec<f32>,
+                bias: Vec<f32>|
+     -> Result<OpParameterT, Reason> {
         let mut common = common(&window, groups, inputs, outputs)?;
         common.out_pads = extra.iter().any(|&e| e != 0).then(|| extra.to_vec());
         Ok(OpParameterT::Convolution2D(Box::new(Convolution2DT {
@@ -167,7 +172,9 @@ fn transposed_window(
             (pads[i], pads[n + i]) = (to_i32(given[i])?, to_i32(given[n + i])?);
         } else {
             let missing = "the output size is given, but the input's is known only at run time; fix it with --shape";
-            let (Some(Some(input)), Some(Some(output))) = (input.get(i), output.get(i)) else { return Err(missing.into()) };
+            let (Some(Some(input)), Some(Some(output))) = (input.get(i), output.get(i)) else {
+                return Err(missing.into());
+            };
             let total = stride[i] * (to_i32(*input)? - 1) + extent + extra[i] - to_i32(*output)?;
             // A result larger than the window reaches grows at its end.
             extra[i] += (-total).max(0);

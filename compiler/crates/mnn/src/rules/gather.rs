@@ -41,7 +41,9 @@ fn never_negative(cx: &Cx, i: usize) -> bool {
         match node.op.name {
             "arg_max" | "arg_min" | "shape" | "size" | "non_zero" => return true,
             "top_k" => return output == 1,
-            "identity" | "cast" | "reshape" | "flatten" | "squeeze" | "unsqueeze" | "transpose" | "slice" => value = node.input(0),
+            "identity" | "cast" | "reshape" | "flatten" | "squeeze" | "unsqueeze" | "transpose" | "slice" => {
+                value = node.input(0)
+            }
             _ => return false,
         }
     }
@@ -58,14 +60,17 @@ fn indices(cx: &mut Cx, i: usize, extent: Option<usize>) -> Result<Tid, Reason> 
         }
         let extent = extent.ok_or("negative indices into a dim that is known only at run time")?;
         let extent = i64::from(to_i32(extent)?);
-        let list = list.into_iter().map(|n| to_i32(if n < 0 { n + extent } else { n })).collect::<Result<Vec<_>, _>>()?;
+        let list =
+            list.into_iter().map(|n| to_i32(if n < 0 { n + extent } else { n })).collect::<Result<Vec<_>, _>>()?;
         return Ok(cx.constant(Tensor::new(dims, list)));
     }
     let given = cx.input(i)?;
     if never_negative(cx, i) {
         return Ok(given);
     }
-    let extent = extent.ok_or("indices that may be negative, into a dim that is known only at run time; fix it with --shape NAME=1x3x224x224")?;
+    let extent = extent.ok_or(
+        "indices that may be negative, into a dim that is known only at run time; fix it with --shape NAME=1x3x224x224",
+    )?;
     let (zero, extent) = (cx.int(0), cx.int(to_i32(extent)?));
     let negative = cx.binary(BinaryOpOperation::LESS, given, zero);
     let shift = cx.mul(negative, extent);

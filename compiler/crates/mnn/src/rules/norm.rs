@@ -5,7 +5,9 @@ use crate::cx::{Cx, Reason, to_i32};
 use crate::net::{Layouts, Shape, Tid, Ty};
 use mnnc_ir::Tensor;
 use mnnc_ops::axes::{normalize_axes, normalize_axis};
-use mnnc_schema::mnn::{BinaryOpOperation, LRNT, LayerNormT, OpParameterT, OpType, ReductionType, ScaleT, UnaryOpOperation as U};
+use mnnc_schema::mnn::{
+    BinaryOpOperation, LRNT, LayerNormT, OpParameterT, OpType, ReductionType, ScaleT, UnaryOpOperation as U,
+};
 
 pub(super) const RULES: Family = &[
     ("batch_normalization", batch_norm),
@@ -32,7 +34,12 @@ fn float_input(cx: &mut Cx) -> Result<Tid, Reason> {
 pub(super) fn scale_channels(cx: &mut Cx, x: Tid, scale: Vec<f32>, bias: Vec<f32>) -> Result<Tid, Reason> {
     let shape = cx.shape(x);
     if shape.len() == 4 {
-        let main = ScaleT { channels: to_i32(scale.len())?, scale_data: Some(scale), bias_data: Some(bias), ..ScaleT::default() };
+        let main = ScaleT {
+            channels: to_i32(scale.len())?,
+            scale_data: Some(scale),
+            bias_data: Some(bias),
+            ..ScaleT::default()
+        };
         let main = OpParameterT::Scale(Box::new(main));
         return Ok(cx.emit(OpType::Scale, main, vec![x], (shape, Ty::Float), Layouts::Packed));
     }
@@ -53,8 +60,10 @@ fn batch_norm(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let (Some(gamma), Some(beta), Some(mean), Some(variance)) = parameters else {
         return Err("the statistics are computed at run time; MNN needs them in the file".into());
     };
-    let scale: Vec<f64> = gamma.iter().zip(&variance).map(|(&g, &v)| f64::from(g) / (f64::from(v) + epsilon).sqrt()).collect();
-    let bias = beta.iter().zip(&mean).zip(&scale).map(|((&b, &m), s)| (f64::from(b) - f64::from(m) * s) as f32).collect();
+    let scale: Vec<f64> =
+        gamma.iter().zip(&variance).map(|(&g, &v)| f64::from(g) / (f64::from(v) + epsilon).sqrt()).collect();
+    let bias =
+        beta.iter().zip(&mean).zip(&scale).map(|((&b, &m), s)| (f64::from(b) - f64::from(m) * s) as f32).collect();
     let scale = scale.into_iter().map(|s| s as f32).collect();
     if cx.rank(x) < 2 {
         return Err("a batch norm of a vector".into());
@@ -63,7 +72,14 @@ fn batch_norm(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
 }
 
 /// Normalises the last `count` dims. `affine` holds gamma and beta, one for each of their elements.
-fn trailing(cx: &mut Cx, x: Tid, count: usize, epsilon: f32, affine: Option<(Vec<f32>, Vec<f32>)>, rms: bool) -> Result<Tid, Reason> {
+fn trailing(
+    cx: &mut Cx,
+    x: Tid,
+    count: usize,
+    epsilon: f32,
+    affine: Option<(Vec<f32>, Vec<f32>)>,
+    rms: bool,
+) -> Result<Tid, Reason> {
     let shape = cx.shape(x);
     let rank = to_i32(shape.len())?;
     let (gamma, beta) = affine.unzip();
@@ -89,7 +105,8 @@ fn grouped(cx: &mut Cx, groups: Option<usize>, epsilon: f32) -> Result<Vec<Tid>,
     if groups == 0 || channels % groups != 0 || gamma.len() != beta.len() {
         return Err(format!("{groups} groups of {channels} channels").into());
     }
-    let per_group: Option<usize> = shape[2..].iter().try_fold(channels / groups, |n, d| d.and_then(|d| n.checked_mul(d)));
+    let per_group: Option<usize> =
+        shape[2..].iter().try_fold(channels / groups, |n, d| d.and_then(|d| n.checked_mul(d)));
     let flat: Shape = vec![shape[0], Some(groups), per_group];
     let y = cx.reshape(x, flat)?;
     let y = trailing(cx, y, 1, epsilon, None, false)?;

@@ -27,7 +27,9 @@ fn kernel(cx: &Cx) -> Result<Vec<usize>, Reason> {
 
 /// What the format's formula gives for one dimension, to be compared with the graph's own.
 fn output_extent(window: &Window2d, i: usize, input: usize) -> Option<usize> {
-    let room = (i64::try_from(input).ok()? + i64::from(window.pads[i] + window.pads[i + 2]) - i64::from(window.kernel[i])).max(0);
+    let room = (i64::try_from(input).ok()? + i64::from(window.pads[i] + window.pads[i + 2])
+        - i64::from(window.kernel[i]))
+    .max(0);
     let stride = i64::from(window.stride[i]);
     let steps = if window.ceil { (room + stride - 1) / stride } else { room / stride };
     usize::try_from(steps + 1).ok()

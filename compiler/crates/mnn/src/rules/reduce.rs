@@ -38,7 +38,8 @@ fn parameters(cx: &Cx, rank: usize) -> Result<(Vec<usize>, bool), Reason> {
     };
     let mut axes = normalize_axes(&given, rank)?;
     axes.sort_unstable();
-    let nothing_means_none = cx.op.op.attr("noop_with_empty_axes").is_some() && truth(cx.op.attr("noop_with_empty_axes"), false);
+    let nothing_means_none =
+        cx.op.op.attr("noop_with_empty_axes").is_some() && truth(cx.op.attr("noop_with_empty_axes"), false);
     if axes.is_empty() && !nothing_means_none {
         axes = (0..rank).collect();
     }

@@ -58,7 +58,9 @@ fn resize(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let whole = ratio_is_scale(cx, &from, &to);
     match cx.op.string("mode").as_deref() {
         None | Some("" | "nearest") if whole => nearest(cx, x, &from, &to),
-        Some("linear") if whole && !truth(cx, "antialias") && !truth(cx, "exclude_outside") => match coordinates.as_str() {
+        Some("linear") if whole && !truth(cx, "antialias") && !truth(cx, "exclude_outside") => match coordinates
+            .as_str()
+        {
             "" | "half_pixel" => Ok(vec![interp(cx, x, &to, BILINEAR, Ctm::HalfPixels)?]),
             "pytorch_half_pixel" if to[2] > 1 && to[3] > 1 => Ok(vec![interp(cx, x, &to, BILINEAR, Ctm::HalfPixels)?]),
             "align_corners" => Ok(vec![interp(cx, x, &to, BILINEAR, Ctm::AlignCorners)?]),

@@ -5,9 +5,7 @@ use crate::cx::{Cx, Reason, to_i32};
 use crate::net::{Layouts, Shape, Tid, Ty};
 use mnnc_ir::Tensor;
 use mnnc_ops::axes::normalize_axis;
-use mnnc_schema::mnn::{
-    DepthSpaceParamT, DepthToSpaceMode, OpParameterT, OpType, ReshapeT, ShapeParamT,
-};
+use mnnc_schema::mnn::{DepthSpaceParamT, DepthToSpaceMode, OpParameterT, OpType, ReshapeT, ShapeParamT};
 
 pub(super) const RULES: Family = &[
     ("identity", same),
@@ -57,7 +55,13 @@ fn reshape(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let x = cx.input(0)?;
     let result = (cx.output_shape(0), cx.ty(x));
     let inputs = vec![x, cx.input(1)?];
-    Ok(vec![cx.emit(OpType::Reshape, OpParameterT::Reshape(Box::new(ReshapeT::default())), inputs, result, Layouts::Plain)])
+    Ok(vec![cx.emit(
+        OpType::Reshape,
+        OpParameterT::Reshape(Box::new(ReshapeT::default())),
+        inputs,
+        result,
+        Layouts::Plain,
+    )])
 }
 
 fn transpose(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
@@ -178,7 +182,9 @@ fn trilu(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let x = cx.input(0)?;
     let shape = cx.shape(x);
     let sizes = shape.len().checked_sub(2).map(|from| (shape[from], shape[from + 1]));
-    let Some((Some(rows), Some(columns))) = sizes else { return Err("the matrices' size is known only at run time".into()) };
+    let Some((Some(rows), Some(columns))) = sizes else {
+        return Err("the matrices' size is known only at run time".into());
+    };
     let k = match cx.op.opt_input(1) {
         Some(_) => cx.op.const_ints(1)?.first().copied().unwrap_or(0),
         None => 0,

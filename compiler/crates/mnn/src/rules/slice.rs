@@ -80,9 +80,8 @@ fn slice(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
         let begins: Vec<usize> = begin.iter().map(|&b| usize::try_from(b).unwrap_or(0)).collect();
         return Ok(vec![slice_box(cx, x, &begins, &sizes)?]);
     }
-    let ends: Vec<i32> = (0..rank)
-        .map(|i| to_i32(begin[i] + (sizes[i] as i64 - 1) * step[i] + 1))
-        .collect::<Result<_, _>>()?;
+    let ends: Vec<i32> =
+        (0..rank).map(|i| to_i32(begin[i] + (sizes[i] as i64 - 1) * step[i] + 1)).collect::<Result<_, _>>()?;
     let begins = begin.iter().map(|&b| to_i32(b)).collect::<Result<Vec<_>, _>>()?;
     let steps = step.iter().map(|&s| to_i32(s)).collect::<Result<Vec<_>, _>>()?;
     let inputs = vec![x, cx.ints(&begins), cx.ints(&ends), cx.ints(&steps)];
@@ -93,9 +92,18 @@ fn slice(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
 }
 
 /// Over dims that are known only at run time: the engine's own ONNX form, which takes bounds from the back.
-fn dynamic_slice(cx: &mut Cx, x: Tid, starts: &[i64], ends: &[i64], axes: &[usize], steps: &[i64]) -> Result<Vec<Tid>, Reason> {
+fn dynamic_slice(
+    cx: &mut Cx,
+    x: Tid,
+    starts: &[i64],
+    ends: &[i64],
+    axes: &[usize],
+    steps: &[i64],
+) -> Result<Vec<Tid>, Reason> {
     if steps.iter().any(|&s| s < 0) {
-        return Err("a backward slice of a dim that is known only at run time; fix it with --shape NAME=1x3x224x224".into());
+        return Err(
+            "a backward slice of a dim that is known only at run time; fix it with --shape NAME=1x3x224x224".into()
+        );
     }
     // MNN's own bound for "to the end".
     let limit = |v: &[i64]| v.iter().map(|&n| n.clamp(-(1 << 30), 1 << 30) as i32).collect::<Vec<_>>();

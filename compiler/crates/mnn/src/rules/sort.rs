@@ -7,8 +7,12 @@ use mnnc_ir::Attr;
 use mnnc_ops::axes::normalize_axis;
 use mnnc_schema::mnn::{ArgMaxT, CumSumT, OpParameterT, OpType, TopKV2T};
 
-pub(super) const RULES: Family =
-    &[("arg_max", |cx| arg(cx, OpType::ArgMax)), ("arg_min", |cx| arg(cx, OpType::ArgMin)), ("top_k", top_k), ("cum_sum", cum_sum)];
+pub(super) const RULES: Family = &[
+    ("arg_max", |cx| arg(cx, OpType::ArgMax)),
+    ("arg_min", |cx| arg(cx, OpType::ArgMin)),
+    ("top_k", top_k),
+    ("cum_sum", cum_sum),
+];
 
 fn truth(cx: &Cx, name: &str, otherwise: bool) -> bool {
     match cx.op.attr(name) {
@@ -54,7 +58,8 @@ fn top_k(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let main = TopKV2T { t: ty.data_type(), sorted: true, largest: truth(cx, "largest", true) };
     let k = cx.int(to_i32(k)?);
     let main = OpParameterT::TopKV2(Box::new(main));
-    let both = cx.emit_many(OpType::TopKV2, main, vec![x, k], vec![(shape.clone(), ty), (shape, Ty::Int)], Layouts::Plain);
+    let both =
+        cx.emit_many(OpType::TopKV2, main, vec![x, k], vec![(shape.clone(), ty), (shape, Ty::Int)], Layouts::Plain);
     both.into_iter().map(|y| cx.permute(y, &perm)).collect()
 }
 

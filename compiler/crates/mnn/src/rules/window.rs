@@ -30,7 +30,13 @@ fn list(cx: &Cx, name: &str, n: usize, default: i64) -> Result<Vec<i32>, Reason>
 }
 
 /// Starts and ends of the padding for `n` spatial dims: all starts, then all ends.
-fn padding(cx: &Cx, kernel: &[i32], stride: &[i32], dilation: &[i32], input: &[Option<usize>]) -> Result<Vec<i32>, Reason> {
+fn padding(
+    cx: &Cx,
+    kernel: &[i32],
+    stride: &[i32],
+    dilation: &[i32],
+    input: &[Option<usize>],
+) -> Result<Vec<i32>, Reason> {
     let n = kernel.len();
     let auto = cx.op.string("auto_pad").unwrap_or_default();
     let upper = match auto.as_str() {
@@ -42,7 +48,11 @@ fn padding(cx: &Cx, kernel: &[i32], stride: &[i32], dilation: &[i32], input: &[O
     };
     let mut pads = vec![0; 2 * n];
     for i in 0..n {
-        let size = input.get(i).copied().flatten().ok_or("auto_pad over a dim that is known only at run time; fix it with --shape")?;
+        let size = input
+            .get(i)
+            .copied()
+            .flatten()
+            .ok_or("auto_pad over a dim that is known only at run time; fix it with --shape")?;
         let (size, stride) = (to_i32(size)?, stride[i]);
         let outputs = (size + stride - 1) / stride;
         let total = ((outputs - 1) * stride + (kernel[i] - 1) * dilation[i] + 1 - size).max(0);
@@ -59,7 +69,8 @@ pub(super) fn window_2d(cx: &Cx, kernel: &[usize], input: &[Option<usize>]) -> R
     let stride = list(cx, "strides", n, 1)?;
     let dilation = list(cx, "dilations", n, 1)?;
     let pads = padding(cx, &kernel, &stride, &dilation, input)?;
-    let ceil = cx.op.op.attr("ceil_mode").is_some() && matches!(cx.op.attr("ceil_mode"), Some(mnnc_ir::Attr::Int(1) | mnnc_ir::Attr::Bool(true)));
+    let ceil = cx.op.op.attr("ceil_mode").is_some()
+        && matches!(cx.op.attr("ceil_mode"), Some(mnnc_ir::Attr::Int(1) | mnnc_ir::Attr::Bool(true)));
     Ok(match n {
         1 => Window2d {
             kernel: [1, kernel[0]],

@@ -226,7 +226,10 @@ pub static GELU: OpDecl = OpDecl {
 pub static SHRINK: OpDecl = OpDecl {
     doc: "`x < -lambd ? x + bias : x > lambd ? x - bias : 0`.",
     inputs: X_NUMERIC,
-    attrs: &[float_attr("lambd", 0.5, "Half the width of the dead zone."), float_attr("bias", 0.0, "Shift towards zero.")],
+    attrs: &[
+        float_attr("lambd", 0.5, "Half the width of the dead zone."),
+        float_attr("bias", 0.0, "Shift towards zero."),
+    ],
     ..unary("shrink", FAMILY, |ctx, b, a| {
         let x = arg(a, 0)?;
         let d = b.dtype(x);

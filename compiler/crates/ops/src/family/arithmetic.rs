@@ -4,9 +4,7 @@ use crate::define::{arg, binary, elementwise, pair, same_type};
 use crate::sample::{Gen, draft};
 use mnnc_ir::decl::Sample;
 use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarBuilder};
-use mnnc_ir::{
-    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, OpCtx, OpDecl, OpError, Operand, Tensor, Traits,
-};
+use mnnc_ir::{AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, OpCtx, OpDecl, OpError, Operand, Tensor, Traits};
 
 const FAMILY: &str = "arithmetic";
 

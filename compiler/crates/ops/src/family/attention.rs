@@ -36,13 +36,32 @@ pub static ATTENTION: OpDecl = OpDecl {
         Operand::optional("qk_matmul_output", DTypeSet::FLOAT),
     ],
     attrs: &[
-        AttrDecl::with_default("is_causal", AttrKind::Bool, AttrDefault::Bool(false), "a query sees keys up to its own position only"),
+        AttrDecl::with_default(
+            "is_causal",
+            AttrKind::Bool,
+            AttrDefault::Bool(false),
+            "a query sees keys up to its own position only",
+        ),
         AttrDecl::optional("q_num_heads", AttrKind::Int, "heads of q, for rank 3"),
         AttrDecl::optional("kv_num_heads", AttrKind::Int, "heads of k and v, for rank 3"),
         AttrDecl::optional("scale", AttrKind::Float, "factor of the scores; 1 / sqrt(E) when unset"),
-        AttrDecl::with_default("softcap", AttrKind::Float, AttrDefault::Float(0.0), "scores become softcap * tanh(score / softcap); 0 for not"),
-        AttrDecl::with_default("qk_matmul_output_mode", AttrKind::Int, AttrDefault::Int(0), "which scores the fourth output holds"),
-        AttrDecl::optional("softmax_precision", AttrKind::Int, "ONNX element type of the softmax; it is computed at least as precisely"),
+        AttrDecl::with_default(
+            "softcap",
+            AttrKind::Float,
+            AttrDefault::Float(0.0),
+            "scores become softcap * tanh(score / softcap); 0 for not",
+        ),
+        AttrDecl::with_default(
+            "qk_matmul_output_mode",
+            AttrKind::Int,
+            AttrDefault::Int(0),
+            "which scores the fourth output holds",
+        ),
+        AttrDecl::optional(
+            "softmax_precision",
+            AttrKind::Int,
+            "ONNX element type of the softmax; it is computed at least as precisely",
+        ),
     ],
     infer,
     eval: |ctx| eval_real!(ctx, ctx.input(0)?.dtype(), eval),
@@ -182,7 +201,8 @@ fn eval<T: Real>(ctx: &EvalCtx) -> Evaluated {
     let mask = ctx.opt_input(3).map(|m| {
         let allowed = m.dtype() == DType::Bool;
         let values = m.to_f64s().into_iter();
-        let values: Vec<f64> = values.map(|x| if allowed { if x != 0.0 { 0.0 } else { f64::NEG_INFINITY } } else { x }).collect();
+        let values: Vec<f64> =
+            values.map(|x| if allowed { if x != 0.0 { 0.0 } else { f64::NEG_INFINITY } } else { x }).collect();
         (values, broadcast_strides(m.dims(), &[qd[0], qd[1], s, l]))
     });
     let mut y = zeros::<T>(&[qd[0], qd[1], s, f])?;
@@ -193,7 +213,12 @@ fn eval<T: Real>(ctx: &EvalCtx) -> Evaluated {
             let (k, v) = (&k[group * l * e..(group + 1) * l * e], &v[group * l * f..(group + 1) * l * f]);
             let mut scores = vec![T::ZERO; s * l];
             let right = Matrix::dense(k, e).t();
-            product((s, l, e), Matrix::dense(&q[i * s * e..(i + 1) * s * e], e), |p, j, out| right.read_row(p, j, out), &mut scores);
+            product(
+                (s, l, e),
+                Matrix::dense(&q[i * s * e..(i + 1) * s * e], e),
+                |p, j, out| right.read_row(p, j, out),
+                &mut scores,
+            );
             for (row, line) in scores.chunks_mut(l.max(1)).enumerate() {
                 let score = |(col, x): (usize, &T)| {
                     let mut x = x.wide() * scale;
@@ -223,7 +248,9 @@ fn eval<T: Real>(ctx: &EvalCtx) -> Evaluated {
         Tensor::new(vec![qd[0], qd[1], s, f], y)
     } else {
         let mut flat = Vec::with_capacity(y.len());
-        for (n, i, h) in (0..qd[0]).flat_map(|n| (0..s).flat_map(move |i| (0..count(0).unwrap_or(0)).map(move |h| (n, i, h)))) {
+        for (n, i, h) in
+            (0..qd[0]).flat_map(|n| (0..s).flat_map(move |i| (0..count(0).unwrap_or(0)).map(move |h| (n, i, h))))
+        {
             flat.extend_from_slice(&y[((n * qd[1] + h) * s + i) * f..][..f]);
         }
         Tensor::new(vec![qd[0], s, qd[1] * f], flat)
@@ -241,11 +268,13 @@ fn samples(seed: u64) -> Vec<Sample> {
     let mut g = Gen::new(seed);
     (0..6)
         .map(|case| {
-            let (n, kv, s, l, e, f) = (1 + g.below(2), 1 + g.below(2), 1 + g.below(5), 1 + g.below(6), 1 + g.below(5), 1 + g.below(4));
+            let (n, kv, s, l, e, f) =
+                (1 + g.below(2), 1 + g.below(2), 1 + g.below(5), 1 + g.below(6), 1 + g.below(5), 1 + g.below(4));
             let h = kv * (1 + g.below(2));
             let (l, f) = if case == 1 { (s, f) } else { (l, f) };
             let d = if case == 2 {
-                let d = draft().data(g.f32s(&[n, s, h * e])).data(g.f32s(&[n, l, kv * e])).data(g.f32s(&[n, l, kv * f]));
+                let d =
+                    draft().data(g.f32s(&[n, s, h * e])).data(g.f32s(&[n, l, kv * e])).data(g.f32s(&[n, l, kv * f]));
                 d.attr("q_num_heads", h as i64).attr("kv_num_heads", kv as i64)
             } else {
                 draft().data(g.f32s(&[n, h, s, e])).data(g.f32s(&[n, kv, l, e])).data(g.f32s(&[n, kv, l, f]))

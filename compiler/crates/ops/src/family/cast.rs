@@ -11,7 +11,12 @@ pub static CAST: OpDecl = OpDecl {
     inputs: X_ANY,
     attrs: &[
         AttrDecl::optional("to", AttrKind::DType, "Element type of the result."),
-        AttrDecl::with_default("saturate", AttrKind::Bool, AttrDefault::Bool(true), "Only for 8-bit floats: no effect."),
+        AttrDecl::with_default(
+            "saturate",
+            AttrKind::Bool,
+            AttrDefault::Bool(true),
+            "Only for 8-bit floats: no effect.",
+        ),
     ],
     samples: cast_samples,
     ..elementwise("cast", "cast", |ctx, b, a| {

@@ -32,8 +32,16 @@ pub static CONV_TRANSPOSE: OpDecl = OpDecl {
         DILATIONS,
         GROUP,
         AUTO_PAD,
-        AttrDecl::optional("output_padding", AttrKind::Ints, "added to each spatial extent of the output, at its end; all 0 when unset"),
-        AttrDecl::optional("output_shape", AttrKind::Ints, "spatial extents of the output; pads follow from it when set"),
+        AttrDecl::optional(
+            "output_padding",
+            AttrKind::Ints,
+            "added to each spatial extent of the output, at its end; all 0 when unset",
+        ),
+        AttrDecl::optional(
+            "output_shape",
+            AttrKind::Ints,
+            "spatial extents of the output; pads follow from it when set",
+        ),
     ],
     infer,
     eval: |ctx| eval_real!(ctx, ctx.input(0)?.dtype(), eval),
@@ -64,7 +72,11 @@ impl Geometry {
             )));
         }
         if w.rank() != x.rank() {
-            return Err(OpError::invalid(format!("the weights have rank {}, the input has rank {}", w.rank(), x.rank())));
+            return Err(OpError::invalid(format!(
+                "the weights have rank {}, the input has rank {}",
+                w.rank(),
+                x.rank()
+            )));
         }
         let n = x.rank() - 2;
         let from_weights: Option<Vec<i64>> =
@@ -227,9 +239,8 @@ fn eval<T: Real>(ctx: &EvalCtx) -> Evaluated {
 /// Adds the parts of one output channel, `[taps][input]`, to its plane.
 fn spread<T: Real>(parts: &[T], axes: &[Axis; 3], y: &mut [T]) {
     let [az, ay, ax] = axes;
-    let at = |a: &Axis, i: usize, k: usize| {
-        (i * a.stride + k * a.dilation).checked_sub(a.begin).filter(|&o| o < a.output)
-    };
+    let at =
+        |a: &Axis, i: usize, k: usize| (i * a.stride + k * a.dilation).checked_sub(a.begin).filter(|&o| o < a.output);
     let input = az.input * ay.input * ax.input;
     for (tap, part) in parts.chunks(input).enumerate() {
         let (kz, ky, kx) = (tap / (ay.kernel * ax.kernel), tap / ax.kernel % ay.kernel, tap % ax.kernel);
@@ -317,7 +328,10 @@ fn samples(seed: u64) -> Vec<Sample> {
             if g.coin() {
                 d = d.param(g.f32s(&[groups * mg]));
             }
-            d = d.attr("kernel_shape", ints(&kernel)).attr("strides", ints(&strides)).attr("dilations", ints(&dilations));
+            d = d
+                .attr("kernel_shape", ints(&kernel))
+                .attr("strides", ints(&strides))
+                .attr("dilations", ints(&dilations));
             match case {
                 2 => d.attr("output_padding", strides.iter().map(|&s| s as i64 - 1).collect::<Vec<_>>()),
                 6 => d.attr("auto_pad", "VALID"),

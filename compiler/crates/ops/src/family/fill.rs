@@ -195,7 +195,11 @@ pub static RANGE: OpDecl = OpDecl {
             draft().param(i(10)).param(i(-3)).param(i(-4)).done(),
             draft().param(i(3)).param(i(3)).param(i(1)).done(),
             draft().param(f(0.5)).param(f(2.0)).param(f(0.25)).done(),
-            draft().param(Tensor::scalar(f16::ONE)).param(Tensor::scalar(f16::from_f32(7.0))).param(Tensor::scalar(f16::ONE)).done(),
+            draft()
+                .param(Tensor::scalar(f16::ONE))
+                .param(Tensor::scalar(f16::from_f32(7.0)))
+                .param(Tensor::scalar(f16::ONE))
+                .done(),
             draft().param(Tensor::scalar(1i32)).param(Tensor::scalar(6i32)).param(Tensor::scalar(2i32)).done(),
         ]
     },
@@ -299,4 +303,3 @@ fn eval_eye(ctx: &EvalCtx) -> Result<Vec<Tensor>, OpError> {
     });
     Ok(vec![retyped(out, dtype, x.dims()).ok_or_else(|| OpError::invalid("a matrix of another size"))?])
 }
-

@@ -11,7 +11,8 @@ use mnnc_ir::compute::Compute;
 use mnnc_ir::decl::EvalCtx;
 use mnnc_ir::scalar::{Cmp, ScalarBuilder, Source};
 use mnnc_ir::{
-    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType,
+    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor,
+    TensorType,
 };
 
 const FAMILY: &str = "index";
@@ -87,7 +88,8 @@ fn diagonal(ctx: &OpCtx) -> Result<i64, OpError> {
     if ctx.opt_input(1).is_none() {
         return Ok(0);
     }
-    let k = const_scalar(ctx, 1)?.ok_or_else(|| OpError::unsupported("k must be constant, it is computed at run time"))?;
+    let k =
+        const_scalar(ctx, 1)?.ok_or_else(|| OpError::unsupported("k must be constant, it is computed at run time"))?;
     Ok(k.clamp(-(1 << 52), 1 << 52))
 }
 
@@ -127,16 +129,19 @@ pub static ONE_HOT: OpDecl = OpDecl {
             draft().data(x.clone()).param(Tensor::scalar(5i64)).param(values()).done(),
             draft().attr("axis", 0i64).data(x.clone()).param(Tensor::ints(&[4])).param(values()).done(),
             draft().attr("axis", 1i64).data(x).param(Tensor::scalar(3i64)).param(Tensor::ints(&[0, 1])).done(),
-            draft().data(g.tensor(DType::I32, &[2], 0.0, 2.0)).param(Tensor::scalar(3i32)).param(Tensor::ints(&[0, 1])).done(),
+            draft()
+                .data(g.tensor(DType::I32, &[2], 0.0, 2.0))
+                .param(Tensor::scalar(3i32))
+                .param(Tensor::ints(&[0, 1]))
+                .done(),
         ]
     },
     ..BASE
 };
 
 fn depth(ctx: &OpCtx) -> Result<usize, OpError> {
-    let t = ctx
-        .const_input(1)
-        .ok_or_else(|| OpError::unsupported("depth must be constant, it is computed at run time"))?;
+    let t =
+        ctx.const_input(1).ok_or_else(|| OpError::unsupported("depth must be constant, it is computed at run time"))?;
     match t.to_f64s()[..] {
         [d] if (1.0..1e15).contains(&d) => Ok(d as usize),
         [d] => Err(OpError::invalid(format!("depth is {d}, it must be at least 1"))),
@@ -261,7 +266,9 @@ fn sequence_axes(ctx: &OpCtx) -> Result<(usize, usize), OpError> {
     let rank = ctx.input(0)?.rank();
     match (ctx.int("batch_axis").unwrap_or(1), ctx.int("time_axis").unwrap_or(0)) {
         (b @ 0..=1, t @ 0..=1) if b != t && rank >= 2 => Ok((b as usize, t as usize)),
-        (b, t) => Err(OpError::invalid(format!("batch_axis {b} and time_axis {t} must be 0 and 1 of rank 2 or more, the rank is {rank}"))),
+        (b, t) => Err(OpError::invalid(format!(
+            "batch_axis {b} and time_axis {t} must be 0 and 1 of rank 2 or more, the rank is {rank}"
+        ))),
     }
 }
 
@@ -273,7 +280,9 @@ pub static NON_ZERO: OpDecl = OpDecl {
           row-major order. The shape depends on the values.",
     inputs: X_ANY,
     outputs: &[Operand::required("output", DTypeSet::I64)],
-    infer: |ctx, syms: &mut SymTable| Ok(vec![TensorType::new(DType::I64, [ctx.input(0)?.rank().into(), syms.fresh()])]),
+    infer: |ctx, syms: &mut SymTable| {
+        Ok(vec![TensorType::new(DType::I64, [ctx.input(0)?.rank().into(), syms.fresh()])])
+    },
     eval: |ctx| {
         let x = ctx.input(0)?;
         let hits: Vec<usize> = for_dtype!(x.dtype(), T => {

@@ -11,7 +11,8 @@ use mnnc_ir::compute::Compute;
 use mnnc_ir::decl::Sample;
 use mnnc_ir::scalar::{Binary, Expr, ScalarBuilder, Source, Unary};
 use mnnc_ir::{
-    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType,
+    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor,
+    TensorType,
 };
 
 /// `pad`.
@@ -130,13 +131,18 @@ fn pads(ctx: &OpCtx) -> Result<Option<Vec<(usize, i64, i64)>>, OpError> {
     let Some(pads) = const_list(ctx, 1)? else { return Ok(None) };
     let n = axes.len();
     if pads.len() != 2 * n {
-        return Err(OpError::invalid(format!("pads has {} entries for {n} dimensions, it needs {}", pads.len(), 2 * n)));
+        return Err(OpError::invalid(format!(
+            "pads has {} entries for {n} dimensions, it needs {}",
+            pads.len(),
+            2 * n
+        )));
     }
     Ok(Some(axes.iter().enumerate().map(|(i, &a)| (a, pads[i], pads[n + i])).collect()))
 }
 
 fn spans(ctx: &OpCtx, dims: &[usize]) -> Result<Vec<Span>, OpError> {
-    let pads = pads(ctx)?.ok_or_else(|| OpError::unsupported("pads and axes must be constants, they are computed at run time"))?;
+    let pads = pads(ctx)?
+        .ok_or_else(|| OpError::unsupported("pads and axes must be constants, they are computed at run time"))?;
     let mode = mode(ctx)?;
     let mut out: Vec<Span> = dims.iter().map(|&n| Span::new(n, 0, 0)).collect::<Result<_, _>>()?;
     for (axis, begin, end) in pads {

@@ -10,8 +10,8 @@ use mnnc_ir::decl::{EvalCtx, Sample};
 use mnnc_ir::scalar::{ScalarBuilder, Source};
 use mnnc_ir::types::Dims;
 use mnnc_ir::{
-    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType,
-    Traits,
+    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor,
+    TensorType, Traits,
 };
 
 /// What the ops of this family share.
@@ -114,7 +114,11 @@ pub static DROPOUT: OpDecl = OpDecl {
             match ctx.const_input(2).and_then(Tensor::to_i64s) {
                 Some(v) if v.iter().all(|&t| t == 0) => {}
                 Some(_) => return Err(OpError::unsupported("training_mode is true; export the model for inference")),
-                None => return Err(OpError::unsupported("training_mode is computed at run time; export the model for inference")),
+                None => {
+                    return Err(OpError::unsupported(
+                        "training_mode is computed at run time; export the model for inference",
+                    ));
+                }
             }
         }
         Ok(vec![x.clone(), x.with_dtype(DType::Bool)])
@@ -215,7 +219,9 @@ fn infer_reshape(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<TensorType>, Op
             0 if !keep_zero => *x.dims.get(i).ok_or_else(|| {
                 OpError::invalid(format!("shape {shape:?} copies dimension {i} of an input of rank {}", x.rank()))
             })?,
-            _ => Dim::Const(u64::try_from(v).map_err(|_| OpError::invalid(format!("shape {shape:?} has the size {v}")))?),
+            _ => {
+                Dim::Const(u64::try_from(v).map_err(|_| OpError::invalid(format!("shape {shape:?} has the size {v}")))?)
+            }
         });
     }
     if let Some(i) = missing {
@@ -243,7 +249,9 @@ fn infer_squeeze(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<TensorType>, Op
         axes
     } else {
         if x.dims.iter().any(|d| d.known().is_none()) {
-            return Err(OpError::unsupported("the rank of the result is unknown: give axes, or fix the shape with --shape"));
+            return Err(OpError::unsupported(
+                "the rank of the result is unknown: give axes, or fix the shape with --shape",
+            ));
         }
         (0..x.rank()).filter(|&i| x.dims[i] == Dim::Const(1)).collect()
     };

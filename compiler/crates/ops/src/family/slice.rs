@@ -12,7 +12,8 @@ use mnnc_ir::decl::{EvalCtx, Sample};
 use mnnc_ir::scalar::{ScalarBuilder, Source};
 use mnnc_ir::types::Dims;
 use mnnc_ir::{
-    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType,
+    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor,
+    TensorType,
 };
 
 const FAMILY: &str = "slice";
@@ -37,7 +38,8 @@ pub static SLICE: OpDecl = OpDecl {
         let parts = parts(&ctx.op, x.dims())?;
         let dims: Vec<usize> = parts.iter().map(|p| p.len).collect();
         let step = strides(x.dims());
-        let along = |i: usize| offsets(dims[i], step[i], |k| usize::try_from(parts[i].start + k as i64 * parts[i].step).ok());
+        let along =
+            |i: usize| offsets(dims[i], step[i], |k| usize::try_from(parts[i].start + k as i64 * parts[i].step).ok());
         Ok(vec![separable(x, &dims, along, None)?])
     },
     compute: Some(|ctx| {
@@ -114,8 +116,9 @@ fn bounds(ctx: &OpCtx) -> Result<Option<Bounds>, OpError> {
 }
 
 fn parts(ctx: &OpCtx, dims: &[usize]) -> Result<Vec<Part>, OpError> {
-    let bounds = bounds(ctx)?
-        .ok_or_else(|| OpError::unsupported("starts, ends, axes and steps must be constants, they are computed at run time"))?;
+    let bounds = bounds(ctx)?.ok_or_else(|| {
+        OpError::unsupported("starts, ends, axes and steps must be constants, they are computed at run time")
+    })?;
     let mut parts: Vec<Part> = dims.iter().map(|&n| Part { start: 0, step: 1, len: n }).collect();
     for (axis, start, end, step) in bounds {
         parts[axis] = Part::new(dims[axis], start, end, step);
@@ -306,7 +309,12 @@ pub static CONCAT: OpDecl = OpDecl {
     samples: |seed| {
         let mut g = Gen::new(seed);
         vec![
-            draft().attr("axis", 1i64).data(g.f32s(&[2, 1, 3])).data(g.f32s(&[2, 4, 3])).data(g.f32s(&[2, 2, 3])).done(),
+            draft()
+                .attr("axis", 1i64)
+                .data(g.f32s(&[2, 1, 3]))
+                .data(g.f32s(&[2, 4, 3]))
+                .data(g.f32s(&[2, 2, 3]))
+                .done(),
             draft().attr("axis", -1i64).data(g.f32s(&[2, 3])).data(g.f32s(&[2, 0])).data(g.f32s(&[2, 1])).done(),
             draft().attr("axis", 0i64).data(g.f32s(&[3])).done(),
             draft().attr("axis", 0i64).data(Tensor::ints(&[1, 2])).param(Tensor::ints(&[-1])).done(),
@@ -328,7 +336,9 @@ fn infer_concat(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<TensorType>, OpE
         let x = ctx.input(i)?;
         if x.dtype != first.dtype || x.rank() != first.rank() {
             let (got, want) = (x.show(syms), first.show(syms));
-            return Err(OpError::invalid(format!("input {i} is {got}, the first is {want}: type and rank must be equal")));
+            return Err(OpError::invalid(format!(
+                "input {i} is {got}, the first is {want}: type and rank must be equal"
+            )));
         }
         for (k, d) in dims.iter_mut().enumerate() {
             *d = match (*d, x.dims[k]) {
@@ -339,7 +349,9 @@ fn infer_concat(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<TensorType>, OpE
                     _ => syms.add(a, b),
                 },
                 (Dim::Const(a), Dim::Const(b)) if a != b => {
-                    return Err(OpError::invalid(format!("dimension {k} is {b} in input {i}, {a} before; only {axis} may differ")));
+                    return Err(OpError::invalid(format!(
+                        "dimension {k} is {b} in input {i}, {a} before; only {axis} may differ"
+                    )));
                 }
                 (Dim::Sym(_), b @ Dim::Const(_)) => b,
                 (a, _) => a,

@@ -56,10 +56,23 @@ pub static SCAN: OpDecl = OpDecl {
     inputs: VALUES,
     outputs: VALUES,
     attrs: &[
-        AttrDecl::with_default("num_scan_inputs", AttrKind::Int, AttrDefault::Int(1), "how many of the inputs are scanned"),
-        AttrDecl::optional("scan_input_axes", AttrKind::Ints, "dimension that each scanned input is sliced along; 0 when unset"),
+        AttrDecl::with_default(
+            "num_scan_inputs",
+            AttrKind::Int,
+            AttrDefault::Int(1),
+            "how many of the inputs are scanned",
+        ),
+        AttrDecl::optional(
+            "scan_input_axes",
+            AttrKind::Ints,
+            "dimension that each scanned input is sliced along; 0 when unset",
+        ),
         AttrDecl::optional("scan_input_directions", AttrKind::Ints, "1 to slice an input from the end; 0 when unset"),
-        AttrDecl::optional("scan_output_axes", AttrKind::Ints, "dimension that each output is stacked along; 0 when unset"),
+        AttrDecl::optional(
+            "scan_output_axes",
+            AttrKind::Ints,
+            "dimension that each output is stacked along; 0 when unset",
+        ),
         AttrDecl::optional("scan_output_directions", AttrKind::Ints, "1 to stack an output from the end; 0 when unset"),
     ],
     regions: 1,
@@ -98,7 +111,11 @@ fn joined(a: &TensorType, b: &TensorType, what: &str, syms: &mut SymTable) -> Re
         return Err(OpError::invalid(format!("{what} is {} on one path and {} on the other", a.dtype, b.dtype)));
     }
     if a.rank() != b.rank() {
-        return Err(OpError::unsupported(format!("{what} has rank {} on one path and {} on the other", a.rank(), b.rank())));
+        return Err(OpError::unsupported(format!(
+            "{what} has rank {} on one path and {} on the other",
+            a.rank(),
+            b.rank()
+        )));
     }
     let dims: Vec<Dim> = a.dims.iter().zip(&b.dims).map(|(&x, &y)| if x == y { x } else { syms.fresh() }).collect();
     Ok(a.with_dims(dims))
@@ -201,9 +218,10 @@ fn scan_counts(ctx: &OpCtx) -> Result<(usize, usize, usize), OpError> {
     let body = region(ctx, 0)?;
     let scanned = ctx.int("num_scan_inputs").unwrap_or(1);
     let total = ctx.inputs.len();
-    let scanned = usize::try_from(scanned).ok().filter(|&m| m >= 1 && m <= total).ok_or_else(|| {
-        OpError::invalid(format!("num_scan_inputs is {scanned}, with {total} inputs"))
-    })?;
+    let scanned = usize::try_from(scanned)
+        .ok()
+        .filter(|&m| m >= 1 && m <= total)
+        .ok_or_else(|| OpError::invalid(format!("num_scan_inputs is {scanned}, with {total} inputs")))?;
     let states = total - scanned;
     if body.params.len() != total || body.results.len() < states {
         return Err(OpError::invalid(format!(
@@ -276,7 +294,11 @@ fn eval_scan(ctx: &EvalCtx) -> Result<Vec<Tensor>, OpError> {
         if scan_attr(&ctx.op, "scan_output_directions", i, outs)? != 0 {
             stack.reverse();
         }
-        carried.push(stacked(stack, normalize_axis(scan_attr(&ctx.op, "scan_output_axes", i, outs)?, ty.rank() + 1)?, ty)?);
+        carried.push(stacked(
+            stack,
+            normalize_axis(scan_attr(&ctx.op, "scan_output_axes", i, outs)?, ty.rank() + 1)?,
+            ty,
+        )?);
     }
     Ok(carried)
 }

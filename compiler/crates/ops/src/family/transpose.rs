@@ -9,9 +9,7 @@ use crate::separable::{offsets, separable};
 use mnnc_ir::compute::Compute;
 use mnnc_ir::decl::{EvalCtx, Sample};
 use mnnc_ir::scalar::{ScalarBuilder, Source};
-use mnnc_ir::{
-    AttrDecl, AttrDefault, AttrKind, DType, Dim, OpCtx, OpDecl, OpError, TensorType,
-};
+use mnnc_ir::{AttrDecl, AttrDefault, AttrKind, DType, Dim, OpCtx, OpDecl, OpError, TensorType};
 
 const FAMILY: &str = "transpose";
 
@@ -234,4 +232,3 @@ fn output_dims(ctx: &EvalCtx) -> Result<Vec<usize>, OpError> {
     let ty = ctx.op.outputs.first().and_then(TensorType::static_dims);
     ty.ok_or_else(|| OpError::invalid("the result has no known shape"))
 }
-

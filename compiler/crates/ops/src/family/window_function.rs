@@ -8,7 +8,8 @@ use mnnc_ir::compute::Compute;
 use mnnc_ir::decl::EvalCtx;
 use mnnc_ir::scalar::{ScalarBuilder, Unary};
 use mnnc_ir::{
-    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType,
+    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor,
+    TensorType,
 };
 use std::f64::consts::PI;
 
@@ -17,7 +18,12 @@ const WINDOW: OpDecl = OpDecl {
     inputs: &[Operand::required("size", DTypeSet::INDEX)],
     attrs: &[
         AttrDecl::with_default("output_datatype", AttrKind::DType, AttrDefault::DType(DType::F32), "Element type."),
-        AttrDecl::with_default("periodic", AttrKind::Bool, AttrDefault::Bool(true), "One period, rather than symmetric."),
+        AttrDecl::with_default(
+            "periodic",
+            AttrKind::Bool,
+            AttrDefault::Bool(true),
+            "One period, rather than symmetric.",
+        ),
     ],
     infer,
     samples: |_| {
@@ -54,9 +60,7 @@ windows! {
 }
 
 fn size(ctx: &OpCtx) -> Result<Option<usize>, OpError> {
-    const_scalar(ctx, 0)?
-        .map(|n| usize::try_from(n).map_err(|_| OpError::invalid(format!("size is {n}"))))
-        .transpose()
+    const_scalar(ctx, 0)?.map(|n| usize::try_from(n).map_err(|_| OpError::invalid(format!("size is {n}")))).transpose()
 }
 
 fn known_size(ctx: &OpCtx) -> Result<usize, OpError> {

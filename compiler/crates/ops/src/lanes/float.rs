@@ -24,7 +24,15 @@ macro_rules! float_lanes {
                 Unary::Neg => map(x, o, |x| -x),
                 Unary::Abs => map(x, o, <$t>::abs),
                 // Zero and NaN are their own sign.
-                Unary::Sign => map(x, o, |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x }),
+                Unary::Sign => map(x, o, |x| {
+                    if x > 0.0 {
+                        1.0
+                    } else if x < 0.0 {
+                        -1.0
+                    } else {
+                        x
+                    }
+                }),
                 Unary::Sqrt => map(x, o, <$t>::sqrt),
                 Unary::Exp => map(x, o, <$t>::exp),
                 Unary::Log => map(x, o, <$t>::ln),

@@ -34,7 +34,6 @@ fn inference_tells_what_evaluation_gives() {
     let mut failures = Vec::new();
     for op in mnnc_ops::ALL.iter().filter(|op| op.regions == 0) {
         for s in samples(op) {
-
             let inferred = with_ctx(op, &s, &constants(&s), &[], |ctx| ctx.infer(&mut SymTable::default()));
             let results = mnnc_ops::evaluate_op(op, &s.attrs, &s.inputs, s.num_outputs, 1 << 28);
             match (inferred, results) {

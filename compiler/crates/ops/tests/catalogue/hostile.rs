@@ -6,8 +6,7 @@ use mnnc_ir::{Attr, DType, OpDecl, SymTable, Tensor};
 use mnnc_ops::sample::Gen;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-const EXTREMES: [i64; 12] =
-    [i64::MIN, i64::MIN + 1, -(1 << 40), -1000, -3, -1, 0, 1, 2, 1 << 31, 1 << 62, i64::MAX];
+const EXTREMES: [i64; 12] = [i64::MIN, i64::MIN + 1, -(1 << 40), -1000, -3, -1, 0, 1, 2, 1 << 31, 1 << 62, i64::MAX];
 
 /// A sample with one thing wrong.
 fn broken(g: &mut Gen, s: &Sample) -> Sample {
@@ -57,7 +56,9 @@ fn broken(g: &mut Gen, s: &Sample) -> Sample {
             for (name, value) in s.attrs.clone().iter() {
                 let wrong = match value {
                     Attr::Int(_) => Attr::Int(g.pick(&EXTREMES)),
-                    Attr::Ints(v) => Attr::Ints(v.iter().map(|&x| if g.coin() { x } else { g.pick(&EXTREMES) }).collect()),
+                    Attr::Ints(v) => {
+                        Attr::Ints(v.iter().map(|&x| if g.coin() { x } else { g.pick(&EXTREMES) }).collect())
+                    }
                     Attr::Str(_) => Attr::Str("nonsense".to_string()),
                     Attr::Bool(b) => Attr::Bool(!b),
                     Attr::Float(_) => Attr::Float(g.pick(&[f32::NAN, f32::INFINITY, -1.0, 0.0, f32::MAX])),

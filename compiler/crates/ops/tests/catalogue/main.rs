@@ -26,17 +26,15 @@ fn constants(s: &Sample) -> Vec<Option<Tensor>> {
 }
 
 /// Runs `f` on the context of a sample.
-fn with_ctx<R>(op: &'static OpDecl, s: &Sample, consts: &[Option<Tensor>], outputs: &[TensorType], f: impl Fn(&OpCtx) -> R) -> R {
+fn with_ctx<R>(
+    op: &'static OpDecl,
+    s: &Sample,
+    consts: &[Option<Tensor>],
+    outputs: &[TensorType],
+    f: impl Fn(&OpCtx) -> R,
+) -> R {
     let types = types(s);
-    let ctx = OpCtx {
-        op,
-        attrs: &s.attrs,
-        inputs: &types,
-        consts,
-        regions: &[],
-        num_outputs: s.num_outputs,
-        outputs,
-    };
+    let ctx = OpCtx { op, attrs: &s.attrs, inputs: &types, consts, regions: &[], num_outputs: s.num_outputs, outputs };
     f(&ctx)
 }
 
@@ -66,7 +64,8 @@ fn difference(a: &Tensor, b: &Tensor) -> Option<String> {
         return (a.to_i64s() != b.to_i64s()).then(|| format!("{:?} and {:?}", a.to_i64s(), b.to_i64s()));
     }
     let (x, y) = (a.to_f64s(), b.to_f64s());
-    let differ = |p: f64, q: f64| !(p == q || p.is_nan() && q.is_nan() || (p - q).abs() <= tolerance * q.abs().max(1.0));
+    let differ =
+        |p: f64, q: f64| !(p == q || p.is_nan() && q.is_nan() || (p - q).abs() <= tolerance * q.abs().max(1.0));
     let at = x.iter().zip(&y).position(|(&p, &q)| differ(p, q))?;
     Some(format!("element {at}: {} and {}", x[at], y[at]))
 }

@@ -25,7 +25,8 @@ fn rewrite(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let a = axis(int(node, "axis")?, shape.len())?;
     let i = axis(i, shape[a])? as i64;
     let mut p = Patch::at(g, n);
-    let [start, end, along] = [("start", i), ("end", i + 1), ("axis", a as i64)].map(|(name, v)| p.constant(name, Tensor::ints(&[v])));
+    let [start, end, along] =
+        [("start", i), ("end", i + 1), ("axis", a as i64)].map(|(name, v)| p.constant(name, Tensor::ints(&[v])));
     let cut = p.node(NodeSpec::new(op("slice")?, [x, start, end, along])).ok()?;
     let r = reshaped(&mut p, cut, &to)?;
     p.replace(y, r);

@@ -63,9 +63,8 @@ fn rewrite(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     if own.len() != 2 * spatial {
         return None;
     }
-    let sum: Vec<i64> = (0..2 * spatial)
-        .map(|i| own[i] + amounts[if i < spatial { 2 + i } else { rank + 2 + i - spatial }])
-        .collect();
+    let sum: Vec<i64> =
+        (0..2 * spatial).map(|i| own[i] + amounts[if i < spatial { 2 + i } else { rank + 2 + i - spatial }]).collect();
     attrs.remove("auto_pad");
     attrs.set("pads", sum);
     let mut inputs = node.inputs().to_vec();

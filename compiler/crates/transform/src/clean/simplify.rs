@@ -20,12 +20,20 @@ pub const PASS: Pass = Pass {
 const VIEWS: &[&str] = &["reshape", "squeeze", "unsqueeze", "flatten"];
 
 const RULES: &[Rule] = &[
-    Rule { name: "identity", roots: &["identity", "dropout", "max", "min", "sum", "mean", "concat"], rewrite: identity },
+    Rule {
+        name: "identity",
+        roots: &["identity", "dropout", "max", "min", "sum", "mean", "concat"],
+        rewrite: identity,
+    },
     Rule { name: "neutral", roots: &["add", "sub", "mul", "div", "pow"], rewrite: neutral },
     Rule { name: "cast", roots: &["cast"], rewrite: cast },
     Rule { name: "idempotent", roots: &[], rewrite: idempotent },
     Rule { name: "view of view", roots: VIEWS, rewrite: view_of_view },
-    Rule { name: "view", roots: &["reshape", "squeeze", "unsqueeze", "flatten", "expand", "tile"], rewrite: same_shape_view },
+    Rule {
+        name: "view",
+        roots: &["reshape", "squeeze", "unsqueeze", "flatten", "expand", "tile"],
+        rewrite: same_shape_view,
+    },
     Rule { name: "pad by nothing", roots: &["pad"], rewrite: pad_nothing },
     Rule { name: "whole slice", roots: &["slice"], rewrite: whole_slice },
     Rule { name: "split in one", roots: &["split"], rewrite: split_in_one },
@@ -41,7 +49,8 @@ fn identity(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let operands = node.inputs().iter().flatten().count();
     let dropout = node.op.name == "dropout";
     // Dropout in inference passes its operand on; a training flag must be known to be false, and the mask unread.
-    let inert = node.input(2).is_none_or(|v| is_all(g, v, 0.0)) && node.outputs().iter().skip(1).all(|&v| !g.is_used(v));
+    let inert =
+        node.input(2).is_none_or(|v| is_all(g, v, 0.0)) && node.outputs().iter().skip(1).all(|&v| !g.is_used(v));
     if (dropout && !inert) || (!dropout && operands != 1) {
         return None;
     }

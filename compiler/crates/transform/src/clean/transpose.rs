@@ -27,7 +27,11 @@ const RULES: &[Rule] = &[
     Rule { name: "sink below concat", roots: &["concat"], rewrite: below_concat },
     Rule { name: "sink below pad", roots: &["pad"], rewrite: below_pad },
     Rule { name: "sink below softmax", roots: &["softmax", "log_softmax"], rewrite: below_axis },
-    Rule { name: "sink below reduction", roots: &["reduce_mean", "reduce_sum", "reduce_max", "reduce_min"], rewrite: below_reduce },
+    Rule {
+        name: "sink below reduction",
+        roots: &["reduce_mean", "reduce_sum", "reduce_max", "reduce_min"],
+        rewrite: below_reduce,
+    },
 ];
 
 /// Where each dimension of a transpose's result comes from.
@@ -66,7 +70,11 @@ fn merge(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let p = perm(g, inner)?;
     let both: Vec<usize> = q.iter().map(|&i| p[i]).collect();
     let source = g.node(inner).input(0)?;
-    if is_identity(&both) { replace_with(g, n, source) } else { replace_by(g, n, "transpose", [source], perm_attr(&both)) }
+    if is_identity(&both) {
+        replace_with(g, n, source)
+    } else {
+        replace_by(g, n, "transpose", [source], perm_attr(&both))
+    }
 }
 
 /// A transpose that only moves dimensions of size 1 is a reshape
@@ -100,7 +108,8 @@ fn of_reshape(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     if kept.len() != reach.len() || !kept.iter().zip(&reach).all(|(&i, &s)| mid[i] == from[s]) {
         return None;
     }
-    let after: Vec<usize> = large(&mid, &q).iter().map(|i| reach[kept.iter().position(|k| k == i).unwrap_or(0)]).collect();
+    let after: Vec<usize> =
+        large(&mid, &q).iter().map(|i| reach[kept.iter().position(|k| k == i).unwrap_or(0)]).collect();
     if !after.is_sorted() {
         return None;
     }

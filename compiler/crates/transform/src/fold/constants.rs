@@ -11,7 +11,11 @@ pub const PASS: Pass = Pass {
     doc: "evaluate nodes whose operands are all constant",
     options: &[
         PassOption { name: "max-bytes", default: 1 << 30, doc: "a node whose results are larger stays" },
-        PassOption { name: "max-growth", default: 1 << 20, doc: "so does one whose results exceed its operands by more bytes" },
+        PassOption {
+            name: "max-growth",
+            default: 1 << 20,
+            doc: "so does one whose results exceed its operands by more bytes",
+        },
     ],
     run: |g, cx| {
         // What replaces the model's own constants, and some more: a hostile model does not grow without end.
@@ -29,8 +33,11 @@ fn rewrite(g: &Graph, n: NodeId, cx: &PassCx) -> Option<Plan> {
     if any_output || !node.regions.is_empty() || node.op.traits.contains(Traits::IMPURE) {
         return None;
     }
-    let inputs: Vec<Option<Tensor>> =
-        node.inputs().iter().map(|v| v.map_or(Some(None), |v| g.constant(v).cloned().map(Some))).collect::<Option<_>>()?;
+    let inputs: Vec<Option<Tensor>> = node
+        .inputs()
+        .iter()
+        .map(|v| v.map_or(Some(None), |v| g.constant(v).cloned().map(Some)))
+        .collect::<Option<_>>()?;
     // A quantised constant stands for other numbers than it stores.
     if node.inputs().iter().flatten().any(|&v| g.ty(v).quant.is_some()) {
         return None;

@@ -1,5 +1,5 @@
 //! What can be computed at compile time.
 
 pub mod constants;
-pub mod shapes;
 pub mod refine;
+pub mod shapes;

@@ -57,7 +57,8 @@ fn known_target(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     if unknown > usize::from(node.op.name == "reshape") || (unknown > 0 && sizes.iter().any(|d| d.known() == Some(0))) {
         return None;
     }
-    let target: Vec<i64> = sizes.iter().map(|d| d.known().map_or(Some(-1), |n| i64::try_from(n).ok())).collect::<Option<_>>()?;
+    let target: Vec<i64> =
+        sizes.iter().map(|d| d.known().map_or(Some(-1), |n| i64::try_from(n).ok())).collect::<Option<_>>()?;
     let mut attrs = node.attrs.clone();
     if node.op.name == "reshape" && target.contains(&0) {
         attrs.set("allowzero", true);
@@ -116,7 +117,9 @@ fn compute(g: &Graph, v: ValueId, depth: usize, memo: &mut HashMap<ValueId, Know
                 Some(p) => scalar(g, p).map(|x| x as i64),
             };
             let (start, end, step) = (one(1, 0)?, one(2, i64::MAX)?, one(4, 1)?);
-            let bound = |i: i64| (if i < 0 { i.saturating_add(data.len() as i64) } else { i }).clamp(0, data.len() as i64) as usize;
+            let bound = |i: i64| {
+                (if i < 0 { i.saturating_add(data.len() as i64) } else { i }).clamp(0, data.len() as i64) as usize
+            };
             let (start, end) = (bound(start), bound(end));
             let step = usize::try_from(step).ok().filter(|&s| s > 0)?;
             data.get(start..end.max(start))?.iter().copied().step_by(step).collect()

@@ -62,7 +62,8 @@ fn scaled(t: &Tensor, factor: impl Fn(usize) -> f64) -> Option<Tensor> {
 fn rebuilt(g: &Graph, n: NodeId, old: NodeId, x: ValueId, w: Tensor, b: Option<Tensor>) -> Option<Plan> {
     let node = g.node(n);
     let mut p = Patch::at(g, n);
-    let name = |i: usize, hint: &str| node.input(i).map_or(format!("{}.{hint}", node.name), |v| g.value(v).name.clone());
+    let name =
+        |i: usize, hint: &str| node.input(i).map_or(format!("{}.{hint}", node.name), |v| g.value(v).name.clone());
     let mut inputs = vec![x, p.constant(&name(1, "weight"), w)];
     if let Some(b) = b {
         inputs.push(p.constant(&name(2, "bias"), b));
@@ -149,7 +150,11 @@ fn behind_gemm(g: &Graph, n: NodeId, cx: &PassCx) -> Option<Plan> {
         _ => return None,
     };
     let mut p = Patch::at(g, gemm);
-    let inputs = [node.input(0)?, p.constant(&format!("{}.weight", node.name), w), p.constant(&format!("{}.bias", node.name), f32s(c)?)];
+    let inputs = [
+        node.input(0)?,
+        p.constant(&format!("{}.weight", node.name), w),
+        p.constant(&format!("{}.bias", node.name), f32s(c)?),
+    ];
     let mut attrs = node.attrs.clone();
     attrs.remove("beta");
     let y = p.node(NodeSpec::new(node.op, inputs).attrs(attrs).named(node.name.clone())).ok()?;

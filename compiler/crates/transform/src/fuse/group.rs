@@ -47,7 +47,11 @@ pub const PASS: Pass = Pass {
     doc: "wrap an anchor and the element-wise nodes behind it into one `fused` node (native code only)",
     options: &[
         PassOption { name: "max-nodes", default: 32, doc: "members of a group" },
-        PassOption { name: "max-sides", default: 6, doc: "operands of a group's element-wise part that are no single number" },
+        PassOption {
+            name: "max-sides",
+            default: 6,
+            doc: "operands of a group's element-wise part that are no single number",
+        },
     ],
     run,
 };
@@ -176,7 +180,8 @@ impl<'g> Group<'g> {
             return false;
         }
         // A tuned kernel computes its epilogue in the anchor's type.
-        !self.anchored || g.node(n).inputs().iter().flatten().all(|&v| g.ty(v).dtype == shape.dtype) && y.dtype == shape.dtype
+        !self.anchored
+            || g.node(n).inputs().iter().flatten().all(|&v| g.ty(v).dtype == shape.dtype) && y.dtype == shape.dtype
     }
 
     /// Takes in what computes side operands of the group's shape for the group alone.
@@ -189,7 +194,12 @@ impl<'g> Group<'g> {
             for &v in g.node(n).inputs().iter().flatten() {
                 let Some(p) = g.producer(v) else { continue };
                 let inside = |u: &NodeId| self.members.contains(u);
-                if inside(&p) || taken.contains(&p) || g.is_result(v) || !g.value(v).users().iter().all(inside) || !self.may_join(p) {
+                if inside(&p)
+                    || taken.contains(&p)
+                    || g.is_result(v)
+                    || !g.value(v).users().iter().all(inside)
+                    || !self.may_join(p)
+                {
                     continue;
                 }
                 let mut members = self.members.clone();
@@ -230,7 +240,13 @@ impl<'g> Group<'g> {
         }
         let image = matches!(
             g.node(self.members[0]).op.name,
-            "conv" | "conv_transpose" | "max_pool" | "average_pool" | "lp_pool" | "instance_normalization" | "group_normalization"
+            "conv"
+                | "conv_transpose"
+                | "max_pool"
+                | "average_pool"
+                | "lp_pool"
+                | "instance_normalization"
+                | "group_normalization"
         ) || g.node(self.members[0]).op.name.starts_with("global_");
         let channel = if image { 1 } else { whole.len().wrapping_sub(1) };
         let skip = whole.len() - side.len().min(whole.len());

@@ -47,5 +47,6 @@ fn whole_average(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let explicit = matches!(string(node, "auto_pad").as_deref(), None | Some("NOTSET" | "VALID" | ""));
     let one = dims(g, y)?.get(2..)?.iter().all(|&d| d == 1);
     let whole = int_list(node, "kernel_shape")? == plane;
-    (unpadded && undilated && explicit && one && whole).then(|| replace_by(g, n, "global_average_pool", [x], Attrs::new()))?
+    (unpadded && undilated && explicit && one && whole)
+        .then(|| replace_by(g, n, "global_average_pool", [x], Attrs::new()))?
 }

@@ -109,11 +109,8 @@ fn segments(run: Run, src: Walk, dst: Walk, element: usize) -> Vec<Segment> {
         .map(|(len, _, firsts)| {
             let (s, d) = at(firsts[0]);
             let apart = firsts.get(1).map_or(0, |n| n - firsts[0]);
-            let blocks = Loop {
-                extent: firsts.len(),
-                src: src.far(apart * run.src_step),
-                dst: dst.far(apart * run.dst_step),
-            };
+            let blocks =
+                Loop { extent: firsts.len(), src: src.far(apart * run.src_step), dst: dst.far(apart * run.dst_step) };
             let lanes =
                 Loop { extent: len, src: src.near(run.src_step, element), dst: dst.near(run.dst_step, element) };
             Segment { dst: d, src: s, loops: vec![blocks, lanes] }
@@ -125,8 +122,7 @@ fn segments(run: Run, src: Walk, dst: Walk, element: usize) -> Vec<Segment> {
 pub fn pieces(m: &Move, from: Option<&Storage>, to: &Storage) -> Option<Vec<Piece>> {
     let element = to.dtype.size();
     // For each dimension of the result its segments, then their product.
-    let mut products: Vec<(Vec<usize>, Vec<usize>, Vec<Loop>)> =
-        vec![(Vec::new(), m.base.clone(), Vec::new())];
+    let mut products: Vec<(Vec<usize>, Vec<usize>, Vec<Loop>)> = vec![(Vec::new(), m.base.clone(), Vec::new())];
     for (a, axis) in m.axes.iter().enumerate() {
         let src = match (from, axis.dim) {
             (Some(s), Some(d)) => Walk::along(s, d),
@@ -165,7 +161,9 @@ mod tests {
 
     #[test]
     fn runs_take_turns() {
-        let of = |f: &dyn Fn(usize) -> usize, n: usize| runs(&Axis { dim: Some(0), pairs: (0..n).map(|i| (i, f(i))).collect() });
+        let of = |f: &dyn Fn(usize) -> usize, n: usize| {
+            runs(&Axis { dim: Some(0), pairs: (0..n).map(|i| (i, f(i))).collect() })
+        };
         assert_eq!(of(&|i| i, 9).len(), 1);
         assert_eq!(of(&|i| i / 2, 10).len(), 2);
         assert_eq!(of(&|i| i / 3, 9).len(), 3);
@@ -174,7 +172,9 @@ mod tests {
             for k in 1..6 {
                 let mut covered: Vec<(usize, usize)> = of(&|i| i * 7 / k, n)
                     .iter()
-                    .flat_map(|r| (0..r.count).map(|i| (r.dst + i * r.dst_step, r.src + i * r.src_step)).collect::<Vec<_>>())
+                    .flat_map(|r| {
+                        (0..r.count).map(|i| (r.dst + i * r.dst_step, r.src + i * r.src_step)).collect::<Vec<_>>()
+                    })
                     .collect();
                 covered.sort_unstable();
                 assert_eq!(covered, (0..n).map(|i| (i, i * 7 / k)).collect::<Vec<_>>());

@@ -82,9 +82,7 @@ impl Plan {
         }
         let transposes = loops.iter().any(|l| l.dst == 4) && loops.iter().any(|l| l.src == 4);
         let mut take = |f: &dyn Fn(&Loop) -> bool| loops.iter().position(f).map(|i| loops.remove(i));
-        if transposes
-            && let (Some(along_dst), Some(along_src)) = (take(&|l| l.dst == 4), take(&|l| l.src == 4))
-        {
+        if transposes && let (Some(along_dst), Some(along_src)) = (take(&|l| l.dst == 4), take(&|l| l.src == 4)) {
             return Body::Transpose { along_src, along_dst };
         }
         match take(&|l| l.dst == 4 && l.src == 8) {

@@ -147,7 +147,11 @@ impl Walk<'_> {
             Source::Stage(s) => self.compute.stages.get(s)?.dims.clone(),
         };
         let mut next = View {
-            axes: view.axes.iter().map(|a| Axis { dim: None, pairs: a.pairs.iter().map(|p| (p.0, 0)).collect() }).collect(),
+            axes: view
+                .axes
+                .iter()
+                .map(|a| Axis { dim: None, pairs: a.pairs.iter().map(|p| (p.0, 0)).collect() })
+                .collect(),
             base: vec![0; dims.len()],
         };
         for (k, (&e, &n)) in index.iter().zip(&dims).enumerate() {
@@ -158,7 +162,8 @@ impl Walk<'_> {
             match axis {
                 Some(a) if next.axes[a].dim.is_some() => return None,
                 Some(a) => {
-                    let moved: Option<Vec<_>> = view.axes[a].pairs.iter().map(|&(d, p)| Some((d, position(p)?))).collect();
+                    let moved: Option<Vec<_>> =
+                        view.axes[a].pairs.iter().map(|&(d, p)| Some((d, position(p)?))).collect();
                     next.axes[a] = Axis { dim: Some(k), pairs: moved? };
                 }
                 None => next.base[k] = position(at.map_or(0, |d| view.base[d]))?,

@@ -79,5 +79,6 @@ fn result_dims(view: &View) -> Option<Vec<usize>> {
     let dims = g.ty(out).static_dims()?;
     let bytes = dims.iter().try_fold(4usize, |a, &d| a.checked_mul(d))?;
     let plain = e.sides.iter().all(|&v| g.ty(v).dtype == DType::F32 && g.ty(v).static_dims().is_some());
-    (g.ty(out).dtype == DType::F32 && plain && epilogue::is_supported(&e.f) && (1..1 << 30).contains(&bytes)).then_some(dims)
+    (g.ty(out).dtype == DType::F32 && plain && epilogue::is_supported(&e.f) && (1..1 << 30).contains(&bytes))
+        .then_some(dims)
 }

@@ -107,8 +107,7 @@ impl Emitter<'_> {
             let per_row = Strides { plane: 0, row: spec.input.row * spec.window.stride[0], ..spec.input };
             let input = place.of(b, input, &per_row);
             let output = place.of(b, output, &spec.output);
-            let sides: Vec<Gpr> =
-                sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
+            let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
             let weights = advance(b, weights, panel, spec.panel_bytes(self.lanes));
             let weights = advance(b, weights, image, spec.weights_image);
             let bias = advance(b, bias, panel, self.step_bytes());
@@ -249,8 +248,7 @@ impl Emitter<'_> {
         let spec = self.spec;
         let (ip, wp) = (b.get(ip), b.get(wp));
         let at = s * self.step_bytes();
-        let weights: Vec<Vector> =
-            (0..spec.blocks).map(|j| b.load(wp.at((at + j * self.lanes * 4) as i32))).collect();
+        let weights: Vec<Vector> = (0..spec.blocks).map(|j| b.load(wp.at((at + j * self.lanes * 4) as i32))).collect();
         if let Some(line) = panel.line {
             let ahead = at + spec.panel_bytes(self.lanes);
             if let Ok(ahead) = i32::try_from(ahead) {

@@ -57,11 +57,8 @@ pub fn nests(spec: &Spec) -> Vec<Nest> {
     let mut out = Vec::new();
     let mut push = |channel: usize, blocks: usize, start: usize, channels: usize| {
         let mut part = |channel: usize, start: usize, inner: Option<usize>, steps: usize| {
-            let mut loops = vec![
-                Loop { count: blocks, stride: spec.input.plane, delta: [spec.block_in, 0, 0] },
-                row,
-                column,
-            ];
+            let mut loops =
+                vec![Loop { count: blocks, stride: spec.input.plane, delta: [spec.block_in, 0, 0] }, row, column];
             loops.extend(inner.map(|count| Loop { count, stride: 4 * UNROLL, delta: [UNROLL, 0, 0] }));
             let run = (0..steps).map(|s| Step { disp: 4 * s, delta: [s, 0, 0] }).collect();
             out.push(Nest { channel, start, loops, run });

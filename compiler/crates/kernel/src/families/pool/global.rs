@@ -85,8 +85,7 @@ impl Family for GlobalPool {
         };
         let key = format!("global_pool_{}_{}", lo.target(), fingerprint(&format!("{spec:?}")));
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(compile(&spec, t, &key)))?;
-        let operands =
-            vec![from_offset(&input.read(), input.storage.offset), from_offset(&output.write(), out.offset)];
+        let operands = vec![from_offset(&input.read(), input.storage.offset), from_offset(&output.write(), out.offset)];
         let flops = dims.iter().product::<usize>();
         lo.step(kernel, operands, dims[0] * dims[1].div_ceil(lanes), flops as u64);
         Ok(())
@@ -133,10 +132,7 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
         });
         let mut parts: Vec<Vector> = acc.iter().map(|&v| b.get(v)).collect();
         while parts.len() > 1 {
-            parts = parts
-                .chunks(2)
-                .map(|p| if spec.average { b.add(p[0], p[1]) } else { b.max(p[0], p[1]) })
-                .collect();
+            parts = parts.chunks(2).map(|p| if spec.average { b.add(p[0], p[1]) } else { b.max(p[0], p[1]) }).collect();
         }
         let mut value = parts[0];
         if spec.average {

@@ -42,14 +42,13 @@ impl Geometry {
         let [rows, cols] = mnnc_ops::family::pool::axes(&ctx).ok()?[..] else { return None };
         let out = view.graph.ty(view.outputs[0]).static_dims()?;
         // Clamping taps to the edge needs windows without gaps that hold at least one element; see `window::max`.
-        let clampable = |a: &Axis| {
-            a.dilation == 1 && (0..a.output).all(|o| (0..a.kernel).any(|k| a.at(o, k).is_some()))
-        };
+        let clampable =
+            |a: &Axis| a.dilation == 1 && (0..a.output).all(|o| (0..a.kernel).any(|k| a.at(o, k).is_some()));
         if kind == Kind::Max && !(clampable(&rows) && clampable(&cols)) {
             return None;
         }
-        let plane = (rows.input + 2 * rows.kernel * rows.dilation)
-            .checked_mul(cols.input + 2 * cols.kernel * cols.dilation)?;
+        let plane =
+            (rows.input + 2 * rows.kernel * rows.dilation).checked_mul(cols.input + 2 * cols.kernel * cols.dilation)?;
         let bytes = dims[1].next_multiple_of(target.lanes()).checked_mul(plane)?.checked_mul(4 * dims[0].max(1))?;
         let fits = bytes < 1 << 31 && !dims.contains(&0) && !out.contains(&0) && fits_image(view, &out);
         fits.then_some(Geometry { rows, cols, kind, x })

@@ -48,8 +48,7 @@ impl Family for SoftmaxColumns {
 
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let (x, spec) = read(view).ok_or_else(|| OpError::unsupported("not a softmax along columns"))?;
-        let operands =
-            vec![lo.input(x, Wish::Plain)?.read(), lo.output(view.outputs[0], Forms::PLAIN)?.write()];
+        let operands = vec![lo.input(x, Wish::Plain)?.read(), lo.output(view.outputs[0], Forms::PLAIN)?.write()];
         let units = spec.outer * spec.inner.div_ceil(lo.target().lanes());
         let key = format!("softmax_columns_{}_{}", lo.target(), fingerprint(&format!("{spec:?}")));
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(compile(&spec, t, &key)))?;

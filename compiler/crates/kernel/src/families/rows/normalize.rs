@@ -44,12 +44,14 @@ fn read(view: &View) -> Option<Node> {
     let facts = g.facts(view.anchor_id?);
     let ctx = facts.of(anchor);
     let axis = ctx.int("axis")?;
-    let axis = usize::try_from(if axis < 0 { axis + dims.len() as i64 } else { axis }).ok().filter(|&a| a < dims.len())?;
+    let axis =
+        usize::try_from(if axis < 0 { axis + dims.len() as i64 } else { axis }).ok().filter(|&a| a < dims.len())?;
     let (rows, len) = rows_from(&dims, axis)?;
-    let row = |v: ValueId| {
-        g.ty(v).dtype == DType::F32 && g.ty(v).static_dims().is_some_and(|d| d == dims[axis..])
-    };
-    let fits = g.ty(x).dtype == DType::F32 && row(scale) && bias.is_none_or(row) && view.outputs.len() == 1
+    let row = |v: ValueId| g.ty(v).dtype == DType::F32 && g.ty(v).static_dims().is_some_and(|d| d == dims[axis..]);
+    let fits = g.ty(x).dtype == DType::F32
+        && row(scale)
+        && bias.is_none_or(row)
+        && view.outputs.len() == 1
         && anchor.outputs().len() == 1;
     fits.then_some(())?;
     let epilogue = RowEpilogue::read(view, len)?;

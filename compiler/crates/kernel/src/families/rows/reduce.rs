@@ -78,7 +78,10 @@ fn read(view: &View) -> Option<(ValueId, Spec)> {
     let mut axes: Vec<usize> = if given.is_empty() {
         (0..rank).collect()
     } else {
-        given.into_iter().map(|a| usize::try_from(if a < 0 { a + rank as i64 } else { a }).ok()).collect::<Option<_>>()?
+        given
+            .into_iter()
+            .map(|a| usize::try_from(if a < 0 { a + rank as i64 } else { a }).ok())
+            .collect::<Option<_>>()?
     };
     axes.sort_unstable();
     let (&first, &last) = (axes.first()?, axes.last()?);
@@ -108,7 +111,14 @@ impl Family for Reduce {
         let (x, spec) = read(view).ok_or_else(|| OpError::unsupported("not a reduction over adjoining dimensions"))?;
         let operands = vec![lo.input(x, Wish::Plain)?.read(), lo.output(view.outputs[0], Forms::PLAIN)?.write()];
         let columns = if spec.inner == 1 { 1 } else { spec.inner.div_ceil(lo.target().lanes()) };
-        let key = format!("reduce_{}x{}x{}_{}_{}", spec.outer, spec.len, spec.inner, lo.target(), fingerprint(&format!("{spec:?}")));
+        let key = format!(
+            "reduce_{}x{}x{}_{}_{}",
+            spec.outer,
+            spec.len,
+            spec.inner,
+            lo.target(),
+            fingerprint(&format!("{spec:?}"))
+        );
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(compile(&spec, t, &key)))?;
         lo.step(kernel, operands, spec.outer * columns, (spec.outer * spec.len * spec.inner) as u64);
         Ok(())

@@ -30,7 +30,8 @@ fn read(view: &View, target: &Target) -> Option<(ValueId, Spec)> {
     let len = dims[axis];
     let elements = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d))?;
     let scalar = view.epilogue.as_ref().is_none_or(|e| e.sides.is_empty() && epilogue::is_supported(&e.f));
-    let fits = inner == 1 && len > 1 && len.is_power_of_two() && len <= target.lanes() && (1..1 << 28).contains(&elements);
+    let fits =
+        inner == 1 && len > 1 && len.is_power_of_two() && len <= target.lanes() && (1..1 << 28).contains(&elements);
     (fits && scalar).then(|| (x, Spec { elements, len, log, f: view.epilogue.as_ref().map(|e| e.f.clone()) }))
 }
 
@@ -47,7 +48,13 @@ impl Family for SoftmaxShort {
         let (x, spec) = read(view, lo.target()).ok_or_else(|| OpError::unsupported("not a softmax of short rows"))?;
         let operands = vec![lo.input(x, Wish::Plain)?.read(), lo.output(view.outputs[0], Forms::PLAIN)?.write()];
         let units = spec.elements.div_ceil(CHUNK * lo.target().lanes());
-        let key = format!("softmax_{}x{}_{}_{}", spec.elements / spec.len, spec.len, lo.target(), fingerprint(&format!("{spec:?}")));
+        let key = format!(
+            "softmax_{}x{}_{}_{}",
+            spec.elements / spec.len,
+            spec.len,
+            lo.target(),
+            fingerprint(&format!("{spec:?}"))
+        );
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(compile(&spec, t, &key)))?;
         lo.step(kernel, operands, units, (5 * spec.elements) as u64);
         Ok(())
@@ -106,7 +113,12 @@ fn vector(b: &mut KernelBuilder, spec: &Spec, x: Gpr, y: Gpr, lanes: usize) {
 }
 
 /// All of a row combined, in each of its lanes.
-fn together(b: &mut KernelBuilder, len: usize, v: Vector, f: fn(&mut KernelBuilder, Vector, Vector) -> Vector) -> Vector {
+fn together(
+    b: &mut KernelBuilder,
+    len: usize,
+    v: Vector,
+    f: fn(&mut KernelBuilder, Vector, Vector) -> Vector,
+) -> Vector {
     let lanes = b.lanes() as u32;
     let (mut all, mut apart) = (v, 1);
     while apart < len as u32 {

@@ -73,8 +73,7 @@ impl Emitter<'_> {
             let plane = advance(b, input, image, spec.input.image);
             let plane = advance(b, plane, panel, spec.input.plane);
             let output = place.of(b, output, &spec.output);
-            let sides: Vec<Gpr> =
-                sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
+            let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
             let results = Results::new(b, output, &sides);
             let total = b.int(spec.out[0] as i64);
             let left = b.int_sub(total, row);

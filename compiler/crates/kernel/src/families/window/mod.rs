@@ -73,6 +73,7 @@ pub fn of(rows: &Axis, cols: &Axis) -> Window {
 
 /// The border that the windows reach into.
 pub fn halo(rows: &Axis, cols: &Axis) -> Halo {
-    let after = |a: &Axis| ((a.output - 1) * a.stride + (a.kernel - 1) * a.dilation + 1).saturating_sub(a.begin + a.input);
+    let after =
+        |a: &Axis| ((a.output - 1) * a.stride + (a.kernel - 1) * a.dilation + 1).saturating_sub(a.begin + a.input);
     Halo { top: rows.begin, left: cols.begin, bottom: after(rows), right: after(cols) }
 }

@@ -73,8 +73,7 @@ impl Emitter<'_> {
             let per_row = Strides { row: spec.input.row * spec.window.stride[0], ..spec.input };
             let input = place.of(b, input, &per_row);
             let output = place.of(b, output, &spec.output);
-            let sides: Vec<Gpr> =
-                sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
+            let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
             let (weights, factors) = match self.weighting {
                 Weighting::PerChannel => (advance(b, weights, panel, kh * kw * vector), weights),
                 Weighting::PerPixel => (weights, advance(b, weights, row, spec.out[1] * 4)),
@@ -176,7 +175,13 @@ impl Emitter<'_> {
 }
 
 /// The `(pixel, tap)` pairs of a tile that read input position `at`.
-fn users(tile: Tile, kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2], at: [usize; 2]) -> Vec<(usize, usize)> {
+fn users(
+    tile: Tile,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    at: [usize; 2],
+) -> Vec<(usize, usize)> {
     let pairs = |len: usize, d: usize| -> Vec<(usize, usize)> {
         (0..len)
             .flat_map(|o| (0..kernel[d]).map(move |k| (o, k)))

@@ -76,9 +76,7 @@ mod tests {
     /// The choices that measured best on the reference core.
     #[test]
     fn the_measured_choices_come_out() {
-        let size = |c: usize, n: usize| {
-            choose(&Problem { images: 1, channels: [c, c], out: [n, n] }, &Target::AVX512)
-        };
+        let size = |c: usize, n: usize| choose(&Problem { images: 1, channels: [c, c], out: [n, n] }, &Target::AVX512);
         assert_eq!(size(64, 56), Some(Size::F4));
         assert_eq!(size(128, 28), Some(Size::F4));
         assert_eq!(size(256, 14), Some(Size::F4));

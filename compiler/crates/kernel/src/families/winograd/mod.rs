@@ -9,11 +9,11 @@ mod points;
 mod transform;
 
 use crate::families::conv::{Geometry, compiled, weights};
+use crate::families::fingerprint;
 use crate::families::igemm::spec::{Spec, Strides, Window};
 use crate::families::igemm::{self, pack};
 use crate::families::panels::panels;
 use crate::families::sides::{PlacedEpilogue, from_offset, image_strides, image_wishes, place_image};
-use crate::families::fingerprint;
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
 use crate::schedule::{Access, BufferId, KernelId, Operand};

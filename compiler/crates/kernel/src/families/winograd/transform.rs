@@ -53,9 +53,8 @@ pub fn input(band: &Band, target: &Target, name: &str) -> Result<CompiledKernel,
             let (image, products) = (b.get(from), b.get(to));
             let half: Vec<Vec<Vector>> = (0..n)
                 .map(|r| {
-                    let d: Vec<Vector> = (0..n)
-                        .map(|c| b.load(image.at((r * band.image.row + c * band.image.pixel) as i32)))
-                        .collect();
+                    let d: Vec<Vector> =
+                        (0..n).map(|c| b.load(image.at((r * band.image.row + c * band.image.pixel) as i32))).collect();
                     band.size.input(b, &d)
                 })
                 .collect();

@@ -67,7 +67,10 @@ impl ConvShape {
 /// The checked `group` attribute.
 pub(crate) fn groups(ctx: &OpCtx) -> Result<u64, OpError> {
     let g = ctx.int("group").unwrap_or(1);
-    u64::try_from(g).ok().filter(|&g| g > 0).ok_or_else(|| OpError::invalid(format!("group is {g}; it must be positive")))
+    u64::try_from(g)
+        .ok()
+        .filter(|&g| g > 0)
+        .ok_or_else(|| OpError::invalid(format!("group is {g}; it must be positive")))
 }
 
 /// The window of a node with data in input `x` and weights in input `w`.
@@ -147,7 +150,10 @@ pub(crate) fn same_types(ctx: &OpCtx, inputs: &[usize]) -> Result<(), OpError> {
             && t.dtype != first
         {
             let name = ctx.op.inputs.get(i).map_or("?", |o| o.name);
-            return Err(OpError::invalid(format!("{name} is {}, the first operand is {first}; cast one of them", t.dtype)));
+            return Err(OpError::invalid(format!(
+                "{name} is {}, the first operand is {first}; cast one of them",
+                t.dtype
+            )));
         }
     }
     Ok(())
@@ -203,8 +209,7 @@ fn samples(seed: u64) -> Vec<Sample> {
         let same = matches!(case % 5, 1 | 2);
         let strides: Vec<usize> = kernel.iter().map(|&k| 1 + g.below(if same { k.min(3) } else { 3 })).collect();
         let dilations = g.dims(rank, if case % 2 == 0 { 1 } else { 2 });
-        let spatial: Vec<usize> =
-            (0..rank).map(|i| (kernel[i] - 1) * dilations[i] + 1 + g.below(9)).collect();
+        let spatial: Vec<usize> = (0..rank).map(|i| (kernel[i] - 1) * dilations[i] + 1 + g.below(9)).collect();
         let ints = |v: &[usize]| v.iter().map(|&x| x as i64).collect::<Vec<i64>>();
         let x = [vec![1 + g.below(2), groups * cg], spatial].concat();
         let w = [vec![groups * mg, cg], kernel.clone()].concat();

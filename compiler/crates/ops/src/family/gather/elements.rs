@@ -54,7 +54,12 @@ fn infer(ctx: &OpCtx, _: &mut SymTable) -> Result<Vec<TensorType>, OpError> {
 }
 
 /// For each index element, the flat position in data of shape `dims` that it names.
-pub(super) fn positions(dims: &[usize], index_dims: &[usize], index: &[i64], axis: usize) -> Result<Vec<usize>, OpError> {
+pub(super) fn positions(
+    dims: &[usize],
+    index_dims: &[usize],
+    index: &[i64],
+    axis: usize,
+) -> Result<Vec<usize>, OpError> {
     let steps = strides(dims);
     let mut out = Vec::with_capacity(index.len());
     for (flat, &value) in index.iter().enumerate() {

@@ -18,9 +18,10 @@ use mnnc_ir::{DType, OpCtx, OpError, Tensor};
 /// An index into a dimension of `n`, negative ones counting from the end.
 fn resolve(i: i64, n: usize) -> Result<usize, OpError> {
     let at = if i < 0 { i.saturating_add(n as i64) } else { i };
-    usize::try_from(at).ok().filter(|&a| a < n).ok_or_else(|| {
-        OpError::invalid(format!("index {i} is outside a dimension of {n}"))
-    })
+    usize::try_from(at)
+        .ok()
+        .filter(|&a| a < n)
+        .ok_or_else(|| OpError::invalid(format!("index {i} is outside a dimension of {n}")))
 }
 
 /// The indices of an index tensor.

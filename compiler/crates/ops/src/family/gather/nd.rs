@@ -10,9 +10,7 @@ use mnnc_ir::attr::AttrDefault;
 use mnnc_ir::compute::Compute;
 use mnnc_ir::decl::{EvalCtx, Sample};
 use mnnc_ir::scalar::{ScalarBuilder, Source};
-use mnnc_ir::{
-    AttrDecl, AttrKind, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType,
-};
+use mnnc_ir::{AttrDecl, AttrKind, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType};
 
 /// Gather at index tuples.
 pub static GATHER_ND: OpDecl = OpDecl {
@@ -22,7 +20,12 @@ pub static GATHER_ND: OpDecl = OpDecl {
           `batch_dims`, which both share. y: indices[..-1] ++ data[batch_dims + tuple length ..]. ONNX GatherND.",
     inputs: &[Operand::required("data", DTypeSet::ANY), Operand::required("indices", DTypeSet::INDEX)],
     outputs: &[Operand::required("y", DTypeSet::ANY)],
-    attrs: &[AttrDecl::with_default("batch_dims", AttrKind::Int, AttrDefault::Int(0), "leading dimensions that data and indices share")],
+    attrs: &[AttrDecl::with_default(
+        "batch_dims",
+        AttrKind::Int,
+        AttrDefault::Int(0),
+        "leading dimensions that data and indices share",
+    )],
     infer,
     eval,
     compute: Some(compute),
@@ -38,7 +41,8 @@ fn params(ctx: &OpCtx) -> Result<(usize, usize), OpError> {
     let batch = usize::try_from(batch).ok().filter(|&b| b < r.min(q)).ok_or_else(|| {
         OpError::invalid(format!("batch_dims is {batch}, for data of rank {r} and indices of rank {q}"))
     })?;
-    let tuple = index.dims[q - 1].known().ok_or_else(|| OpError::unsupported("the length of the index tuples is dynamic"))?;
+    let tuple =
+        index.dims[q - 1].known().ok_or_else(|| OpError::unsupported("the length of the index tuples is dynamic"))?;
     if tuple == 0 || tuple > (r - batch) as u64 {
         return Err(OpError::invalid(format!("index tuples of {tuple} for {} dimensions", r - batch)));
     }

@@ -33,10 +33,7 @@ pub static SCATTER_ELEMENTS: OpDecl = OpDecl {
           `indices`, in order. ONNX ScatterElements.",
     inputs: INPUTS,
     outputs: &[Operand::required("y", DTypeSet::ANY)],
-    attrs: &[
-        AttrDecl::with_default("axis", AttrKind::Int, AttrDefault::Int(0), "the indexed dimension"),
-        REDUCTION,
-    ],
+    attrs: &[AttrDecl::with_default("axis", AttrKind::Int, AttrDefault::Int(0), "the indexed dimension"), REDUCTION],
     infer: infer_elements,
     eval: eval_elements,
     samples: samples_elements,
@@ -131,8 +128,20 @@ fn combine(dtype: DType, r: Reduction, to: &mut [u8], from: &[u8]) {
                 let c: $t = match r {
                     Reduction::Add => $add(a, b),
                     Reduction::Mul => $mul(a, b),
-                    Reduction::Max => if b > a { b } else { a },
-                    Reduction::Min => if b < a { b } else { a },
+                    Reduction::Max => {
+                        if b > a {
+                            b
+                        } else {
+                            a
+                        }
+                    }
+                    Reduction::Min => {
+                        if b < a {
+                            b
+                        } else {
+                            a
+                        }
+                    }
                     Reduction::None => b,
                 };
                 to.copy_from_slice(bytemuck::bytes_of(&c));
@@ -140,10 +149,14 @@ fn combine(dtype: DType, r: Reduction, to: &mut [u8], from: &[u8]) {
         };
     }
     macro_rules! int {
-        ($t:ty) => { with!($t, <$t>::wrapping_add, <$t>::wrapping_mul) };
+        ($t:ty) => {
+            with!($t, <$t>::wrapping_add, <$t>::wrapping_mul)
+        };
     }
     macro_rules! float {
-        ($t:ty) => { with!($t, |a: $t, b: $t| a + b, |a: $t, b: $t| a * b) };
+        ($t:ty) => {
+            with!($t, |a: $t, b: $t| a + b, |a: $t, b: $t| a * b)
+        };
     }
     match dtype {
         DType::F32 => float!(f32),

@@ -46,7 +46,11 @@ impl Equation {
         };
         let terms: Vec<&str> = left.split(',').collect();
         if terms.len() != ranks.len() {
-            return Err(OpError::invalid(format!("the equation '{equation}' has {} operands, the node {}", terms.len(), ranks.len())));
+            return Err(OpError::invalid(format!(
+                "the equation '{equation}' has {} operands, the node {}",
+                terms.len(),
+                ranks.len()
+            )));
         }
         let mut inputs = Vec::new();
         let mut rest = 0;
@@ -54,7 +58,9 @@ impl Equation {
             let (head, tail) = term(t)?;
             let named = head.len() + tail.as_ref().map_or(0, Vec::len);
             if named > rank || (tail.is_none() && named != rank) {
-                return Err(OpError::invalid(format!("operand {i} has rank {rank}, the equation names {named} of its dimensions")));
+                return Err(OpError::invalid(format!(
+                    "operand {i} has rank {rank}, the equation names {named} of its dimensions"
+                )));
             }
             let covered = rank - named;
             rest = rest.max(covered);

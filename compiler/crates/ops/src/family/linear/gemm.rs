@@ -11,9 +11,7 @@ use mnnc_ir::attr::AttrDefault;
 use mnnc_ir::compute::{Combine, Compute};
 use mnnc_ir::decl::{EvalCtx, Sample};
 use mnnc_ir::scalar::{Expr, ScalarBuilder, Source};
-use mnnc_ir::{
-    AttrDecl, AttrKind, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType,
-};
+use mnnc_ir::{AttrDecl, AttrKind, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType};
 
 /// General matrix product.
 pub static GEMM: OpDecl = OpDecl {
@@ -37,7 +35,8 @@ pub static GEMM: OpDecl = OpDecl {
     eval: |ctx| eval_real!(ctx, ctx.input(0)?.dtype(), eval),
     compute: Some(compute),
     flops: |ctx| {
-        sizes(ctx).map_or(0, |(m, n, k)| 2u64.saturating_mul(m as u64).saturating_mul(n as u64).saturating_mul(k as u64))
+        sizes(ctx)
+            .map_or(0, |(m, n, k)| 2u64.saturating_mul(m as u64).saturating_mul(n as u64).saturating_mul(k as u64))
     },
     samples,
     ..BASE
@@ -46,7 +45,11 @@ pub static GEMM: OpDecl = OpDecl {
 fn matrix(ctx: &OpCtx, i: usize, transpose: &str) -> Result<(Dim, Dim), OpError> {
     let t = ctx.input(i)?;
     let &[p, q] = t.dims.as_slice() else {
-        return Err(OpError::invalid(format!("operand {} has rank {}; a matrix is needed", ctx.op.inputs[i].name, t.rank())));
+        return Err(OpError::invalid(format!(
+            "operand {} has rank {}; a matrix is needed",
+            ctx.op.inputs[i].name,
+            t.rank()
+        )));
     };
     Ok(if ctx.flag(transpose) { (q, p) } else { (p, q) })
 }
@@ -58,7 +61,9 @@ fn infer(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<TensorType>, OpError> {
     if let (Dim::Const(p), Dim::Const(q)) = (k1, k2)
         && p != q
     {
-        return Err(OpError::invalid(format!("{p} columns on the left meet {q} rows on the right; check transA and transB")));
+        return Err(OpError::invalid(format!(
+            "{p} columns on the left meet {q} rows on the right; check transA and transB"
+        )));
     }
     if let Some(c) = ctx.opt_input(2) {
         let out = broadcast([&[m, n][..], &c.dims], syms)?;

@@ -12,10 +12,8 @@ use mnnc_ir::scalar::{Expr, ScalarBuilder, Source};
 use mnnc_ir::{DType, DTypeSet, Dim, Element, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType};
 use rayon::prelude::*;
 
-const TYPES: DTypeSet = DTypeSet::FLOAT
-    .union(DTypeSet::INDEX)
-    .union(DTypeSet::only(DType::U32))
-    .union(DTypeSet::only(DType::U64));
+const TYPES: DTypeSet =
+    DTypeSet::FLOAT.union(DTypeSet::INDEX).union(DTypeSet::only(DType::U32)).union(DTypeSet::only(DType::U64));
 
 /// Matrix product.
 pub static MATMUL: OpDecl = OpDecl {
@@ -181,9 +179,8 @@ fn eval_int<T: Element + Default>(ctx: &EvalCtx, narrow: fn(i64) -> T) -> Evalua
 /// Index of an operand's element in the loop nest over the result.
 fn operand_index(b: &mut ScalarBuilder, dims: &[usize], out_batch: usize, last: &[Expr]) -> Vec<Expr> {
     let batch = dims.len().saturating_sub(2);
-    let mut index: Vec<Expr> = (0..batch)
-        .map(|i| if dims[i] == 1 { b.int(0) } else { b.axis(out_batch - batch + i) })
-        .collect();
+    let mut index: Vec<Expr> =
+        (0..batch).map(|i| if dims[i] == 1 { b.int(0) } else { b.axis(out_batch - batch + i) }).collect();
     index.extend_from_slice(last);
     index
 }

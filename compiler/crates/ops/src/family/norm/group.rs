@@ -39,11 +39,7 @@ pub static GROUP_NORMALIZATION: OpDecl = OpDecl {
     doc: "y = (x - mean) / sqrt(var + epsilon) * scale + bias, the statistics over `num_groups` groups of channels of each \
           image, scale and bias by channel. x: [N,C,..], the others: [C]. ONNX GroupNormalization since opset 21.",
     inputs: INPUTS,
-    attrs: &[
-        AttrDecl::optional("num_groups", AttrKind::Int, "how many groups the channels form"),
-        EPSILON,
-        STASH_TYPE,
-    ],
+    attrs: &[AttrDecl::optional("num_groups", AttrKind::Int, "how many groups the channels form"), EPSILON, STASH_TYPE],
     infer: |ctx, _| infer(ctx, true),
     eval: |ctx| eval_real!(ctx, ctx.input(0)?.dtype(), eval_group),
     compute: Some(|ctx| compute(ctx, Some(num_groups(ctx)?))),
@@ -60,7 +56,10 @@ const GROUPED: OpDecl = OpDecl {
 
 fn num_groups(ctx: &OpCtx) -> Result<usize, OpError> {
     let g = ctx.int("num_groups").ok_or_else(|| OpError::invalid("num_groups is missing"))?;
-    usize::try_from(g).ok().filter(|&g| g > 0).ok_or_else(|| OpError::invalid(format!("num_groups is {g}; it must be positive")))
+    usize::try_from(g)
+        .ok()
+        .filter(|&g| g > 0)
+        .ok_or_else(|| OpError::invalid(format!("num_groups is {g}; it must be positive")))
 }
 
 fn infer(ctx: &OpCtx, grouped: bool) -> Result<Vec<TensorType>, OpError> {

@@ -11,11 +11,17 @@ use mnnc_ir::attr::AttrDefault;
 use mnnc_ir::compute::{Combine, Compute, Stage};
 use mnnc_ir::decl::{EvalCtx, Sample};
 use mnnc_ir::scalar::{Expr, ScalarBuilder, Source, Unary};
-use mnnc_ir::{AttrDecl, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType};
+use mnnc_ir::{
+    AttrDecl, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType,
+};
 use rayon::prelude::*;
 
-const AXIS: AttrDecl =
-    AttrDecl::with_default("axis", AttrKind::Int, AttrDefault::Int(-1), "first of the normalised dimensions, which reach to the last");
+const AXIS: AttrDecl = AttrDecl::with_default(
+    "axis",
+    AttrKind::Int,
+    AttrDefault::Int(-1),
+    "first of the normalised dimensions, which reach to the last",
+);
 
 /// Layer normalisation.
 pub static LAYER_NORMALIZATION: OpDecl = OpDecl {

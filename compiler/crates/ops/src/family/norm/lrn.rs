@@ -34,7 +34,10 @@ pub static LRN: OpDecl = OpDecl {
 
 fn size(ctx: &OpCtx) -> Result<usize, OpError> {
     let s = ctx.int("size").ok_or_else(|| OpError::invalid("size is missing"))?;
-    usize::try_from(s).ok().filter(|s| (1..1 << 24).contains(s)).ok_or_else(|| OpError::invalid(format!("size {s} is out of range")))
+    usize::try_from(s)
+        .ok()
+        .filter(|s| (1..1 << 24).contains(s))
+        .ok_or_else(|| OpError::invalid(format!("size {s} is out of range")))
 }
 
 fn infer(ctx: &OpCtx, _: &mut SymTable) -> Result<Vec<TensorType>, OpError> {

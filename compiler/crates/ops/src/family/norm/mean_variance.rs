@@ -22,7 +22,12 @@ pub static MEAN_VARIANCE_NORMALIZATION: OpDecl = OpDecl {
     doc: "y = (x - mean) / (standard deviation + 1e-9), both over `axes`. ONNX MeanVarianceNormalization.",
     inputs: &[Operand::required("x", DTypeSet::FLOAT)],
     outputs: &[Operand::required("y", DTypeSet::FLOAT)],
-    attrs: &[AttrDecl::with_default("axes", AttrKind::Ints, AttrDefault::Ints(&[0, 2, 3]), "dimensions of the statistics")],
+    attrs: &[AttrDecl::with_default(
+        "axes",
+        AttrKind::Ints,
+        AttrDefault::Ints(&[0, 2, 3]),
+        "dimensions of the statistics",
+    )],
     infer,
     eval: |ctx| eval_real!(ctx, ctx.input(0)?.dtype(), eval),
     compute: Some(compute),

@@ -47,7 +47,10 @@ fn check_channels(ctx: &OpCtx, i: usize, channels: Dim) -> Result<(), OpError> {
 /// The channel dimension of input 0.
 fn channels(ctx: &OpCtx) -> Result<Dim, OpError> {
     let x = ctx.input(0)?;
-    x.dims.get(1).copied().ok_or_else(|| OpError::invalid(format!("the input has rank {}; dimension 1 holds the channels", x.rank())))
+    x.dims
+        .get(1)
+        .copied()
+        .ok_or_else(|| OpError::invalid(format!("the input has rank {}; dimension 1 holds the channels", x.rank())))
 }
 
 /// Number of elements of input 0 times `per_element`.

@@ -45,11 +45,7 @@ impl Split {
         (0..self.dims.len()).filter(|&i| !self.reduced[i]).map(|i| b.axis(i)).collect()
     }
     /// The statistic `combine` over `body(element)`.
-    pub fn reduce(
-        &self,
-        combine: Combine,
-        body: impl FnOnce(&mut ScalarBuilder, Vec<Expr>) -> Expr,
-    ) -> Stage {
+    pub fn reduce(&self, combine: Combine, body: impl FnOnce(&mut ScalarBuilder, Vec<Expr>) -> Expr) -> Stage {
         let mut b = ScalarBuilder::new();
         let index = self.element(&mut b);
         let body = body(&mut b, index);

@@ -56,7 +56,10 @@ pub static GLOBAL_LP_POOL: OpDecl = OpDecl {
 fn infer(ctx: &OpCtx, _: &mut SymTable) -> Result<Vec<TensorType>, OpError> {
     let x = ctx.input(0)?;
     if x.rank() < 3 {
-        return Err(OpError::invalid(format!("the input has rank {}; batch, channels and a spatial dimension are needed", x.rank())));
+        return Err(OpError::invalid(format!(
+            "the input has rank {}; batch, channels and a spatial dimension are needed",
+            x.rank()
+        )));
     }
     if x.dims[2..].contains(&Dim::Const(0)) {
         return Err(OpError::invalid("the planes are empty"));

@@ -35,7 +35,11 @@ fn window(ctx: &OpCtx) -> Result<Window, OpError> {
     }
     let kernel = ctx.ints("kernel_shape").ok_or_else(|| OpError::invalid("kernel_shape is missing"))?;
     if kernel.len() != rank - 2 {
-        return Err(OpError::invalid(format!("kernel_shape has {} entries for {} spatial dimensions", kernel.len(), rank - 2)));
+        return Err(OpError::invalid(format!(
+            "kernel_shape has {} entries for {} spatial dimensions",
+            kernel.len(),
+            rank - 2
+        )));
     }
     Window::read(ctx, &kernel, true, ctx.flag("ceil_mode"))
 }
@@ -170,7 +174,8 @@ fn drafts(seed: u64, dtype: DType) -> Vec<Draft> {
                 5 => d.attr("auto_pad", "SAME_LOWER"),
                 6 => d.attr("auto_pad", "VALID"),
                 _ => {
-                    let pads: Vec<i64> = (0..2 * rank).map(|i| g.int(0, (kernel[i % rank] as i64 - 1).min(2))).collect();
+                    let pads: Vec<i64> =
+                        (0..2 * rank).map(|i| g.int(0, (kernel[i % rank] as i64 - 1).min(2))).collect();
                     d.attr("pads", pads).attr("dilations", ints(&dilations))
                 }
             };

@@ -7,16 +7,18 @@ use crate::real::{Evaluated, narrowed, zeros};
 use crate::sample::{Gen, draft};
 use mnnc_ir::attr::AttrDefault;
 use mnnc_ir::decl::{EvalCtx, Sample};
-use mnnc_ir::{
-    AttrDecl, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, Tensor, TensorType,
-};
+use mnnc_ir::{AttrDecl, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, Tensor, TensorType};
 
 const STORED: DTypeSet = DTypeSet::only(DType::I8)
     .union(DTypeSet::only(DType::U8))
     .union(DTypeSet::only(DType::I16))
     .union(DTypeSet::only(DType::U16));
-const AXIS: AttrDecl =
-    AttrDecl::with_default("axis", AttrKind::Int, AttrDefault::Int(1), "the dimension that scales run along, unless there is only one");
+const AXIS: AttrDecl = AttrDecl::with_default(
+    "axis",
+    AttrKind::Int,
+    AttrDefault::Int(1),
+    "the dimension that scales run along, unless there is only one",
+);
 const BLOCK_SIZE: AttrDecl = AttrDecl::with_default(
     "block_size",
     AttrKind::Int,
@@ -40,7 +42,12 @@ pub static QUANTIZE_LINEAR: OpDecl = OpDecl {
         AXIS,
         BLOCK_SIZE,
         AttrDecl::optional("output_dtype", AttrKind::DType, "the result's type where no zero_point gives it"),
-        AttrDecl::with_default("saturate", AttrKind::Bool, AttrDefault::Bool(true), "for 8-bit floats only, which are not supported"),
+        AttrDecl::with_default(
+            "saturate",
+            AttrKind::Bool,
+            AttrDefault::Bool(true),
+            "for 8-bit floats only, which are not supported",
+        ),
     ],
     infer: |ctx, _| {
         check(ctx)?;
@@ -131,7 +138,10 @@ fn granularity(ctx: &OpCtx) -> Result<Granularity, OpError> {
         (1, 0) if scale.dims[0] == Dim::Const(1) => Ok(Granularity::Tensor),
         (1, 0) => Ok(Granularity::Axis(axis()?)),
         (r, b) if r == x.rank() && b > 0 => Ok(Granularity::Blocks(axis()?, b as usize)),
-        (r, b) => Err(OpError::invalid(format!("a scale of rank {r} does not fit block_size {b} and data of rank {}", x.rank()))),
+        (r, b) => Err(OpError::invalid(format!(
+            "a scale of rank {r} does not fit block_size {b} and data of rank {}",
+            x.rank()
+        ))),
     }
 }
 
@@ -190,7 +200,8 @@ fn quantize(ctx: &EvalCtx) -> Evaluated {
     let single = ctx.input(1)?.dtype() != DType::F64;
     let quotient = |x: f64, s: f64| if single { f64::from(x as f32 / s as f32) } else { x / s };
     let positions = scale_positions(&ctx.op)?;
-    let values = x.to_f64s().into_iter().zip(positions).map(|(x, p)| quantized(quotient(x, scale[p]), super::at(&zero, p), d));
+    let values =
+        x.to_f64s().into_iter().zip(positions).map(|(x, p)| quantized(quotient(x, scale[p]), super::at(&zero, p), d));
     Ok(vec![int_tensor(d, x.dims().to_vec(), values.collect())?])
 }
 

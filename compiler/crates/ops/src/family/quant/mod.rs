@@ -49,7 +49,9 @@ fn quantized(x: f64, zero_point: f64, d: DType) -> f64 {
 /// A tensor of type `d` from integers that fit it.
 fn int_tensor(d: DType, dims: Vec<usize>, values: Vec<f64>) -> Result<Tensor, OpError> {
     macro_rules! of {
-        ($t:ty) => { Tensor::new(dims, values.into_iter().map(|x| x as i64 as $t).collect::<Vec<$t>>()) };
+        ($t:ty) => {
+            Tensor::new(dims, values.into_iter().map(|x| x as i64 as $t).collect::<Vec<$t>>())
+        };
     }
     Ok(match d {
         DType::I8 => of!(i8),

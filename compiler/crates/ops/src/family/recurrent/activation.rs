@@ -47,8 +47,20 @@ impl Activation {
             Activation::HardSigmoid => (0.2 * x + 0.5).clamp(0.0, 1.0),
             Activation::Softsign => x / (1.0 + x.abs()),
             Activation::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-            Activation::LeakyRelu => if x > 0.0 { x } else { 0.01 * x },
-            Activation::Elu => if x > 0.0 { x } else { x.exp_m1() },
+            Activation::LeakyRelu => {
+                if x > 0.0 {
+                    x
+                } else {
+                    0.01 * x
+                }
+            }
+            Activation::Elu => {
+                if x > 0.0 {
+                    x
+                } else {
+                    x.exp_m1()
+                }
+            }
         }
     }
 }

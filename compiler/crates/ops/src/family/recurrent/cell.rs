@@ -99,7 +99,11 @@ impl Cell {
         let reset: Vec<f64> = (0..self.hidden).map(|u| gate(1, u)).collect();
         let scaled: Vec<f64> = h.iter().zip(&reset).map(|(h, r)| h * r).collect();
         let candidate = |u: usize| {
-            let state = if self.linear_before_reset { reset[u] * self.from_state(h, 2, u) } else { self.from_state(&scaled, 2, u) };
+            let state = if self.linear_before_reset {
+                reset[u] * self.from_state(h, 2, u)
+            } else {
+                self.from_state(&scaled, 2, u)
+            };
             self.activate(1, self.from_input(x, 2, u) + state)
         };
         let next: Vec<f64> = (0..self.hidden).map(|u| (1.0 - update[u]) * candidate(u) + update[u] * h[u]).collect();

@@ -23,14 +23,27 @@ const H0: Operand = Operand::optional("initial_h", DTypeSet::FLOAT);
 const Y: Operand = Operand::optional("y", DTypeSet::FLOAT);
 const Y_H: Operand = Operand::optional("y_h", DTypeSet::FLOAT);
 
-const HIDDEN: AttrDecl = AttrDecl::optional("hidden_size", AttrKind::Int, "number of hidden units; that of the weights when unset");
-const DIRECTION: AttrDecl =
-    AttrDecl::with_default("direction", AttrKind::Str, AttrDefault::Str("forward"), "forward, reverse or bidirectional");
-const ACTIVATIONS: AttrDecl =
-    AttrDecl::optional("activations", AttrKind::Strs, "activation functions, for each direction in turn; the usual ones when unset");
-const CLIP: AttrDecl = AttrDecl::optional("clip", AttrKind::Float, "bound of what goes into an activation; none when unset");
-const LAYOUT: AttrDecl =
-    AttrDecl::with_default("layout", AttrKind::Int, AttrDefault::Int(0), "0: sequence before batch; 1 is not supported");
+const HIDDEN: AttrDecl =
+    AttrDecl::optional("hidden_size", AttrKind::Int, "number of hidden units; that of the weights when unset");
+const DIRECTION: AttrDecl = AttrDecl::with_default(
+    "direction",
+    AttrKind::Str,
+    AttrDefault::Str("forward"),
+    "forward, reverse or bidirectional",
+);
+const ACTIVATIONS: AttrDecl = AttrDecl::optional(
+    "activations",
+    AttrKind::Strs,
+    "activation functions, for each direction in turn; the usual ones when unset",
+);
+const CLIP: AttrDecl =
+    AttrDecl::optional("clip", AttrKind::Float, "bound of what goes into an activation; none when unset");
+const LAYOUT: AttrDecl = AttrDecl::with_default(
+    "layout",
+    AttrKind::Int,
+    AttrDefault::Int(0),
+    "0: sequence before batch; 1 is not supported",
+);
 
 /// Simple recurrent network.
 pub static RNN: OpDecl = OpDecl {
@@ -97,7 +110,12 @@ pub static LSTM: OpDecl = OpDecl {
         ACTIVATIONS,
         CLIP,
         LAYOUT,
-        AttrDecl::with_default("input_forget", AttrKind::Bool, AttrDefault::Bool(false), "the forget gate is 1 - input gate"),
+        AttrDecl::with_default(
+            "input_forget",
+            AttrKind::Bool,
+            AttrDefault::Bool(false),
+            "the forget gate is 1 - input gate",
+        ),
     ],
     infer: |ctx, syms| infer(ctx, syms, Kind::Lstm),
     eval: |ctx| eval(ctx, Kind::Lstm),
@@ -123,7 +141,11 @@ fn activations(ctx: &OpCtx, kind: Kind, directions: usize) -> Result<Vec<Activat
     match ctx.attr("activations") {
         Some(mnnc_ir::Attr::Strs(names)) => {
             if names.len() != usual.len() * directions {
-                return Err(OpError::invalid(format!("{} activations given, {} are needed", names.len(), usual.len() * directions)));
+                return Err(OpError::invalid(format!(
+                    "{} activations given, {} are needed",
+                    names.len(),
+                    usual.len() * directions
+                )));
             }
             names.iter().map(|n| Activation::parse(n)).collect()
         }

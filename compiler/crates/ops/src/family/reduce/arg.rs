@@ -12,7 +12,8 @@ use mnnc_ir::compute::{Combine, Compute};
 use mnnc_ir::decl::{EvalCtx, Sample};
 use mnnc_ir::scalar::{Binary, Cmp, ScalarBuilder, Unary};
 use mnnc_ir::{
-    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType,
+    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor,
+    TensorType,
 };
 use rayon::prelude::*;
 

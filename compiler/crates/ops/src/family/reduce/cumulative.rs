@@ -10,7 +10,9 @@ use half::{bf16, f16};
 use mnnc_ir::compute::{Combine, Compute};
 use mnnc_ir::decl::EvalCtx;
 use mnnc_ir::scalar::{Cmp, ScalarBuilder, Source};
-use mnnc_ir::{AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Element, OpCtx, OpDecl, OpError, Operand, Tensor, TensorType};
+use mnnc_ir::{
+    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Element, OpCtx, OpDecl, OpError, Operand, Tensor, TensorType,
+};
 
 /// `cum_sum`.
 pub static CUM_SUM: OpDecl = OpDecl {

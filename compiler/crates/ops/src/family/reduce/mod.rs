@@ -14,13 +14,19 @@ use crate::dims::const_list;
 use crate::sample::{Gen, draft};
 use mnnc_ir::decl::Sample;
 use mnnc_ir::types::Dims;
-use mnnc_ir::{AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, TensorType};
+use mnnc_ir::{
+    AttrDecl, AttrDefault, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, TensorType,
+};
 
 pub(crate) const FAMILY: &str = "reduce";
 
 /// `keepdims`.
-pub(crate) const KEEPDIMS: AttrDecl =
-    AttrDecl::with_default("keepdims", AttrKind::Bool, AttrDefault::Bool(true), "Reduced dimensions stay, with size 1.");
+pub(crate) const KEEPDIMS: AttrDecl = AttrDecl::with_default(
+    "keepdims",
+    AttrKind::Bool,
+    AttrDefault::Bool(true),
+    "Reduced dimensions stay, with size 1.",
+);
 
 /// What is computed of the reduced elements `x`.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -118,7 +124,9 @@ fn infer(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<TensorType>, OpError> {
         Some(r) => left(&x.dims, &r, keep, Dim::Const(1)).into(),
         None if keep => x.dims.iter().map(|_| syms.fresh()).collect(),
         None => {
-            return Err(OpError::unsupported("the rank of the result is unknown: axes must be constant, or keepdims set"));
+            return Err(OpError::unsupported(
+                "the rank of the result is unknown: axes must be constant, or keepdims set",
+            ));
         }
     };
     Ok(vec![x.with_dims(dims)])

@@ -111,7 +111,12 @@ impl Mapping {
                 let (start, end) = self.roi;
                 match self.output {
                     0 | 1 => Line::constant(0.5 * (start + end) * (n - 1.0)),
-                    _ => Line { shift: 0.0, factor: (end - start) * (n - 1.0), divisor: m - 1.0, offset: start * (n - 1.0) },
+                    _ => Line {
+                        shift: 0.0,
+                        factor: (end - start) * (n - 1.0),
+                        divisor: m - 1.0,
+                        offset: start * (n - 1.0),
+                    },
                 }
             }
         }

@@ -20,7 +20,12 @@ pub static GRID_SAMPLE: OpDecl = OpDecl {
     inputs: &[Operand::required("x", DTypeSet::FLOAT), Operand::required("grid", DTypeSet::FLOAT)],
     outputs: &[Operand::required("y", DTypeSet::FLOAT)],
     attrs: &[
-        AttrDecl::with_default("mode", AttrKind::Str, AttrDefault::Str("linear"), "linear, nearest or (in two dimensions) cubic"),
+        AttrDecl::with_default(
+            "mode",
+            AttrKind::Str,
+            AttrDefault::Str("linear"),
+            "linear, nearest or (in two dimensions) cubic",
+        ),
         AttrDecl::with_default(
             "padding_mode",
             AttrKind::Str,
@@ -74,7 +79,11 @@ fn infer(ctx: &OpCtx, _: &mut SymTable) -> Result<Vec<TensorType>, OpError> {
     params(ctx)?;
     let (x, grid) = (ctx.input(0)?, ctx.input(1)?);
     if !(4..=5).contains(&x.rank()) || grid.rank() != x.rank() {
-        return Err(OpError::invalid(format!("the image has rank {}, the grid {}; both must be 4 or 5", x.rank(), grid.rank())));
+        return Err(OpError::invalid(format!(
+            "the image has rank {}, the grid {}; both must be 4 or 5",
+            x.rank(),
+            grid.rank()
+        )));
     }
     let r = x.rank() - 2;
     if grid.dims[r + 1].known().is_some_and(|n| n != r as u64) {

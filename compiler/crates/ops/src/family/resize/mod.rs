@@ -47,7 +47,12 @@ pub static RESIZE: OpDecl = OpDecl {
             AttrDefault::Str("round_prefer_floor"),
             "round_prefer_floor, round_prefer_ceil, floor or ceil",
         ),
-        AttrDecl::with_default("cubic_coeff_a", AttrKind::Float, AttrDefault::Float(-0.75), "coefficient of the cubic kernel"),
+        AttrDecl::with_default(
+            "cubic_coeff_a",
+            AttrKind::Float,
+            AttrDefault::Float(-0.75),
+            "coefficient of the cubic kernel",
+        ),
         AttrDecl::with_default(
             "exclude_outside",
             AttrKind::Bool,
@@ -66,7 +71,11 @@ pub static RESIZE: OpDecl = OpDecl {
             AttrDefault::Str("stretch"),
             "what `sizes` mean: stretch, not_larger or not_smaller",
         ),
-        AttrDecl::optional("axes", AttrKind::Ints, "the dimensions that roi, scales and sizes speak of; all when unset"),
+        AttrDecl::optional(
+            "axes",
+            AttrKind::Ints,
+            "the dimensions that roi, scales and sizes speak of; all when unset",
+        ),
         AttrDecl::with_default("antialias", AttrKind::Bool, AttrDefault::Bool(false), "not supported"),
     ],
     infer,
@@ -130,7 +139,9 @@ impl Resize {
         };
         Ok(Resize {
             mode,
-            transformation: coordinate::Transformation::parse(&ctx.string("coordinate_transformation_mode").unwrap_or_default())?,
+            transformation: coordinate::Transformation::parse(
+                &ctx.string("coordinate_transformation_mode").unwrap_or_default(),
+            )?,
             axes,
             extrapolation: ctx.float("extrapolation_value").unwrap_or(0.0),
         })
@@ -141,11 +152,15 @@ impl Resize {
         if ctx.opt_input(i).is_none_or(|t| t.dims.first() == Some(&Dim::Const(0))) {
             return Ok(None);
         }
-        let t: &Tensor = ctx.const_input(i).ok_or_else(|| {
-            OpError::unsupported(format!("{name} is computed at run time; it must be a constant"))
-        })?;
+        let t: &Tensor = ctx
+            .const_input(i)
+            .ok_or_else(|| OpError::unsupported(format!("{name} is computed at run time; it must be a constant")))?;
         if t.len() != times * self.axes.len() {
-            return Err(OpError::invalid(format!("{name} has {} entries, {} are needed", t.len(), times * self.axes.len())));
+            return Err(OpError::invalid(format!(
+                "{name} has {} entries, {} are needed",
+                t.len(),
+                times * self.axes.len()
+            )));
         }
         Ok(Some(t.to_f64s().into_iter().map(|x| x as f32).collect()))
     }
@@ -269,8 +284,7 @@ fn infer(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<TensorType>, OpError> {
 
 fn samples(seed: u64) -> Vec<Sample> {
     let mut g = Gen::new(seed);
-    let transformations =
-        ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"];
+    let transformations = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"];
     let mut out = Vec::new();
     for (i, mode) in ["nearest", "linear", "cubic", "nearest", "linear", "cubic", "nearest"].into_iter().enumerate() {
         for (j, transformation) in transformations.into_iter().enumerate() {
