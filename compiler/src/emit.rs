@@ -7,7 +7,7 @@ use mnnc_ir::diag::{Diagnostic, Diagnostics};
 use mnnc_ir::{Graph, Tensor};
 use mnnc_transform::{OptLevel, Prefer, Target as Purpose};
 
-use crate::compiler::{Compiler, Model};
+use crate::compiler::{CompileOptions, Compiler, Model, Precision};
 use crate::error::{self, Result};
 use crate::inputs;
 use crate::native::diagnostics;
@@ -117,6 +117,15 @@ impl Compiler {
                 done.notes.push("code for another machine: the graph was checked, the code was not run".into());
                 self.verify_graph(model, &graph, &inputs)?
             };
+            // The error budget of transformed convolutions: the contract's tolerance, before any allowance for noise.
+            if found.noise.is_some() && self.options.precision == Precision::Normal && uses_winograd(&lowered) {
+                let options = CompileOptions { precision: Precision::High, ..self.options.clone() };
+                let mut done = Compiler::new(options).compile_native(model, kind, path, verify)?;
+                done.notes.push(
+                    "an output was out of tolerance with Winograd convolution: compiled without, as by --precision high".into(),
+                );
+                return Ok(done);
+            }
             found.layers.extend(layers);
             done.accept(found)?;
         }
@@ -187,6 +196,13 @@ impl Compiler {
         }
         inputs::all(graph, CHECK_SEED).map(Some)
     }
+}
+
+/// Whether any processor's code transforms the tiles of a convolution.
+fn uses_winograd(model: &mnnc_codegen::Model) -> bool {
+    let transformed =
+        |v: &mnnc_codegen::Variant| v.schedule.kernels.iter().any(|(_, k)| k.name.starts_with("winograd"));
+    model.variants.iter().any(transformed)
 }
 
 impl Compiled {

@@ -27,7 +27,7 @@ use crate::{generic, view};
 use forms::{Form, FormPlan};
 use mnnc_ir::{Graph, NodeId, OpError, Tensor, Traits, ValueId};
 use mnnc_vector::{CompiledKernel, Target};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A value in one of its forms.
 #[derive(Clone, Debug)]
@@ -121,10 +121,18 @@ pub fn lower(graph: &Graph, target: &Target, families: &[&'static dyn Family]) -
         name: String::new(),
     };
     lo.bind_interface();
+    // Values that no step computes: what reads them fails for no reason of its own, and is not reported.
+    let mut missing: HashSet<ValueId> = HashSet::new();
     for job in &jobs {
+        let node = graph.node(job.view.node);
         lo.node = Some(job.view.node);
-        lo.name = graph.node(job.view.node).name.clone();
+        lo.name = node.name.clone();
+        if node.inputs().iter().flatten().any(|v| missing.contains(v)) {
+            missing.extend(node.outputs());
+            continue;
+        }
         if let Err(e) = lo.lower_job(job) {
+            missing.extend(node.outputs());
             errors.push(NodeError::new(graph, job.view.node, e));
         }
         lo.pending.clear();
