@@ -13,6 +13,7 @@ pub use short::SoftmaxShort;
 pub use softmax::Softmax;
 
 use crate::families::epilogue;
+use crate::families::walk::advance;
 use crate::family::{View, Wish};
 use crate::lowering::Lowering;
 use crate::schedule::Operand;
@@ -119,7 +120,7 @@ impl RowEpilogue {
             let d = g.ty(v).static_dims().filter(|_| g.ty(v).dtype == DType::F32)?;
             let full = d == out;
             let tail: usize = d.iter().product();
-            (full || (tail == len && out.ends_with(d.trim_ones()))).then_some(full)
+            (full || (tail == len && out.ends_with(without_leading_ones(&d)))).then_some(full)
         });
         let moves = moves.collect::<Option<Vec<bool>>>()?;
         epilogue::is_supported(&e.f).then(|| RowEpilogue { f: Some(e.f.clone()), moves })
@@ -134,6 +135,15 @@ impl RowEpilogue {
         let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
         sides.iter().map(|&v| Ok(lo.input(v, Wish::Plain)?.read())).collect()
     }
+    /// Loads the pointers of the operands, arguments `first ..` of the kernel.
+    pub fn args(&self, b: &mut KernelBuilder, first: usize) -> Vec<Gpr> {
+        (0..self.moves.len()).map(|i| b.arg(first + i)).collect()
+    }
+    /// The rows of the operands that belong to row `row` of `len` elements.
+    pub fn rows(&self, b: &mut KernelBuilder, args: &[Gpr], row: Gpr, len: usize) -> Vec<Gpr> {
+        let stride = |moves: bool| if moves { 4 * len } else { 0 };
+        args.iter().zip(&self.moves).map(|(&p, &moves)| advance(b, p, row, stride(moves))).collect()
+    }
     /// Applies it to a piece; `sides` are the rows of the operands.
     pub fn emit(&self, b: &mut KernelBuilder, value: Vector, sides: &[Gpr], at: Piece) -> Vector {
         let Some(f) = &self.f else { return value };
@@ -144,13 +154,7 @@ impl RowEpilogue {
     }
 }
 
-trait TrimOnes {
-    /// The shape without leading ones.
-    fn trim_ones(&self) -> &[usize];
-}
-
-impl TrimOnes for [usize] {
-    fn trim_ones(&self) -> &[usize] {
-        &self[self.iter().take_while(|&&d| d == 1).count()..]
-    }
+/// The shape without leading ones.
+fn without_leading_ones(dims: &[usize]) -> &[usize] {
+    &dims[dims.iter().take_while(|&&d| d == 1).count()..]
 }

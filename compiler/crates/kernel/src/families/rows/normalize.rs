@@ -7,7 +7,7 @@ use crate::families::walk::advance;
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
 use mnnc_ir::{DType, OpError, ValueId};
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Vector};
+use mnnc_vector::{CompileError, CompiledKernel, KernelBuilder, Target, Vector};
 
 /// The family.
 pub struct Normalize;
@@ -93,7 +93,7 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
     let (input, scale) = (b.arg(0), b.arg(1));
     let bias = spec.bias.then(|| b.arg(2));
     let first = 2 + usize::from(spec.bias);
-    let side_args: Vec<Gpr> = (0..spec.epilogue.moves.len()).map(|i| b.arg(first + i)).collect();
+    let side_args = spec.epilogue.args(&mut b, first);
     let output = b.arg(first + side_args.len());
     let len = spec.len;
     if !len.is_multiple_of(b.lanes()) {
@@ -103,11 +103,7 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
     b.for_range(begin, end, 1, |b, row| {
         let x = advance(b, input, row, 4 * len);
         let y = advance(b, output, row, 4 * len);
-        let side: Vec<Gpr> = side_args
-            .iter()
-            .zip(&spec.epilogue.moves)
-            .map(|(&p, &moves)| advance(b, p, row, if moves { 4 * len } else { 0 }))
-            .collect();
+        let side = spec.epilogue.rows(b, &side_args, row, len);
         let share = 1.0 / len as f32;
 
         let mean: Option<Vector> = spec.centre.then(|| {

@@ -7,7 +7,7 @@ use crate::families::walk::advance;
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
 use mnnc_ir::{DType, OpError, ValueId};
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target};
+use mnnc_vector::{CompileError, CompiledKernel, KernelBuilder, Target};
 
 /// The family.
 pub struct Softmax;
@@ -70,10 +70,9 @@ impl Family for Softmax {
 /// Three passes over a row that stays in L1: maximum, exponentials and their sum, scaling.
 fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
     let mut b = KernelBuilder::new(target, name);
-    let sides = spec.epilogue.moves.len();
     let input = b.arg(0);
-    let side_args: Vec<Gpr> = (0..sides).map(|i| b.arg(1 + i)).collect();
-    let output = b.arg(1 + sides);
+    let side_args = spec.epilogue.args(&mut b, 1);
+    let output = b.arg(1 + side_args.len());
     let len = spec.len;
     if !len.is_multiple_of(b.lanes()) {
         b.tail_mask(len % b.lanes());
@@ -82,11 +81,7 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
     b.for_range(begin, end, 1, |b, row| {
         let x = advance(b, input, row, 4 * len);
         let y = advance(b, output, row, 4 * len);
-        let side: Vec<Gpr> = side_args
-            .iter()
-            .zip(&spec.epilogue.moves)
-            .map(|(&p, &moves)| advance(b, p, row, if moves { 4 * len } else { 0 }))
-            .collect();
+        let side = spec.epilogue.rows(b, &side_args, row, len);
 
         let max = chains(b, f32::NEG_INFINITY);
         each(b, len, &mut |b, at| {

@@ -62,14 +62,9 @@ impl Emitter<'_> {
         let output = b.arg(1 + spec.sides.len());
         let (begin, end) = (b.begin(), b.end());
         let group_rows = spec.group_rows();
-        let groups = spec.out[0].div_ceil(group_rows);
         b.for_range(begin, end, 1, |b, unit| {
-            let group = b.int_rem(unit, groups as u32);
-            let rest = b.int_div(unit, groups as u32);
-            let panel = b.int_rem(rest, spec.blocks as u32);
-            let image = b.int_div(rest, spec.blocks as u32);
-            let row = b.int_mul(group, group_rows as i32);
-            let place = Place { image, panel, blocks: 1, row };
+            let place = spec.place(b, unit);
+            let Place { image, panel, row, .. } = place;
             let plane = advance(b, input, image, spec.input.image);
             let plane = advance(b, plane, panel, spec.input.plane);
             let output = place.of(b, output, &spec.output);

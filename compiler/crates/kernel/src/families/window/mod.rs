@@ -8,9 +8,11 @@ pub mod sum;
 
 use crate::families::igemm::spec::{Strides, Window};
 use crate::families::sides::Side;
+use crate::families::walk::Place;
 use crate::storage::Halo;
 use mnnc_ir::scalar::ScalarFn;
 use mnnc_ops::family::conv::Axis;
+use mnnc_vector::{Gpr, KernelBuilder};
 
 /// What a window kernel computes. Units are `images * blocks * row groups`, row groups innermost.
 #[derive(Clone, PartialEq, Debug)]
@@ -50,6 +52,16 @@ impl Spec {
     /// Number of units.
     pub fn units(&self) -> usize {
         self.images * self.blocks * self.out[0].div_ceil(self.group_rows())
+    }
+    /// Where a unit of the kernel starts.
+    fn place(&self, b: &mut KernelBuilder, unit: Gpr) -> Place {
+        let groups = self.out[0].div_ceil(self.group_rows());
+        let group = b.int_rem(unit, groups as u32);
+        let rest = b.int_div(unit, groups as u32);
+        let panel = b.int_rem(rest, self.blocks as u32);
+        let image = b.int_div(rest, self.blocks as u32);
+        let row = b.int_mul(group, self.group_rows() as i32);
+        Place { image, panel, blocks: 1, row }
     }
 }
 
