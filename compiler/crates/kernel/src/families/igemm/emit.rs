@@ -1,10 +1,11 @@
 //! Writes the kernel of a [`Spec`].
 
-use super::order::{Loop, Nest, nests};
+use super::ahead::Ahead;
+use super::order::{Loop, Nest, UNROLL, nests};
 use super::spec::{Spec, Strides};
 use crate::families::tile::{Tile, max_pixels, split_evenly, tile_rows};
 use crate::families::walk::{Place, Results, add, advance, bump};
-use mnnc_vector::{CompileError, CompiledKernel, Cond, Gpr, Hint, KernelBuilder, Target, Var, Vector};
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
 
 /// Number of units of the kernel.
 pub fn units(spec: &Spec, target: &Target) -> usize {
@@ -71,13 +72,13 @@ struct Emitter<'a> {
     lanes: usize,
 }
 
-/// Where the weights are, and which of their lines are prefetched.
+/// Where the weights are, and how the next panel is prefetched: what is fetched ahead, and the byte offset of the lines
+/// that the present tile takes of each run.
 #[derive(Copy, Clone)]
 struct Panel {
     weights: Gpr,
     bias: Gpr,
-    /// Byte offset of the line of each step that this tile prefetches.
-    line: Option<Var<Gpr>>,
+    ahead: Option<(Ahead, Var<Gpr>)>,
 }
 
 impl Emitter<'_> {
@@ -112,12 +113,11 @@ impl Emitter<'_> {
             let weights = advance(b, weights, image, spec.weights_image);
             let bias = advance(b, bias, panel, self.step_bytes());
 
-            // Weights that come from beyond L2 are fetched one panel ahead.
-            let line = (spec.weights_image == 0 && self.plan.tiles(spec) <= 64).then(|| {
+            let ahead = Ahead::new(spec, self.lanes, self.plan.tiles(spec)).map(|a| {
                 let zero = b.int(0);
-                b.var(zero)
+                (a, b.var(zero))
             });
-            let panel = Panel { weights, bias, line };
+            let panel = Panel { weights, bias, ahead };
             let cursor = Cursor { input: b.var(input), results: Results::new(b, output, &sides) };
             self.rows(b, &cursor, panel, first_row);
         });
@@ -150,27 +150,15 @@ impl Emitter<'_> {
                 self.tile(b, at, panel, Tile { rows, cols });
                 bump(b, at.input, cols * spec.window.stride[1] * spec.input.pixel, 0);
                 at.results.bump(b, &spec.output, &spec.sides, 0, cols as isize);
-                self.next_line(b, panel);
+                if let Some((ahead, turn)) = panel.ahead {
+                    ahead.next_turn(b, turn);
+                }
             });
         }
         let cols = spec.out[1];
         let stride = spec.window.stride;
         bump(b, at.input, rows * stride[0] * spec.input.row, cols * stride[1] * spec.input.pixel);
         at.results.bump(b, &spec.output, &spec.sides, rows, -(cols as isize));
-    }
-
-    /// The tiles of a panel take turns in prefetching the lines of each step.
-    fn next_line(&self, b: &mut KernelBuilder, panel: Panel) {
-        let bytes = self.step_bytes();
-        if let Some(line) = panel.line
-            && bytes > 64
-        {
-            let now = b.get(line);
-            let next = b.int_add(now, 64);
-            let zero = b.int(0);
-            let wrapped = b.int_select(Cond::Lt, next, bytes as i32, next, zero);
-            b.set(line, wrapped);
-        }
     }
 
     fn tile(&self, b: &mut KernelBuilder, at: &Cursor, panel: Panel, tile: Tile) {
@@ -225,7 +213,10 @@ impl Emitter<'_> {
             }),
             None => {
                 for (s, step) in nest.run.iter().enumerate() {
-                    self.step(b, s, step.disp, ip, wp, acc, panel, tile);
+                    if let Some((ahead, turn)) = panel.ahead.filter(|_| nest.run.len() == UNROLL) {
+                        ahead.prefetch(b, s, wp, turn);
+                    }
+                    self.step(b, s, step.disp, ip, wp, acc, tile);
                 }
                 bump(b, wp, nest.run.len() * self.step_bytes(), 0);
             }
@@ -242,22 +233,12 @@ impl Emitter<'_> {
         ip: Var<Gpr>,
         wp: Var<Gpr>,
         acc: &[Var<Vector>],
-        panel: Panel,
         tile: Tile,
     ) {
         let spec = self.spec;
         let (ip, wp) = (b.get(ip), b.get(wp));
         let at = s * self.step_bytes();
         let weights: Vec<Vector> = (0..spec.blocks).map(|j| b.load(wp.at((at + j * self.lanes * 4) as i32))).collect();
-        if let Some(line) = panel.line {
-            let ahead = at + spec.panel_bytes(self.lanes);
-            if let Ok(ahead) = i32::try_from(ahead) {
-                let line = b.get(line);
-                // A panel that L1 cannot hold beside the input would only push the input out.
-                let hint = if spec.panel_bytes(self.lanes) <= 16 << 10 { Hint::L1 } else { Hint::L2 };
-                b.prefetch(hint, wp.at_index(line, 1, ahead));
-            }
-        }
         for p in 0..tile.pixels() {
             let (r, c) = (p / tile.cols, p % tile.cols);
             let pixel = r * spec.window.stride[0] * spec.input.row + c * spec.window.stride[1] * spec.input.pixel;

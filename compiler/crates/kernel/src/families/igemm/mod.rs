@@ -9,8 +9,10 @@
 //! * [`spec`] says what is multiplied with what, in bytes;
 //! * [`order`] is the order of the reduction, shared by the code and the packing of the weights;
 //! * [`pack`] lays weights out in that order: `[panel][reduction step][blocks * lanes]`;
+//! * [`ahead`] fetches the next panel of weights while this one is used;
 //! * [`emit`] writes the kernel.
 
+mod ahead;
 pub mod emit;
 pub mod order;
 pub mod pack;

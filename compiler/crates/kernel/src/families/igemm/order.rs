@@ -3,7 +3,7 @@
 use super::spec::Spec;
 
 /// Reduction steps written out without a loop.
-const UNROLL: usize = 4;
+pub(super) const UNROLL: usize = 4;
 
 /// A nest of counted loops around a straight run of steps, as movements of the input pointer. The weights are read in the
 /// same order, one step after the other.
