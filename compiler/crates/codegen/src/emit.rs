@@ -7,6 +7,7 @@ use crate::driver::{Choice, Parts, define_entry, define_task, define_walk};
 use crate::loops::{compile_border, compile_loops, kernel_signature};
 use crate::math::Helpers;
 use crate::model::{Model, Variant};
+use crate::program::compile_program;
 use cranelift_codegen::ir::{Signature, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
@@ -77,6 +78,11 @@ fn define_kernels(
             }
             KernelCode::Loops(l) => {
                 compile_loops(module, helpers, &mut ctx, l)?;
+                module.define_function(id, &mut ctx)?;
+                module.clear_context(&mut ctx);
+            }
+            KernelCode::Program(p) => {
+                compile_program(module, &mut ctx, p, &ids)?;
                 module.define_function(id, &mut ctx)?;
                 module.clear_context(&mut ctx);
             }

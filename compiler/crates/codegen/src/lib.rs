@@ -21,6 +21,7 @@ mod jit;
 mod loops;
 mod math;
 mod model;
+mod program;
 pub mod target;
 
 pub use error::CodegenError;

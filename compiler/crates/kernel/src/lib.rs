@@ -12,6 +12,7 @@ mod generic;
 pub mod lowering;
 pub mod plan;
 mod print;
+pub mod program;
 pub mod schedule;
 pub mod storage;
 pub mod view;

@@ -1,7 +1,7 @@
 //! The text of a schedule, for people and `--dump-phases`.
 
 use crate::plan::Plan;
-use crate::schedule::{Access, BufferKind, Schedule};
+use crate::schedule::{Access, BufferKind, KernelCode, Schedule};
 use std::fmt::Write;
 
 impl Schedule {
@@ -30,6 +30,9 @@ impl Schedule {
         }
         for (id, k) in self.kernels.iter() {
             writeln!(out, "kernel {id} = {}", k.name)?;
+            if let KernelCode::Program(p) = &k.code {
+                write!(out, "{}", p.show())?;
+            }
         }
         for s in &self.steps {
             let operands: Vec<String> = s

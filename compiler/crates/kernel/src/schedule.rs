@@ -6,6 +6,7 @@
 //! * Steps run one after the other; the units of one step are independent and may run on several threads.
 //! * A child buffer lies inside its parent; only such buffers share bytes while both live.
 
+use crate::program::Program;
 use crate::storage::Storage;
 use crate::weights::WeightArena;
 use mnnc_ir::NodeId;
@@ -84,6 +85,8 @@ pub enum KernelCode {
     /// Zeros everything but the elements of a blocked tensor: the halo that its readers count on. `args[0]` is the
     /// buffer; the units are the planes (`N * ceil(C / block)`).
     Border(Arc<Storage>),
+    /// Calls of kernels that stand before this one.
+    Program(Arc<Program>),
 }
 
 /// A [`Stage`] over placed operands. `Source::Input(i)` of the stage's body is `args[i]`; the result is the last argument.

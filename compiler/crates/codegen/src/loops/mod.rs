@@ -124,10 +124,10 @@ fn entry(b: &mut FunctionBuilder) -> (Value, Value, Value) {
     (p[0], p[1], p[2])
 }
 
-type Body<'a> = dyn FnMut(&mut FunctionBuilder, Value) -> Result<(), CodegenError> + 'a;
+pub(crate) type Body<'a> = dyn FnMut(&mut FunctionBuilder, Value) -> Result<(), CodegenError> + 'a;
 
 /// `for i in begin..end`.
-fn counted(b: &mut FunctionBuilder, begin: Value, end: Value, body: &mut Body) -> Result<(), CodegenError> {
+pub(crate) fn counted(b: &mut FunctionBuilder, begin: Value, end: Value, body: &mut Body) -> Result<(), CodegenError> {
     let (head, exit) = (b.create_block(), b.create_block());
     b.append_block_param(head, I64);
     let some = b.ins().icmp(IntCC::UnsignedLessThan, begin, end);

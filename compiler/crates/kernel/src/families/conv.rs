@@ -134,7 +134,7 @@ impl Geometry {
         Some(Geometry { window: window::of(&rows, &cols), halo: window::halo(&rows, &cols), shape, one_row, kind })
     }
     /// Few channels are read plane by plane: most of a block would be padding.
-    fn wish(&self, target: &Target) -> Wish {
+    pub(super) fn wish(&self, target: &Target) -> Wish {
         let few = self.kind == Kind::Dense && self.shape.groups == 1 && self.shape.inputs <= target.lanes() / 4;
         if few { Wish::Planar(self.halo) } else { Wish::Blocked(self.halo) }
     }
@@ -202,27 +202,22 @@ impl Lowered<'_> {
         let epilogue = place_image(view.epilogue.as_ref(), lo, &dims)?;
         let [kh, kw] = self.g.window.kernel;
         let blocks = shape.groups.div_ceil(lanes);
-        let values = self.weights.view::<f32>();
-        let mut packed = vec![0f32; blocks * kh * kw * lanes];
-        for (c, taps) in values.chunks_exact(kh * kw).enumerate() {
-            for (t, &x) in taps.iter().enumerate() {
-                packed[((c / lanes) * kh * kw + t) * lanes + c % lanes] = x;
-            }
-        }
         let spec = window::Spec {
             images: shape.batch,
             blocks,
+            source: window::Source::Image,
             size: [shape.axes[0].input, shape.axes[1].input],
             input: image_strides(&self.input.storage, &self.input.storage.dims),
             window: self.g.window,
             pads: [self.g.halo.top, self.g.halo.left],
             out: self.g.out(),
+            groups: window::row_groups(shape.batch, blocks, self.g.out()[0]),
             output: image_strides(&self.output.storage, &dims),
             epilogue: epilogue.f,
             sides: epilogue.sides,
         };
         let name = lo.graph().node(view.node).name.clone();
-        let packed = weights(lo, &format!("{name}.weight"), bytemuck::cast_slice(&packed).to_vec());
+        let packed = weights(lo, &format!("{name}.weight"), window::pack(&self.weights.view::<f32>(), kh * kw, lanes));
         let bias = pack::pack_channels(&self.bias_values(), 0, blocks * lanes);
         let bias = weights(lo, &format!("{name}.bias"), bias);
         let key = window::name("depthwise", &spec, &self.target);

@@ -8,6 +8,7 @@ pub mod elementwise;
 pub mod epilogue;
 pub mod igemm;
 pub mod image;
+pub(crate) mod line_buffer;
 pub mod linear;
 pub mod linear_resize;
 pub mod matmul;

@@ -18,7 +18,9 @@ mod repack;
 
 pub use problem::NodeError;
 
+use crate::families::line_buffer;
 use crate::family::{Family, View, Wish};
+use crate::program::Program;
 use crate::schedule::{
     Access, Buffer, BufferId, BufferKind, Kernel, KernelCode, KernelId, LoopKernel, Operand, Schedule, Step,
 };
@@ -123,7 +125,8 @@ pub fn lower(graph: &Graph, target: &Target, families: &[&'static dyn Family]) -
     lo.bind_interface();
     // Values that no step computes: what reads them fails for no reason of its own, and is not reported.
     let mut missing: HashSet<ValueId> = HashSet::new();
-    for job in &jobs {
+    let roles = roles(&jobs, target);
+    for (job, role) in jobs.iter().zip(&roles) {
         let node = graph.node(job.view.node);
         lo.node = Some(job.view.node);
         lo.name = node.name.clone();
@@ -131,7 +134,15 @@ pub fn lower(graph: &Graph, target: &Target, families: &[&'static dyn Family]) -
             missing.extend(node.outputs());
             continue;
         }
-        if let Err(e) = lo.lower_job(job) {
+        let done = match *role {
+            Role::Alone => lo.lower_job(job),
+            Role::Inner => Ok(()),
+            Role::Last(c) => {
+                let point = c.point.map(|p| &jobs[p].view);
+                line_buffer::lower(&jobs[c.dense].view, &jobs[c.window].view, point, &mut lo)
+            }
+        };
+        if let Err(e) = done {
             missing.extend(node.outputs());
             errors.push(NodeError::new(graph, job.view.node, e));
         }
@@ -150,6 +161,33 @@ struct Job<'g> {
     view: View<'g>,
     family: Option<&'static dyn Family>,
     wishes: Vec<(ValueId, Wish)>,
+}
+
+/// How a node is lowered.
+#[derive(Copy, Clone)]
+enum Role {
+    /// By itself.
+    Alone,
+    /// With a node that follows.
+    Inner,
+    /// With those of its chain, whose last node it is.
+    Last(line_buffer::Chain),
+}
+
+fn roles(jobs: &[Job], target: &Target) -> Vec<Role> {
+    let candidates: Vec<_> = jobs
+        .iter()
+        .map(|j| line_buffer::Candidate { view: &j.view, family: j.family.map_or("", |f| f.name()) })
+        .collect();
+    let mut roles = vec![Role::Alone; jobs.len()];
+    for c in line_buffer::find(&candidates, target) {
+        roles[c.dense] = Role::Inner;
+        roles[c.window] = if c.point.is_some() { Role::Inner } else { Role::Last(c) };
+        if let Some(p) = c.point {
+            roles[p] = Role::Last(c);
+        }
+    }
+    roles
 }
 
 fn prepare<'g>(
@@ -299,6 +337,21 @@ impl<'a> Lowering<'a> {
         self.add_kernel(hash, Kernel { name, code: KernelCode::Loops(k.into()) })
     }
 
+    /// A program as a kernel, shared with equal ones.
+    pub(crate) fn program(&mut self, name: String, p: Program) -> KernelId {
+        let hash = *blake3::hash(format!("{p:?}").as_bytes()).as_bytes();
+        self.add_kernel(hash, Kernel { name, code: KernelCode::Program(p.into()) })
+    }
+
+    /// The kernel that zeros the border of a blocked image. Its units are the planes.
+    pub(crate) fn border_kernel(&mut self, s: &Storage) -> KernelId {
+        let hash = *blake3::hash(format!("border {s:?}").as_bytes()).as_bytes();
+        let shape: Vec<String> = s.dims.iter().map(usize::to_string).collect();
+        let h = s.halo;
+        let name = format!("border_{}_{}_h{}.{}.{}.{}", s.dtype, shape.join("x"), h.top, h.left, h.bottom, h.right);
+        self.add_kernel(hash, Kernel { name, code: KernelCode::Border(s.clone().into()) })
+    }
+
     fn add_kernel(&mut self, hash: [u8; 32], k: Kernel) -> KernelId {
         *self.by_code.entry(hash).or_insert_with(|| self.schedule.kernels.push(k))
     }
@@ -412,11 +465,7 @@ impl<'a> Lowering<'a> {
         if s.halo == Halo::default() || s.bytes == 0 {
             return;
         }
-        let hash = *blake3::hash(format!("border {s:?}").as_bytes()).as_bytes();
-        let shape: Vec<String> = s.dims.iter().map(usize::to_string).collect();
-        let h = s.halo;
-        let name = format!("border_{}_{}_h{}.{}.{}.{}", s.dtype, shape.join("x"), h.top, h.left, h.bottom, h.right);
-        let kernel = self.add_kernel(hash, Kernel { name, code: KernelCode::Border(s.clone().into()) });
+        let kernel = self.border_kernel(s);
         let units = s.dims[0] * s.dims[1].div_ceil(s.block.unwrap_or(1));
         let name = format!("{}.border", self.schedule.buffers[p.buffer].name);
         let operands = vec![p.write()];

@@ -2,7 +2,7 @@
 //! bytes each range of memory holds. It shares no code with the planner and does not know lifetimes.
 
 use super::{ALIGN, Plan};
-use crate::schedule::{Access, BufferId, BufferKind, Operand, Schedule};
+use crate::schedule::{Access, BufferId, BufferKind, KernelCode, Operand, Schedule};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -174,6 +174,12 @@ impl Checker<'_> {
             self.step.clone_from(&step.name);
             if step.units == 0 {
                 self.error("has no units".to_owned());
+            }
+            if let Some(KernelCode::Program(p)) = self.schedule.kernels.get(step.kernel).map(|k| &k.code) {
+                let bytes: Vec<usize> = step.operands.iter().map(|o| o.bytes).collect();
+                if let Err(e) = p.check(&bytes, step.units) {
+                    self.error(e);
+                }
             }
             let located: Vec<_> = step.operands.iter().map(|o| (o.access, self.locate(o))).collect();
             let located: Vec<_> = located.into_iter().filter_map(|(a, l)| l.map(|l| (a, l))).collect();

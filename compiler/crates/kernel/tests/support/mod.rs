@@ -6,7 +6,8 @@
 use mnnc_ir::entity::EntityId;
 use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarFn, ScalarNode, Source, Unary};
 use mnnc_ir::{DType, Tensor};
-use mnnc_kernel::schedule::{BufferId, BufferKind};
+use mnnc_kernel::program::{Arg, Base, Program, Run};
+use mnnc_kernel::schedule::{BufferId, BufferKind, KernelId};
 use mnnc_kernel::{KernelCode, LoopKernel, Schedule, Storage};
 use mnnc_vector::{CompiledKernel, Isa, Target};
 
@@ -92,7 +93,7 @@ impl<'a> Machine<'a> {
             .iter()
             .map(|(_, k)| match &k.code {
                 KernelCode::Machine(c) => Some(Code::new(c)),
-                KernelCode::Loops(_) | KernelCode::Border(_) => None,
+                KernelCode::Loops(_) | KernelCode::Border(_) | KernelCode::Program(_) => None,
             })
             .collect();
         let memory = schedule
@@ -181,17 +182,53 @@ impl<'a> Machine<'a> {
                 .collect();
             let cut = if split { s.units / 2 } else { s.units };
             for (begin, end) in [(0, cut), (cut, s.units)] {
-                match (&self.schedule.kernels[s.kernel].code, &self.codes[s.kernel.index()]) {
-                    (KernelCode::Machine(_), Some(code)) => {
-                        // SAFETY: operands are inside their buffers; guards catch what goes beyond.
-                        unsafe { code.call(&args, begin, end) }
-                    }
-                    (KernelCode::Loops(k), _) => interpret(k, &args, begin, end),
-                    (KernelCode::Border(s), _) => zero_border(s, args[0], begin, end),
-                    _ => unreachable!(),
-                }
+                self.call(s.kernel, &args, begin, end);
             }
         }
+    }
+
+    fn call(&self, kernel: KernelId, args: &[*mut u8], begin: usize, end: usize) {
+        match (&self.schedule.kernels[kernel].code, &self.codes[kernel.index()]) {
+            (KernelCode::Machine(_), Some(code)) => {
+                // SAFETY: operands are inside their buffers; guards catch what goes beyond.
+                unsafe { code.call(args, begin, end) }
+            }
+            (KernelCode::Loops(k), _) => interpret(k, args, begin, end),
+            (KernelCode::Border(s), _) => zero_border(s, args[0], begin, end),
+            (KernelCode::Program(p), _) => self.program(p, args, begin, end),
+            _ => unreachable!(),
+        }
+    }
+
+    /// What `codegen` compiles a program to.
+    fn program(&self, p: &Program, args: &[*mut u8], begin: usize, end: usize) {
+        let mut memory = vec![u64::from_ne_bytes([FILL; 8]); (p.scratch + 2 * GUARD + 64) / 8 + 1];
+        let start: *mut u8 = memory.as_mut_ptr().cast();
+        let first = (start as usize + GUARD).next_multiple_of(64) - start as usize;
+        let scratch = start.wrapping_add(first);
+        let run = |run: &Run, unit: usize| {
+            let at = [unit / p.panels, unit % p.panels];
+            for round in 0..run.count {
+                for call in &run.calls {
+                    let address = |a: &Arg| {
+                        let base = match a.base {
+                            Base::Scratch => scratch,
+                            Base::Operand(i) => args[i].wrapping_add(at[0] * p.strides[i][0] + at[1] * p.strides[i][1]),
+                        };
+                        base.wrapping_offset(a.offset as isize + round as isize * a.step)
+                    };
+                    let args: Vec<*mut u8> = call.args.iter().map(address).collect();
+                    self.call(call.kernel, &args, 0, call.units);
+                }
+            }
+        };
+        run(&Run { count: 1, calls: p.setup.clone() }, 0);
+        for unit in begin..end {
+            p.body.iter().for_each(|r| run(r, unit));
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(&memory);
+        let guards = bytes[first - GUARD..first].iter().chain(&bytes[first + p.scratch..first + p.scratch + GUARD]);
+        assert!(guards.into_iter().all(|&x| x == FILL), "a program wrote beyond its scratch");
     }
 
     fn check_guards(&mut self) {

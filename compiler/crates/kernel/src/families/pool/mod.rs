@@ -5,3 +5,4 @@ mod sliding;
 
 pub use global::GlobalPool;
 pub use sliding::Pool;
+pub(super) use sliding::{Geometry, Kind};

@@ -14,20 +14,22 @@ use mnnc_vector::Target;
 pub struct Pool;
 
 #[derive(Copy, Clone, PartialEq, Eq)]
-enum Kind {
+pub(in crate::families) enum Kind {
     Max,
     Average { include_pad: bool },
 }
 
-struct Geometry {
-    rows: Axis,
-    cols: Axis,
-    kind: Kind,
+/// What the family has to know of a node.
+pub(in crate::families) struct Geometry {
+    pub(in crate::families) rows: Axis,
+    pub(in crate::families) cols: Axis,
+    pub(in crate::families) kind: Kind,
     x: ValueId,
 }
 
 impl Geometry {
-    fn read(view: &View, target: &Target) -> Option<Geometry> {
+    /// `None` if the node is not for this family.
+    pub(in crate::families) fn read(view: &View, target: &Target) -> Option<Geometry> {
         let anchor = view.anchor?;
         let facts = view.graph.facts(view.anchor_id?);
         let ctx = facts.of(anchor);
@@ -98,11 +100,13 @@ impl Family for Pool {
         let spec = Spec {
             images: dims[0],
             blocks: dims[1].div_ceil(target.lanes()),
+            source: window::Source::Image,
             size: [g.rows.input, g.cols.input],
             input: image_strides(s, &s.dims),
             window: window::of(&g.rows, &g.cols),
             pads: [g.rows.begin, g.cols.begin],
             out: [g.rows.output, g.cols.output],
+            groups: window::row_groups(dims[0], dims[1].div_ceil(target.lanes()), g.rows.output),
             output: image_strides(&output.storage, &dims),
             epilogue: epilogue.f,
             sides: epilogue.sides,

@@ -1,12 +1,12 @@
 //! Max pooling. Taps outside the image are moved to its edge: the maximum of a window does not change when an element that it holds
 //! counts twice. That needs windows without gaps (dilation 1) and no border in the input.
 
-use super::Spec;
+use super::{Source, Spec};
 use crate::families::tile::split_evenly;
 use crate::families::walk::{Place, Results, advance, bump};
 use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
 
-/// Compiles the kernel. Arguments: input (at its element 0), side operands, output.
+/// Compiles the kernel. Arguments: input (at its element 0; by rows, at their column 0), side operands, output.
 pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
     let mut b = KernelBuilder::new(target, name);
     Emitter { spec, lanes: b.lanes() }.emit(&mut b);
@@ -57,34 +57,43 @@ impl Emitter<'_> {
 
     fn emit(&self, b: &mut KernelBuilder) {
         let spec = self.spec;
-        let input = b.arg(0);
-        let sides: Vec<Gpr> = (0..spec.sides.len()).map(|i| b.arg(1 + i)).collect();
-        let output = b.arg(1 + spec.sides.len());
+        let inputs: Vec<Gpr> = (0..spec.inputs()).map(|i| b.arg(i)).collect();
+        let sides: Vec<Gpr> = (0..spec.sides.len()).map(|i| b.arg(inputs.len() + i)).collect();
+        let output = b.arg(inputs.len() + spec.sides.len());
         let (begin, end) = (b.begin(), b.end());
         let group_rows = spec.group_rows();
         b.for_range(begin, end, 1, |b, unit| {
             let place = spec.place(b, unit);
             let Place { image, panel, row, .. } = place;
-            let plane = advance(b, input, image, spec.input.image);
-            let plane = advance(b, plane, panel, spec.input.plane);
+            let plane = |b: &mut KernelBuilder, input: Gpr| {
+                let at = advance(b, input, image, spec.input.image);
+                advance(b, at, panel, spec.input.plane)
+            };
+            let planes: Vec<Gpr> = inputs.iter().map(|&i| plane(b, i)).collect();
             let output = place.of(b, output, &spec.output);
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
             let results = Results::new(b, output, &sides);
+            if spec.source == Source::Rows {
+                self.row(b, &planes, &results);
+                return;
+            }
             let total = b.int(spec.out[0] as i64);
             let left = b.int_sub(total, row);
             let here = b.int_min(left, group_rows as i32);
             let first = b.int_mul(row, spec.window.stride[0] as i32);
             let y = b.var(first);
             b.repeat_dyn(here, |b| {
-                self.row(b, plane, y, &results);
+                let rows = self.rows(b, planes[0], y);
+                self.row(b, &rows, &results);
                 bump(b, y, spec.window.stride[0], 0);
             });
         });
     }
 
-    fn row(&self, b: &mut KernelBuilder, plane: Gpr, y: Var<Gpr>, results: &Results) {
+    /// The input rows of the output row whose first tap is in row `y`, moved into the image.
+    fn rows(&self, b: &mut KernelBuilder, plane: Gpr, y: Var<Gpr>) -> Vec<Gpr> {
         let spec = self.spec;
-        let rows: Vec<Gpr> = (0..spec.window.kernel[0])
+        (0..spec.window.kernel[0])
             .map(|k| {
                 let y = b.get(y);
                 let at = b.int_add(y, k as i32 - spec.pads[0] as i32);
@@ -92,7 +101,11 @@ impl Emitter<'_> {
                 let at = b.int_min(at, spec.size[0] as i32 - 1);
                 advance(b, plane, at, spec.input.row)
             })
-            .collect();
+            .collect()
+    }
+
+    fn row(&self, b: &mut KernelBuilder, rows: &[Gpr], results: &Results) {
+        let spec = self.spec;
         let zero = b.int(0);
         let column = b.var(zero);
         for run in self.runs() {
@@ -106,7 +119,7 @@ impl Emitter<'_> {
                 let at = b.get(column);
                 for c in 0..run.cols {
                     let mut max: Option<Vector> = None;
-                    for &row in &rows {
+                    for &row in rows {
                         for k in 0..spec.window.kernel[1] {
                             let mem = if inside {
                                 let x = c * spec.window.stride[1] + k;

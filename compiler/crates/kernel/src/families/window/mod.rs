@@ -14,6 +14,16 @@ use mnnc_ir::scalar::ScalarFn;
 use mnnc_ops::family::conv::Axis;
 use mnnc_vector::{Gpr, KernelBuilder};
 
+/// How a window kernel addresses its input.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// One argument, an image whose rows lie a constant apart.
+    Image,
+    /// One argument for each row that the windows of all output rows cover, top to bottom: rows of a ring lie in any order. Such a
+    /// kernel computes one image, in one tile of rows; its units are the channel blocks.
+    Rows,
+}
+
 /// What a window kernel computes. Units are `images * blocks * row groups`, row groups innermost.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Spec {
@@ -21,6 +31,8 @@ pub struct Spec {
     pub images: usize,
     /// Channel blocks.
     pub blocks: usize,
+    /// How the input is addressed.
+    pub source: Source,
     /// Input rows and columns, without border.
     pub size: [usize; 2],
     /// Input strides.
@@ -31,6 +43,8 @@ pub struct Spec {
     pub pads: [usize; 2],
     /// Output rows and columns.
     pub out: [usize; 2],
+    /// Row groups, that several threads can share: [`row_groups`], or 1.
+    pub groups: usize,
     /// Output strides.
     pub output: Strides,
     /// What happens to every result. `Arg(0)` is the result, `Arg(1 + i)` is `sides[i]`.
@@ -40,14 +54,18 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Row groups: as many as it takes to have work for several threads.
-    pub fn groups(&self) -> usize {
-        let want = 8usize.div_ceil((self.images * self.blocks).max(1));
-        want.min(self.out[0] / 4).max(1)
+    /// Arguments that address the input.
+    pub fn inputs(&self) -> usize {
+        match self.source {
+            Source::Image => 1,
+            Source::Rows => {
+                (self.out[0] - 1) * self.window.stride[0] + (self.window.kernel[0] - 1) * self.window.dilation[0] + 1
+            }
+        }
     }
     /// Output rows of a group; the last may have fewer.
     pub fn group_rows(&self) -> usize {
-        self.out[0].div_ceil(self.groups())
+        self.out[0].div_ceil(self.groups)
     }
     /// Number of units.
     pub fn units(&self) -> usize {
@@ -65,6 +83,12 @@ impl Spec {
     }
 }
 
+/// Row groups of an image: as many as it takes to have work for several threads.
+pub fn row_groups(images: usize, blocks: usize, rows: usize) -> usize {
+    let want = 8usize.div_ceil((images * blocks).max(1));
+    want.min(rows / 4).max(1)
+}
+
 /// Full name of the kernel of a spec; see [`crate::families::igemm::name`].
 pub fn name(family: &str, spec: &Spec, target: &mnnc_vector::Target) -> String {
     let [kh, kw] = spec.window.kernel;
@@ -72,6 +96,18 @@ pub fn name(family: &str, spec: &Spec, target: &mnnc_vector::Target) -> String {
     let [rows, cols] = spec.out;
     let text = format!("{spec:?}");
     format!("{family}_k{kh}x{kw}s{sh}x{sw}_{rows}x{cols}_{target}_{}", crate::families::fingerprint(&text))
+}
+
+/// Packs depthwise weights `[channel][tap]` as `[block][tap][lane]`, zero beyond the last channel.
+pub fn pack(values: &[f32], taps: usize, lanes: usize) -> Vec<u8> {
+    let channels = values.len() / taps.max(1);
+    let mut packed = vec![0f32; channels.next_multiple_of(lanes) * taps];
+    for (c, row) in values.chunks_exact(taps).enumerate() {
+        for (t, &x) in row.iter().enumerate() {
+            packed[((c / lanes) * taps + t) * lanes + c % lanes] = x;
+        }
+    }
+    bytemuck::cast_slice(&packed).to_vec()
 }
 
 /// The filter over two spatial dimensions.

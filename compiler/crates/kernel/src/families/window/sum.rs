@@ -1,11 +1,11 @@
 //! Weighted and plain sums over a window: depthwise convolution and average pooling. The input has a zero border as wide as the
 //! windows reach.
 
-use super::Spec;
+use super::{Source, Spec};
 use crate::families::igemm::spec::Strides;
 use crate::families::tile::{Tile, split_evenly, tile_rows};
 use crate::families::walk::{Place, Results, advance, bump};
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Mem, Target, Var, Vector};
 
 /// How the taps are weighted.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -19,7 +19,8 @@ pub enum Weighting {
 /// Accumulators of a tile; fewer than 14 leave the multiply-add pipes waiting.
 const PIXELS: usize = 14;
 
-/// Compiles the kernel. Arguments: input (at the first tap of the first output pixel), weights or factors, bias, side operands, output.
+/// Compiles the kernel. Arguments: input (at the first tap of the first output pixel; by rows, one for each), weights or factors,
+/// bias, side operands, output.
 pub fn compile(spec: &Spec, weighting: Weighting, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
     let mut b = KernelBuilder::new(target, name);
     let lanes = b.lanes();
@@ -46,8 +47,37 @@ struct Weights {
     bias: Option<Vector>,
 }
 
+/// Where the windows of a tile begin.
+enum Taps {
+    /// A pointer into the image.
+    Image(Var<Gpr>),
+    /// Rows, and the byte offset of the first tap in each.
+    Rows(Vec<Gpr>, Var<Gpr>),
+}
+
+impl Taps {
+    /// The element under tap row `y` and column `x` of the tile.
+    fn at(&self, b: &KernelBuilder, s: &Strides, y: usize, x: usize) -> Mem {
+        match self {
+            Taps::Image(p) => b.get(*p).at((y * s.row + x * s.pixel) as i32),
+            Taps::Rows(rows, column) => rows[y].at_index(b.get(*column), 1, (x * s.pixel) as i32),
+        }
+    }
+    /// Moves by `pixels` input columns.
+    fn forward(&self, b: &mut KernelBuilder, s: &Strides, pixels: usize) {
+        let (Taps::Image(p) | Taps::Rows(_, p)) = *self;
+        bump(b, p, pixels * s.pixel, 0);
+    }
+    /// Moves from the end of a row of `pixels` input columns to the start of the row `rows` input rows further down.
+    fn next_rows(&self, b: &mut KernelBuilder, s: &Strides, rows: usize, pixels: usize) {
+        if let Taps::Image(p) = *self {
+            bump(b, p, rows * s.row, pixels * s.pixel);
+        }
+    }
+}
+
 struct Cursor {
-    input: Var<Gpr>,
+    input: Taps,
     factors: Var<Gpr>,
     results: Results,
 }
@@ -57,9 +87,11 @@ impl Emitter<'_> {
         let spec = self.spec;
         let [kh, kw] = spec.window.kernel;
         let vector = self.lanes * 4;
-        let (input, weights, bias) = (b.arg(0), b.arg(1), b.arg(2));
-        let sides: Vec<Gpr> = (0..spec.sides.len()).map(|i| b.arg(3 + i)).collect();
-        let output = b.arg(3 + spec.sides.len());
+        let first = spec.inputs();
+        let inputs: Vec<Gpr> = (0..first).map(|i| b.arg(i)).collect();
+        let (weights, bias) = (b.arg(first), b.arg(first + 1));
+        let sides: Vec<Gpr> = (0..spec.sides.len()).map(|i| b.arg(first + 2 + i)).collect();
+        let output = b.arg(first + 2 + spec.sides.len());
         let (begin, end) = (b.begin(), b.end());
         let group_rows = spec.group_rows();
         let groups = spec.out[0].div_ceil(group_rows);
@@ -67,7 +99,7 @@ impl Emitter<'_> {
             let place = spec.place(b, unit);
             let Place { panel, row, .. } = place;
             let per_row = Strides { row: spec.input.row * spec.window.stride[0], ..spec.input };
-            let input = place.of(b, input, &per_row);
+            let inputs: Vec<Gpr> = inputs.iter().map(|&i| place.of(b, i, &per_row)).collect();
             let output = place.of(b, output, &spec.output);
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
             let (weights, factors) = match self.weighting {
@@ -81,10 +113,19 @@ impl Emitter<'_> {
             let taps = if self.in_registers { kh * kw } else { 0 };
             let loaded = (0..taps).map(|t| b.load(weights.at((t * vector) as i32))).collect();
             let weights = Weights { base: weights, loaded, bias };
-            let cursor =
-                Cursor { input: b.var(input), factors: b.var(factors), results: Results::new(b, output, &sides) };
+            let input = match spec.source {
+                Source::Image => Taps::Image(b.var(inputs[0])),
+                Source::Rows => {
+                    let zero = b.int(0);
+                    Taps::Rows(inputs, b.var(zero))
+                }
+            };
+            let cursor = Cursor { input, factors: b.var(factors), results: Results::new(b, output, &sides) };
 
-            let step = tile_rows(spec.out[1], group_rows, self.pixels);
+            let step = match spec.source {
+                Source::Image => tile_rows(spec.out[1], group_rows, self.pixels),
+                Source::Rows => spec.out[0],
+            };
             if groups == 1 {
                 b.repeat((group_rows / step) as u64, |b| self.tile_row(b, &cursor, &weights, step));
                 if !group_rows.is_multiple_of(step) {
@@ -105,7 +146,7 @@ impl Emitter<'_> {
         for (cols, count) in split_evenly(spec.out[1], self.pixels / rows) {
             b.repeat(count as u64, |b| {
                 self.tile(b, at, weights, Tile { rows, cols });
-                bump(b, at.input, cols * sw * spec.input.pixel, 0);
+                at.input.forward(b, &spec.input, cols * sw);
                 at.results.bump(b, &spec.output, &spec.sides, 0, cols as isize);
                 if self.weighting == Weighting::PerPixel {
                     bump(b, at.factors, cols * 4, 0);
@@ -113,7 +154,7 @@ impl Emitter<'_> {
             });
         }
         let cols = spec.out[1];
-        bump(b, at.input, rows * sh * spec.input.row, cols * sw * spec.input.pixel);
+        at.input.next_rows(b, &spec.input, rows * sh, cols * sw);
         at.results.bump(b, &spec.output, &spec.sides, rows, -(cols as isize));
         if self.weighting == Weighting::PerPixel {
             bump(b, at.factors, rows * cols * 4, cols * 4);
@@ -126,14 +167,14 @@ impl Emitter<'_> {
         let [sh, sw] = spec.window.stride;
         let [dh, dw] = spec.window.dilation;
         let mut acc: Vec<Option<Vector>> = vec![None; tile.pixels()];
-        let input = b.get(at.input);
         for y in 0..(tile.rows - 1) * sh + (kh - 1) * dh + 1 {
             for x in 0..(tile.cols - 1) * sw + (kw - 1) * dw + 1 {
                 let users = users(tile, [kh, kw], [sh, sw], [dh, dw], [y, x]);
                 if users.is_empty() {
                     continue;
                 }
-                let v = b.load(input.at((y * spec.input.row + x * spec.input.pixel) as i32));
+                let tap = at.input.at(b, &spec.input, y, x);
+                let v = b.load(tap);
                 for (pixel, tap) in users {
                     let sum = self.accumulate(b, acc[pixel], v, tap, weights);
                     acc[pixel] = Some(sum);

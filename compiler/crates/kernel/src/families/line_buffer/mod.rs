@@ -1,0 +1,22 @@
+//! Chains of layers whose intermediate images exist a few rows at a time: a dense convolution, the depthwise convolution or max pooling that reads
+//! it, and the 1x1 convolution behind that.
+//!
+//! # The first two layers
+//! For each panel of channels (they are independent of each other in the second layer) the rows of the first layer's result go through a
+//! ring in L1, just ahead of the windows that read them: [`ring`] finds its size and the order of the calls, and a [`Program`] of
+//! the ordinary kernels carries it out, one unit a panel. Small images are made and read whole.
+//!
+//! # The third layer
+//! It needs all channels of a pixel, so it cannot run panel by panel; and what the second layer makes may exceed L2. Then both run
+//! strip by strip: the program for some rows of output into a buffer that L2 holds, the third layer on those, and so on. A
+//! strip begins with an empty ring, so the rows under its first windows are made twice, which strips of many rows keep cheap.
+//!
+//! Measured (mobilenet_v2, Zen 5): rings of panels gain wherever they fit L1; fusing only the second and third layer loses.
+
+mod chain;
+mod emit;
+mod ring;
+mod window_layer;
+
+pub(crate) use chain::{Candidate, Chain, find};
+pub(crate) use emit::lower;

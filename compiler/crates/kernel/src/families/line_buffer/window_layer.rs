@@ -1,0 +1,79 @@
+//! The second layer of a chain: a window that slides over each channel.
+
+use crate::families::conv;
+use crate::families::pool;
+use crate::families::window;
+use crate::family::View;
+use crate::storage::Halo;
+use mnnc_ops::family::conv::Axis;
+use mnnc_vector::Target;
+
+/// What it does with a window.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// A weighted sum; rows and columns outside the image are zero.
+    Depthwise,
+    /// The maximum; rows and columns outside the image do not count.
+    Max,
+}
+
+/// Its extents.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub(super) struct WindowLayer {
+    pub rows: Axis,
+    pub cols: Axis,
+    pub kind: Kind,
+}
+
+impl WindowLayer {
+    /// `None` if the node is no such layer.
+    pub fn read(view: &View, target: &Target) -> Option<WindowLayer> {
+        if let Some(g) = conv::Geometry::read(view, target) {
+            let fits = g.kind == conv::Kind::Depthwise && !g.one_row;
+            return fits.then(|| WindowLayer { rows: g.shape.axes[0], cols: g.shape.axes[1], kind: Kind::Depthwise });
+        }
+        let g = pool::Geometry::read(view, target).filter(|g| g.kind == pool::Kind::Max)?;
+        Some(WindowLayer { rows: g.rows, cols: g.cols, kind: Kind::Max })
+    }
+
+    /// The border that it reads.
+    pub fn halo(&self) -> Halo {
+        match self.kind {
+            Kind::Depthwise => window::halo(&self.rows, &self.cols),
+            Kind::Max => Halo::default(),
+        }
+    }
+
+    /// Rows under one window.
+    pub fn reach(&self) -> usize {
+        (self.rows.kernel - 1) * self.rows.dilation + 1
+    }
+
+    /// Whether one call can make `rows` rows.
+    pub fn can_take(&self, rows: usize) -> bool {
+        rows == 1 || (self.kind == Kind::Depthwise && self.rows.output >= rows && self.rows.stride < self.reach())
+    }
+
+    /// The first row of the image under the windows of output row `out`.
+    pub fn first_input(&self, out: usize) -> usize {
+        (out * self.rows.stride).saturating_sub(self.rows.begin).min(self.rows.input - 1)
+    }
+
+    /// One past the last row of the image under the windows of output row `out`; at least one row.
+    pub fn end_of_input(&self, out: usize) -> usize {
+        (out * self.rows.stride + self.reach()).saturating_sub(self.rows.begin).clamp(1, self.rows.input)
+    }
+
+    /// The rows under the windows of output rows `out`, top to bottom. `None` stands for zeros.
+    pub fn taps(&self, out: std::ops::Range<usize>) -> Vec<Option<usize>> {
+        let start = out.start * self.rows.stride;
+        let count = (out.len() - 1) * self.rows.stride + self.reach();
+        (start..start + count)
+            .map(|row| match (row.checked_sub(self.rows.begin).filter(|&r| r < self.rows.input), self.kind) {
+                (Some(r), _) => Some(r),
+                (None, Kind::Depthwise) => None,
+                (None, Kind::Max) => Some(row.saturating_sub(self.rows.begin).min(self.rows.input - 1)),
+            })
+            .collect()
+    }
+}
