@@ -3,6 +3,7 @@
 use crate::CodegenError;
 use crate::emit::function;
 use crate::model::Variant;
+use crate::subnormals::{Mode, Switch};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
@@ -37,6 +38,8 @@ pub(crate) struct Parts<'a> {
     pub kernels: &'a [FuncId],
     /// The weights, if there are any.
     pub weights: Option<DataId>,
+    /// Where steps differ in what they do with subnormal numbers.
+    pub switch: Option<Switch>,
 }
 
 /// Emits `void NAME(inputs, outputs, workspace)`: every step on the calling thread.
@@ -45,12 +48,19 @@ pub(crate) fn define_walk(module: &mut dyn Module, name: &str, parts: &Parts) ->
     sig.params.extend([AbiParam::new(I64); 3]);
     function(module, name, Linkage::Local, sig, |module, b, p| {
         let mut walk = Walk::new(module, b, parts, [p[0], p[1], p[2]]);
+        let mut mode = parts.switch.map(|s| Mode::begin(module, b, s));
         for step in &parts.variant.schedule.steps {
+            if let Some(mode) = &mut mode {
+                mode.want(b, step.subnormals);
+            }
             let args = walk.arguments(b, step)?;
             let kernel = walk.kernel(module, b, step.kernel)?;
             let zero = b.ins().iconst(I64, 0);
             let units = b.ins().iconst(I64, step.units as i64);
             b.ins().call(kernel, &[args, zero, units]);
+        }
+        if let Some(mode) = &mut mode {
+            mode.end(b);
         }
         b.ins().return_(&[]);
         Ok(())
@@ -77,7 +87,11 @@ pub(crate) fn define_task(module: &mut dyn Module, name: &str, parts: &Parts) ->
         let next = b.ins().iadd_imm_s(index, 1);
         let mut walk = Walk::new(module, b, parts, [inputs, outputs, workspace]);
         let last = parts.variant.schedule.steps.len().saturating_sub(1);
+        let mut mode = parts.switch.map(|s| Mode::begin(module, b, s));
         for (i, step) in parts.variant.schedule.steps.iter().enumerate() {
+            if let Some(mode) = &mut mode {
+                mode.want(b, step.subnormals);
+            }
             let units = b.ins().iconst(I64, step.units as i64);
             let part = b.ins().imul(units, index);
             let begin = b.ins().udiv(part, threads);
@@ -95,6 +109,9 @@ pub(crate) fn define_task(module: &mut dyn Module, name: &str, parts: &Parts) ->
             if i != last {
                 b.ins().call_indirect(barrier_sig, barrier, &[pool]);
             }
+        }
+        if let Some(mode) = &mut mode {
+            mode.end(b);
         }
         b.ins().return_(&[]);
         Ok(())

@@ -8,10 +8,13 @@ use crate::loops::{compile_border, compile_loops, kernel_signature};
 use crate::math::Helpers;
 use crate::model::{Model, Variant};
 use crate::program::compile_program;
+use crate::subnormals::Switch;
+use crate::target::Arch;
 use cranelift_codegen::ir::{Signature, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
 use mnnc_kernel::KernelCode;
+use mnnc_kernel::schedule::Subnormals;
 
 /// Alignment of the entry of a finished kernel: a cache line.
 const KERNEL_ALIGN: u64 = 64;
@@ -41,7 +44,12 @@ pub(crate) fn emit(module: &mut dyn Module, model: &Model, weights: &mut Weights
         let tag = if model.variants.len() == 1 { name.clone() } else { format!("{name}.{}", v.cpu) };
         let ids = define_kernels(module, &mut helpers, v, &tag)?;
         let data = if v.weights.is_empty() { None } else { Some(weights(module, i)?) };
-        let parts = Parts { variant: v, kernels: &ids, weights: data };
+        let flushes = v.schedule.steps.iter().any(|s| s.subnormals == Subnormals::Flush);
+        let switch = match model.target.arch {
+            Arch::X64 if flushes => Some(Switch::define(module, &tag)?),
+            _ => None,
+        };
+        let parts = Parts { variant: v, kernels: &ids, weights: data, switch };
         let walk = define_walk(module, &format!("{tag}.walk"), &parts)?;
         let task = define_task(module, &format!("{tag}.task"), &parts)?;
         choices.push(Choice { needs: cpu::needs(v.cpu), walk, task });

@@ -3,6 +3,7 @@
 use crate::emit::{Emitted, emit};
 use crate::isa::isa;
 use crate::model::Model;
+use crate::subnormals;
 use crate::{CodegenError, driver};
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
@@ -10,6 +11,7 @@ use mnnc_ir::bytes::Bytes;
 use mnnc_ir::entity::EntityId;
 use mnnc_ir::{DType, Tensor};
 use mnnc_kernel::plan::Base;
+use mnnc_kernel::schedule::Subnormals;
 use mnnc_kernel::weights::AlignedBytes;
 use mnnc_kernel::{KernelCode, Schedule};
 use mnnc_runtime::Pool;
@@ -182,9 +184,10 @@ impl Jit {
                 };
                 let args: Vec<*mut u8> = step.operands.iter().map(address).collect();
                 let kernel = self.kernels[step.kernel.index()];
+                let flush = step.subnormals == Subnormals::Flush;
                 let start = Instant::now();
                 // SAFETY: the same call as the driver makes.
-                unsafe { kernel(args.as_ptr(), 0, step.units) };
+                subnormals::flushing(flush, || unsafe { kernel(args.as_ptr(), 0, step.units) });
                 let time = start.elapsed();
                 let kernel = schedule.kernels[step.kernel].name.clone();
                 times.push(StepTime { name: step.name.clone(), kernel, time, flops: step.flops });

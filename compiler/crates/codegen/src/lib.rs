@@ -22,6 +22,7 @@ mod loops;
 mod math;
 mod model;
 mod program;
+mod subnormals;
 pub mod target;
 
 pub use error::CodegenError;

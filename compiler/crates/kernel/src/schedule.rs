@@ -112,6 +112,17 @@ pub struct Kernel {
     pub code: KernelCode,
 }
 
+/// What a step does with subnormal numbers.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Subnormals {
+    /// Computes with them.
+    Keep,
+    /// May take them for zero, operands and results.
+    Flush,
+    /// Computes nothing.
+    Any,
+}
+
 /// One application of a kernel.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -127,6 +138,8 @@ pub struct Step {
     pub units: usize,
     /// Useful floating-point operations.
     pub flops: u64,
+    /// Subnormal numbers.
+    pub subnormals: Subnormals,
 }
 
 /// A model at loop level.

@@ -15,6 +15,7 @@ mod arena;
 mod forms;
 mod problem;
 mod repack;
+mod subnormals;
 
 pub use problem::NodeError;
 
@@ -22,7 +23,7 @@ use crate::families::line_buffer;
 use crate::family::{Family, View, Wish};
 use crate::program::Program;
 use crate::schedule::{
-    Access, Buffer, BufferId, BufferKind, Kernel, KernelCode, KernelId, LoopKernel, Operand, Schedule, Step,
+    Access, Buffer, BufferId, BufferKind, Kernel, KernelCode, KernelId, LoopKernel, Operand, Schedule, Step, Subnormals,
 };
 use crate::storage::{Halo, Storage};
 use crate::{generic, view};
@@ -88,6 +89,8 @@ pub struct Lowering<'a> {
     by_key: HashMap<String, KernelId>,
     node: Option<NodeId>,
     name: String,
+    /// Of the current node's steps.
+    subnormals: Subnormals,
 }
 
 /// Lowers a graph to kernels over buffers. Every node is offered to `families` in turn; what none takes becomes a generic
@@ -121,15 +124,18 @@ pub fn lower(graph: &Graph, target: &Target, families: &[&'static dyn Family]) -
         by_key: HashMap::new(),
         node: None,
         name: String::new(),
+        subnormals: Subnormals::Any,
     };
     lo.bind_interface();
     // Values that no step computes: what reads them fails for no reason of its own, and is not reported.
     let mut missing: HashSet<ValueId> = HashSet::new();
     let roles = roles(&jobs, target);
-    for (job, role) in jobs.iter().zip(&roles) {
+    let subnormals = subnormals::of(graph, &jobs);
+    for ((job, role), &mode) in jobs.iter().zip(&roles).zip(&subnormals) {
         let node = graph.node(job.view.node);
         lo.node = Some(job.view.node);
         lo.name = node.name.clone();
+        lo.subnormals = mode;
         if node.inputs().iter().flatten().any(|v| missing.contains(v)) {
             missing.extend(node.outputs());
             continue;
@@ -139,6 +145,9 @@ pub fn lower(graph: &Graph, target: &Target, families: &[&'static dyn Family]) -
             Role::Inner => Ok(()),
             Role::Last(c) => {
                 let point = c.point.map(|p| &jobs[p].view);
+                if [c.dense, c.window].iter().any(|&i| subnormals[i] == Subnormals::Keep) {
+                    lo.subnormals = Subnormals::Keep;
+                }
                 line_buffer::lower(&jobs[c.dense].view, &jobs[c.window].view, point, &mut lo)
             }
         };
@@ -361,7 +370,15 @@ impl<'a> Lowering<'a> {
         if units == 0 {
             return;
         }
-        let step = Step { name: self.name.clone(), node: self.node, kernel, operands, units, flops };
+        let step = Step {
+            name: self.name.clone(),
+            node: self.node,
+            kernel,
+            operands,
+            units,
+            flops,
+            subnormals: self.subnormals,
+        };
         self.schedule.steps.push(step);
     }
 
@@ -469,7 +486,15 @@ impl<'a> Lowering<'a> {
         let units = s.dims[0] * s.dims[1].div_ceil(s.block.unwrap_or(1));
         let name = format!("{}.border", self.schedule.buffers[p.buffer].name);
         let operands = vec![p.write()];
-        self.schedule.steps.push(Step { name, node: None, kernel, operands, units, flops: 0 });
+        self.schedule.steps.push(Step {
+            name,
+            node: None,
+            kernel,
+            operands,
+            units,
+            flops: 0,
+            subnormals: Subnormals::Any,
+        });
     }
 }
 

@@ -3,7 +3,7 @@
 use super::forms::{Form, Home};
 use super::{Lowering, Placed, forms};
 use crate::families::copy;
-use crate::schedule::{Access, Buffer, BufferKind, LoopKernel, Operand, Step};
+use crate::schedule::{Access, Buffer, BufferKind, LoopKernel, Operand, Step, Subnormals};
 use crate::storage::Storage;
 use crate::{Wish, generic};
 use mnnc_ir::compute::Stage;
@@ -80,9 +80,10 @@ impl Lowering<'_> {
         let same: Vec<usize> = (0..dims.len()).collect();
         let parts = copy::parts(copy::loops::pieces(&dims, &from.storage, &same, &to.storage)?)?;
         let (node, name) = (self.node.take(), format!("{}.repack", self.graph.value(v).name));
+        let subnormals = std::mem::replace(&mut self.subnormals, Subnormals::Any);
         let name = std::mem::replace(&mut self.name, name);
         let done = self.copy_parts(from, to, parts);
-        (self.node, self.name) = (node, name);
+        (self.node, self.name, self.subnormals) = (node, name, subnormals);
         done.ok()
     }
 
@@ -139,7 +140,15 @@ impl Lowering<'_> {
         let kernel = self.loop_kernel("repack", k);
         let name = format!("{}.repack", self.graph.value(v).name);
         let operands = vec![from.read(), to.write()];
-        self.schedule.steps.push(Step { name, node: None, kernel, operands, units, flops: 0 });
+        self.schedule.steps.push(Step {
+            name,
+            node: None,
+            kernel,
+            operands,
+            units,
+            flops: 0,
+            subnormals: Subnormals::Any,
+        });
     }
 
     /// The place of a value that lies in another one or in the caller's buffer.

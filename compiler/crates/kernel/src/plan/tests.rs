@@ -31,7 +31,15 @@ fn random_schedule(seed: u64) -> Schedule {
     let input = add(&mut s, 40, BufferKind::Input(0));
     s.inputs.push(input);
     let kernel = KernelId::new(0);
-    let step = |operands| Step { name: "step".into(), node: None, kernel, operands, units: 1, flops: 0 };
+    let step = |operands| Step {
+        name: "step".into(),
+        node: None,
+        kernel,
+        operands,
+        units: 1,
+        flops: 0,
+        subnormals: Subnormals::Any,
+    };
     let mut values = vec![input];
     for _ in 0..3 + r.below(30) {
         let bytes = 1 + r.below(500);
