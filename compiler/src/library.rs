@@ -134,7 +134,7 @@ impl Library {
         };
         let inputs: Vec<AlignedBytes> = inputs.iter().map(|tensor| aligned(tensor.bytes())).collect();
         let mut outputs: Vec<AlignedBytes> = ports.iter().map(|&(_, bytes)| AlignedBytes::zeroed(bytes)).collect();
-        let mut workspace = AlignedBytes::zeroed(self.workspace_size());
+        let mut workspace = AlignedBytes::in_large_pages(self.workspace_size());
         let input_addresses: Vec<*const c_void> = inputs.iter().map(|i| i.as_ptr().cast()).collect();
         let output_addresses: Vec<*mut c_void> = outputs.iter_mut().map(|o| o.as_mut_ptr().cast()).collect();
         // SAFETY: number, sizes and alignment of the operands are those of the interface; the workspace is as large as

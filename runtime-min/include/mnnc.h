@@ -75,7 +75,8 @@ typedef struct mnnc_parallel {
 /* --- end of the ABI types --- */
 
 /* A pool of threads that sleep while there is nothing to do. `threads` counts the caller's; 0 means one for each
- * processor that this process may use. NULL if there is no memory or no thread can be started. One call at a time. */
+ * processor that this process may use. NULL if they are more than 1024, there is no memory, or a thread cannot be
+ * started. One call at a time. */
 mnnc_parallel *mnnc_pool_create(size_t threads);
 
 /* Ends the pool's threads and frees it. NULL is allowed. */

@@ -6,12 +6,13 @@
 
 #![cfg_attr(all(feature = "no_std", not(test)), no_std)]
 
+mod barrier;
 mod map;
 mod pool;
 mod sleep;
 
 pub use map::{mnnc_map_file, mnnc_unmap_file};
-pub use pool::{Parallel, Pool, Task, mnnc_pool_create, mnnc_pool_destroy};
+pub use pool::{MAX_THREADS, Parallel, Pool, Task, mnnc_pool_create, mnnc_pool_destroy};
 
 /// Nothing here panics on purpose; should something, the process must end.
 #[cfg(all(feature = "no_std", not(test)))]

@@ -1,11 +1,11 @@
 //! The thread pool.
 
+use crate::barrier::Barrier;
 use crate::sleep::Signal;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 /// A task: its context and the number of the thread that runs it.
 pub type Task = unsafe extern "C" fn(*mut c_void, usize);
@@ -36,12 +36,9 @@ struct State {
     job: UnsafeCell<Job>,
     /// Counts jobs; a worker waits for it to change.
     jobs: Signal,
-    /// Counts workers that have done theirs, over all jobs.
+    /// Counts workers that have done the present job.
     done: Signal,
-    /// Threads that have reached the present barrier.
-    arrived: AtomicU32,
-    /// Counts barriers passed.
-    barriers: Signal,
+    barrier: Barrier,
     workers: *mut Worker,
     started: usize,
 }
@@ -52,8 +49,8 @@ struct Worker {
     thread: MaybeUninit<libc::pthread_t>,
 }
 
-/// Most threads that a pool may have.
-const MAX_THREADS: usize = 1024;
+/// Most threads that a pool may have; more are a mistake.
+pub const MAX_THREADS: usize = 1024;
 /// Tries before sleeping: some tens of microseconds.
 const SPINS: u32 = 4000;
 
@@ -72,16 +69,21 @@ fn processors() -> usize {
     usize::try_from(n).unwrap_or(1).max(1)
 }
 
-/// A pool of `threads` threads, the caller's among them; 0 means one for each processor. Null if there is no memory
-/// or a thread cannot be started.
+/// A pool of `threads` threads, the caller's among them; 0 means one for each processor. Null if they are more than
+/// [`MAX_THREADS`], there is no memory, or a thread cannot be started.
 #[unsafe(no_mangle)]
 pub extern "C" fn mnnc_pool_create(threads: usize) -> *mut Parallel {
     let available = processors();
-    let threads = if threads == 0 { available } else { threads }.min(MAX_THREADS);
+    let threads = if threads == 0 { available.min(MAX_THREADS) } else { threads };
+    if threads > MAX_THREADS {
+        return ptr::null_mut();
+    }
     // SAFETY: both blocks are checked before use and written before they are read; a worker's pool outlives it,
     // because `mnnc_pool_destroy` joins before it frees.
     unsafe {
-        let pool = libc::malloc(size_of::<State>()).cast::<State>();
+        let mut block = ptr::null_mut();
+        let failed = libc::posix_memalign(&mut block, align_of::<State>(), size_of::<State>());
+        let pool = if failed == 0 { block.cast::<State>() } else { ptr::null_mut() };
         let workers = libc::malloc(size_of::<Worker>() * threads).cast::<Worker>();
         if pool.is_null() || workers.is_null() {
             libc::free(pool.cast());
@@ -94,8 +96,7 @@ pub extern "C" fn mnnc_pool_create(threads: usize) -> *mut Parallel {
             job: UnsafeCell::new(Job { task: None, context: ptr::null_mut() }),
             jobs: Signal::new(0),
             done: Signal::new(0),
-            arrived: AtomicU32::new(0),
-            barriers: Signal::new(0),
+            barrier: Barrier::new(),
             workers,
             started: 0,
         });
@@ -142,8 +143,8 @@ pub struct Pool(ptr::NonNull<Parallel>);
 unsafe impl Send for Pool {}
 
 impl Pool {
-    /// A pool of `threads` threads, the caller's among them; 0 means one for each processor. `None` if there is no memory
-    /// or a thread cannot be started.
+    /// A pool of `threads` threads, the caller's among them; 0 means one for each processor. `None` if they are more than
+    /// [`MAX_THREADS`], there is no memory, or a thread cannot be started.
     pub fn new(threads: usize) -> Option<Pool> {
         ptr::NonNull::new(mnnc_pool_create(threads)).map(Pool)
     }
@@ -204,18 +205,13 @@ unsafe extern "C" fn run(parallel: *mut Parallel, task: Task, context: *mut c_vo
 unsafe extern "C" fn barrier(parallel: *mut Parallel) {
     // SAFETY: `parallel` is the first field of a live pool.
     let pool = unsafe { &*parallel.cast::<State>() };
-    let now = pool.barriers.get();
-    if pool.arrived.fetch_add(1, SeqCst) as usize == pool.parallel.threads - 1 {
-        pool.arrived.store(0, SeqCst);
-        pool.barriers.add(1);
-    } else {
-        pool.barriers.wait_while(now, pool.spins);
-    }
+    pool.barrier.wait(pool.parallel.threads as u64, pool.spins);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
     struct Phases {
         pool: *mut Parallel,
@@ -263,6 +259,12 @@ mod tests {
             // SAFETY: the pool is idle.
             unsafe { mnnc_pool_destroy(pool) };
         }
+    }
+
+    #[test]
+    fn too_many_threads_are_refused() {
+        assert!(mnnc_pool_create(MAX_THREADS + 1).is_null());
+        assert!(Pool::new(usize::MAX).is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::CodegenError;
 use crate::emit::function;
 use crate::model::Variant;
+use crate::phases::{Share, phases};
 use crate::subnormals::{Mode, Switch};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -67,7 +68,8 @@ pub(crate) fn define_walk(module: &mut dyn Module, name: &str, parts: &Parts) ->
     })
 }
 
-/// Emits `void NAME(task *context, size_t index)`: the share of thread `index` in every step, with a barrier after each.
+/// Emits `void NAME(task *context, size_t index)`: the share of thread `index` in every step, with a barrier after each
+/// phase but the last.
 pub(crate) fn define_task(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<FuncId, CodegenError> {
     let mut sig = module.make_signature();
     sig.params.extend([AbiParam::new(I64); 2]);
@@ -86,27 +88,25 @@ pub(crate) fn define_task(module: &mut dyn Module, name: &str, parts: &Parts) ->
         let barrier_sig: SigRef = b.import_signature(sig);
         let next = b.ins().iadd_imm_s(index, 1);
         let mut walk = Walk::new(module, b, parts, [inputs, outputs, workspace]);
-        let last = parts.variant.schedule.steps.len().saturating_sub(1);
+        let steps = &parts.variant.schedule.steps;
         let mut mode = parts.switch.map(|s| Mode::begin(module, b, s));
-        for (i, step) in parts.variant.schedule.steps.iter().enumerate() {
-            if let Some(mode) = &mut mode {
-                mode.want(b, step.subnormals);
+        for phase in phases(&parts.variant.schedule, &parts.variant.plan) {
+            for (step, &share) in steps[phase.steps.clone()].iter().zip(&phase.shares) {
+                if let Some(mode) = &mut mode {
+                    mode.want(b, step.subnormals);
+                }
+                let [begin, end] = [index, next].map(|i| first_unit(b, share, step.units, i, threads));
+                let (work, done) = (b.create_block(), b.create_block());
+                let some = b.ins().icmp(IntCC::UnsignedLessThan, begin, end);
+                b.ins().brif(some, work, &[], done, &[]);
+                b.switch_to_block(work);
+                let args = walk.arguments(b, step)?;
+                let kernel = walk.kernel(module, b, step.kernel)?;
+                b.ins().call(kernel, &[args, begin, end]);
+                b.ins().jump(done, &[]);
+                b.switch_to_block(done);
             }
-            let units = b.ins().iconst(I64, step.units as i64);
-            let part = b.ins().imul(units, index);
-            let begin = b.ins().udiv(part, threads);
-            let part = b.ins().imul(units, next);
-            let end = b.ins().udiv(part, threads);
-            let (work, done) = (b.create_block(), b.create_block());
-            let some = b.ins().icmp(IntCC::UnsignedLessThan, begin, end);
-            b.ins().brif(some, work, &[], done, &[]);
-            b.switch_to_block(work);
-            let args = walk.arguments(b, step)?;
-            let kernel = walk.kernel(module, b, step.kernel)?;
-            b.ins().call(kernel, &[args, begin, end]);
-            b.ins().jump(done, &[]);
-            b.switch_to_block(done);
-            if i != last {
+            if phase.steps.end < steps.len() {
                 b.ins().call_indirect(barrier_sig, barrier, &[pool]);
             }
         }
@@ -116,6 +116,33 @@ pub(crate) fn define_task(module: &mut dyn Module, name: &str, parts: &Parts) ->
         b.ins().return_(&[]);
         Ok(())
     })
+}
+
+/// The first of a step's `units` that does not belong to the threads before `index`: their number if there is none.
+fn first_unit(b: &mut FunctionBuilder, share: Share, units: usize, index: Value, threads: Value) -> Value {
+    let part_of = |b: &mut FunctionBuilder, whole: u64| {
+        let whole = b.ins().iconst(I64, whole as i64);
+        let part = b.ins().imul(whole, index);
+        b.ins().udiv(part, threads)
+    };
+    match share {
+        Share::Even => part_of(b, units as u64),
+        Share::Line { at, unit, line, common } => {
+            let even = part_of(b, units as u64);
+            let here = part_of(b, line);
+            // To the nearest unit; what lies before the step's begin is none of its units.
+            let past = b.ins().iadd_imm_s(here, (unit / 2) as i64 - at as i64);
+            let zero = b.ins().iconst(I64, 0);
+            let past = b.ins().smax(past, zero);
+            let unit = b.ins().iconst(I64, unit as i64);
+            let count = b.ins().udiv(past, unit);
+            let units = b.ins().iconst(I64, units as i64);
+            let cut = b.ins().umin(count, units);
+            let common = b.ins().iconst(I64, common as i64);
+            let rest = b.ins().urem(common, threads);
+            b.ins().select(rest, cut, even)
+        }
+    }
 }
 
 struct Walk<'a> {

@@ -91,6 +91,7 @@ impl Jit {
         builder.memory_provider(Box::new(memory));
         libm(&mut builder);
         let name = format!("{}.weights", model.interface.name);
+        model.variants[0].weights.gather_in_large_pages();
         builder.symbol(&name, model.variants[0].weights.as_ptr());
         let mut module = JITModule::new(builder);
         let emitted: Emitted = emit(&mut module, &model, &mut |m: &mut dyn Module, _| {
@@ -117,7 +118,7 @@ impl Jit {
 
     /// Memory for [`run_in`](Self::run_in): allocate once, use for any number of calls.
     pub fn workspace(&self) -> AlignedBytes {
-        AlignedBytes::zeroed(self.model.workspace())
+        AlignedBytes::in_large_pages(self.model.workspace())
     }
 
     /// Runs the model once.

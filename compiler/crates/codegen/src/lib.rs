@@ -21,6 +21,7 @@ mod jit;
 mod loops;
 mod math;
 mod model;
+mod phases;
 mod program;
 mod subnormals;
 pub mod target;

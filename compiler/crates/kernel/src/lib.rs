@@ -10,6 +10,7 @@ pub mod families;
 pub mod family;
 mod generic;
 pub mod lowering;
+pub mod memory;
 pub mod plan;
 mod print;
 pub mod program;

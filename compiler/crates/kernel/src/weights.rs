@@ -1,9 +1,9 @@
 //! The arena of packed weights: pieces in order of first use, equal ones shared, each aligned to [`ALIGN`] bytes.
 
+use crate::memory::Line;
 use std::collections::HashMap;
 
-/// Alignment of every piece and of the whole arena: a cache line, and the widest vector.
-pub const ALIGN: usize = 64;
+pub use crate::memory::{ALIGN, AlignedBytes};
 
 /// Weights while they are collected, copied into one growing allocation at once: a packed piece lives twice only while it is
 /// added, so that the peak is hardly more than the arena.
@@ -48,41 +48,7 @@ impl WeightArena {
     }
     /// Everything in one aligned allocation.
     pub fn finish(self) -> AlignedBytes {
-        AlignedBytes(self.lines)
-    }
-}
-
-#[derive(Copy, Clone, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; ALIGN]);
-
-/// Bytes at an address that is a multiple of [`ALIGN`].
-#[derive(Clone, Default)]
-pub struct AlignedBytes(Vec<Line>);
-
-impl AlignedBytes {
-    /// Zeros, at least `bytes` of them.
-    pub fn zeroed(bytes: usize) -> AlignedBytes {
-        AlignedBytes(vec![Line([0; ALIGN]); bytes.div_ceil(ALIGN)])
-    }
-}
-
-impl std::ops::Deref for AlignedBytes {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
-    }
-}
-
-impl std::ops::DerefMut for AlignedBytes {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.0)
-    }
-}
-
-impl std::fmt::Debug for AlignedBytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "AlignedBytes({})", self.len())
+        AlignedBytes::from(self.lines)
     }
 }
 
