@@ -63,8 +63,9 @@ fn single(op: &'static OpDecl, sample: Sample) -> Option<Graph> {
 }
 
 fn is_taken(graph: &Graph, target: &Target) -> bool {
+    let planner = mnnc_kernel::Planner::new(*target);
     graph.schedule().iter().any(|&n| {
-        mnnc_kernel::view::view(graph, n)
+        mnnc_kernel::view::view(graph, &planner, n)
             .is_ok_and(|view| families::ALL.iter().any(|family| family.take(&view, target).is_some()))
     })
 }

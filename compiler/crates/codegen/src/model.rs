@@ -6,7 +6,7 @@ use mnnc_ir::types::Quant;
 use mnnc_ir::{DType, Graph, ValueId};
 use mnnc_kernel::plan::check::check;
 use mnnc_kernel::weights::AlignedBytes;
-use mnnc_kernel::{Family, Plan, Schedule, lower};
+use mnnc_kernel::{Family, Plan, Planner, Schedule, lower_with};
 use std::sync::Arc;
 
 /// An input or output of a model.
@@ -103,12 +103,12 @@ impl Model {
 }
 
 fn variant(graph: &Graph, cpu: Cpu, families: &[&'static dyn Family]) -> Result<Variant, CodegenError> {
-    // Where the vector level has no encoder, no family applies, and the vector target means nothing.
-    let (vector, families) = match cpu.vector() {
-        Some(t) => (t, families),
-        None => (mnnc_vector::Target::AVX2, &[][..]),
+    // Where the vector level has no encoder, no family applies, and the planner has nothing to decide.
+    let (planner, families) = match cpu.planner() {
+        Some(planner) => (planner, families),
+        None => (Planner::new(mnnc_vector::Target::AVX2), &[][..]),
     };
-    let mut schedule = lower(graph, &vector, families).map_err(CodegenError::Lowering)?;
+    let mut schedule = lower_with(graph, &planner, families).map_err(CodegenError::Lowering)?;
     let plan = Plan::new(&schedule);
     if cfg!(debug_assertions)
         && let Err(errors) = check(&schedule, &plan)

@@ -126,7 +126,7 @@ fn unit_cost(step: &Step) -> u64 {
 mod tests {
     use super::*;
     use mnnc_ir::entity::EntityId;
-    use mnnc_kernel::schedule::{Buffer, BufferKind, Kernel};
+    use mnnc_kernel::schedule::{Buffer, BufferKind, Kernel, Subnormals};
     use mnnc_kernel::{BufferId, KernelId, Operand, Storage};
     use mnnc_vector::{CompiledKernel, Stats};
 
@@ -179,7 +179,7 @@ mod tests {
             let mut operands: Vec<Operand> = reads.iter().map(|&r| operand(r, Access::Read)).collect();
             operands.push(operand(write, Access::Write));
             let kernel = kernels[usize::from(border)];
-            s.steps.push(Step { name: String::new(), node: None, kernel, operands, units, flops: 0 });
+            s.steps.push(Step { name: String::new(), node: None, kernel, operands, units, flops: 0, subnormals: Subnormals::Any });
         }
         let plan = Plan::new(&s);
         (s, plan)

@@ -1,6 +1,10 @@
 //! What is compiled for: system, processor, and the levels of it that one artefact serves.
 
+#[cfg(target_arch = "x86_64")]
+mod host;
+
 use crate::CodegenError;
+use mnnc_kernel::{Core, Planner};
 use mnnc_vector::{Features, Isa};
 use std::fmt;
 use target_lexicon::{Architecture, Triple};
@@ -89,16 +93,22 @@ pub struct Cpu {
     pub level: Level,
     /// Beyond it.
     pub features: Features,
+    /// The core that the code should be fast on; it may run on others.
+    pub core: Core,
 }
 
 impl Cpu {
     /// A level without extras.
     pub const fn new(level: Level) -> Cpu {
-        Cpu { level, features: Features::empty() }
+        Cpu { level, features: Features::empty(), core: any(level) }
     }
     /// What the vector level generates kernels for; `None` where it has no encoder and all code is scalar.
     pub fn vector(&self) -> Option<mnnc_vector::Target> {
         self.level.isa().map(|isa| mnnc_vector::Target { isa, features: self.features })
+    }
+    /// What schedules its code; `None` where all code is scalar.
+    pub fn planner(&self) -> Option<Planner> {
+        self.vector().map(|target| Planner::for_core(target, self.core))
     }
     /// The processor that this program runs on.
     pub fn host() -> Cpu {
@@ -113,6 +123,14 @@ impl fmt::Display for Cpu {
             write!(f, "+{}", name.to_lowercase())?;
         }
         Ok(())
+    }
+}
+
+/// Any core of a level.
+const fn any(level: Level) -> Core {
+    match level.isa() {
+        Some(isa) => Core::any(isa),
+        None => Core::Avx2,
     }
 }
 
@@ -131,36 +149,37 @@ const DOT: Features = Features::DOTPROD;
 
 /// Names for `--cpu`, with what they mean.
 #[rustfmt::skip]
-const NAMES: &[(&str, Level, Features)] = &[
-    ("x86-64-v1", Level::X64V1, Features::empty()),
-    ("x86-64-v2", Level::X64V2, Features::empty()),
-    ("x86-64-v3", Level::X64V3, Features::empty()),
-    ("x86-64-v4", Level::X64V4, Features::empty()),
-    ("x86-64", Level::X64V1, Features::empty()),
-    ("v1", Level::X64V1, Features::empty()),
-    ("v2", Level::X64V2, Features::empty()),
-    ("v3", Level::X64V3, Features::empty()),
-    ("v4", Level::X64V4, Features::empty()),
-    ("sse2", Level::X64V1, Features::empty()),
-    ("avx2", Level::X64V3, Features::empty()),
-    ("avx512", Level::X64V4, Features::empty()),
-    ("haswell", Level::X64V3, Features::empty()),
-    ("skylake", Level::X64V3, Features::empty()),
-    ("alderlake", Level::X64V3, VNNI),
-    ("znver2", Level::X64V3, Features::empty()),
-    ("znver3", Level::X64V3, Features::empty()),
-    ("znver4", Level::X64V4, VNNI.union(BF16)),
-    ("znver5", Level::X64V4, VNNI.union(BF16)),
-    ("skylake-avx512", Level::X64V4, Features::empty()),
-    ("cascadelake", Level::X64V4, VNNI),
-    ("icelake-server", Level::X64V4, VNNI),
-    ("sapphirerapids", Level::X64V4, VNNI.union(BF16)),
-    ("armv8-a", Level::A64, Features::empty()),
-    ("neon", Level::A64, Features::empty()),
-    ("cortex-a53", Level::A64, Features::empty()),
-    ("cortex-a72", Level::A64, Features::empty()),
-    ("cortex-a76", Level::A64, DOT.union(Features::FP16)),
-    ("neoverse-n1", Level::A64, DOT.union(Features::FP16)),
+const NAMES: &[(&str, Level, Features, Core)] = &[
+    ("x86-64-v1", Level::X64V1, Features::empty(), Core::Avx2),
+    ("x86-64-v2", Level::X64V2, Features::empty(), Core::Avx2),
+    ("x86-64-v3", Level::X64V3, Features::empty(), Core::Avx2),
+    ("x86-64-v4", Level::X64V4, Features::empty(), Core::Avx512),
+    ("x86-64", Level::X64V1, Features::empty(), Core::Avx2),
+    ("v1", Level::X64V1, Features::empty(), Core::Avx2),
+    ("v2", Level::X64V2, Features::empty(), Core::Avx2),
+    ("v3", Level::X64V3, Features::empty(), Core::Avx2),
+    ("v4", Level::X64V4, Features::empty(), Core::Avx512),
+    ("sse2", Level::X64V1, Features::empty(), Core::Avx2),
+    ("avx2", Level::X64V3, Features::empty(), Core::Avx2),
+    ("avx512", Level::X64V4, Features::empty(), Core::Avx512),
+    ("haswell", Level::X64V3, Features::empty(), Core::Avx2),
+    ("skylake", Level::X64V3, Features::empty(), Core::Avx2),
+    ("alderlake", Level::X64V3, VNNI, Core::Avx2),
+    ("znver2", Level::X64V3, Features::empty(), Core::Zen3),
+    ("znver3", Level::X64V3, Features::empty(), Core::Zen3),
+    ("znver4", Level::X64V4, VNNI.union(BF16), Core::Zen4),
+    ("znver5", Level::X64V4, VNNI.union(BF16), Core::Zen5),
+    ("skylake-avx512", Level::X64V4, Features::empty(), Core::SkylakeServer),
+    ("cascadelake", Level::X64V4, VNNI, Core::SkylakeServer),
+    ("icelake-server", Level::X64V4, VNNI, Core::IceLakeServer),
+    ("sapphirerapids", Level::X64V4, VNNI.union(BF16), Core::SapphireRapids),
+    ("graniterapids", Level::X64V4, VNNI.union(BF16), Core::SapphireRapids),
+    ("armv8-a", Level::A64, Features::empty(), Core::Neon),
+    ("neon", Level::A64, Features::empty(), Core::Neon),
+    ("cortex-a53", Level::A64, Features::empty(), Core::Neon),
+    ("cortex-a72", Level::A64, Features::empty(), Core::Neon),
+    ("cortex-a76", Level::A64, DOT.union(Features::FP16), Core::Neon),
+    ("neoverse-n1", Level::A64, DOT.union(Features::FP16), Core::Neon),
 ];
 
 /// Spellings of the supported systems.
@@ -204,8 +223,15 @@ impl Target {
             None => vec![base],
             Some(list) => list.split(',').map(|n| one(n.trim(), arch, host)).collect::<Result<_, _>>()?,
         };
-        cpus.sort_by_key(|c| (c.level, c.features.bits()));
-        cpus.dedup();
+        cpus.sort_by_key(|c| (c.level, c.features.bits(), c.core));
+        // Code is chosen at run time by what a processor can do: one of several cores that can do the same cannot be told.
+        cpus.dedup_by(|next, kept| {
+            let same = (next.level, next.features) == (kept.level, kept.features);
+            if same && next.core != kept.core {
+                kept.core = any(kept.level);
+            }
+            same
+        });
         Ok(Target { arch, cpus })
     }
 
@@ -240,7 +266,7 @@ impl Target {
     }
     /// The names that [`parse`](Self::parse) knows for `--cpu`, with what they stand for.
     pub fn cpu_names() -> impl Iterator<Item = (&'static str, Cpu)> {
-        NAMES.iter().map(|&(n, level, features)| (n, Cpu { level, features }))
+        NAMES.iter().map(|&(n, level, features, core)| (n, Cpu { level, features, core }))
     }
 }
 
@@ -276,7 +302,7 @@ fn host() -> Cpu {
     } else {
         Level::X64V1
     };
-    Cpu { level, features }
+    Cpu { level, features, core: host::core(level) }
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -286,7 +312,7 @@ fn host() -> Cpu {
     features.set(DOT, has!("dotprod"));
     features.set(Features::I8MM, has!("i8mm"));
     features.set(Features::FP16, has!("fp16"));
-    Cpu { level: Level::A64, features }
+    Cpu { level: Level::A64, features, core: any(Level::A64) }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The kernel families: who lowers which node, and what a family may ask of the lowering.
 
+use crate::cost::Planner;
 use crate::lowering::Lowering;
 use crate::storage::Halo;
 use mnnc_ir::scalar::ScalarFn;
@@ -12,6 +13,8 @@ use mnnc_vector::Target;
 pub struct View<'g> {
     /// The graph.
     pub graph: &'g Graph,
+    /// Decides how products are computed; says for which core.
+    pub planner: &'g Planner,
     /// The node of the main region.
     pub node: NodeId,
     /// The anchor: `node` itself, or the first node of its `fused` region.

@@ -6,10 +6,12 @@
 //! A node that no family takes goes through [`schedule::LoopKernel`], a generic loop nest made from the op's `compute`, which
 //! reads and writes any [`storage::Storage`].
 
+pub mod cost;
 pub mod families;
 pub mod family;
 mod generic;
 pub mod lowering;
+pub mod machine;
 pub mod memory;
 pub mod plan;
 mod print;
@@ -19,8 +21,10 @@ pub mod storage;
 pub mod view;
 pub mod weights;
 
+pub use cost::Planner;
 pub use family::{Epilogue, Family, View, Wish};
-pub use lowering::{Forms, Lowering, NodeError, Placed, lower};
+pub use lowering::{Forms, Lowering, NodeError, Placed, lower, lower_with};
+pub use machine::{Core, Machine};
 pub use plan::{Address, Base, Plan};
 pub use schedule::{Access, BufferId, Kernel, KernelCode, KernelId, LoopKernel, Operand, Schedule, Step};
 pub use storage::{Halo, Storage};

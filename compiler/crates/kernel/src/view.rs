@@ -1,5 +1,6 @@
 //! Nodes as families see them: an anchor and the element-wise chain behind it, inlined into one formula.
 
+use crate::cost::Planner;
 use crate::family::{Epilogue, View};
 use mnnc_ir::scalar::{Expr, ScalarBuilder};
 use mnnc_ir::{DType, Def, Graph, Node, NodeId, OpError, Tensor, ValueId};
@@ -10,11 +11,12 @@ use std::collections::HashMap;
 ///
 /// # Errors
 /// A `fused` body of another form, or a formula that does not fit its types.
-pub fn view(graph: &Graph, id: NodeId) -> Result<View<'_>, OpError> {
+pub fn view<'g>(graph: &'g Graph, planner: &'g Planner, id: NodeId) -> Result<View<'g>, OpError> {
     let node = graph.node(id);
     let outputs = node.outputs().to_vec();
     let alone = |anchor, inputs, epilogue| View {
         graph,
+        planner,
         node: id,
         anchor,
         anchor_id: anchor.map(|_| id),
@@ -23,7 +25,7 @@ pub fn view(graph: &Graph, id: NodeId) -> Result<View<'_>, OpError> {
         outputs: outputs.clone(),
     };
     if node.op.name == "fused" {
-        return fused(graph, id);
+        return fused(graph, planner, id);
     }
     if node.op.is_elementwise() && outputs.len() == 1 {
         let chain = Chain { graph, outer: HashMap::new() };
@@ -33,7 +35,7 @@ pub fn view(graph: &Graph, id: NodeId) -> Result<View<'_>, OpError> {
     Ok(alone(Some(node), node.inputs().to_vec(), None))
 }
 
-fn fused(graph: &Graph, id: NodeId) -> Result<View<'_>, OpError> {
+fn fused<'g>(graph: &'g Graph, planner: &'g Planner, id: NodeId) -> Result<View<'g>, OpError> {
     let node = graph.node(id);
     let bad = |why: &str| OpError::unsupported(format!("the fused body of {} {why}", node.name));
     let &[r] = &node.regions[..] else {
@@ -63,7 +65,16 @@ fn fused(graph: &Graph, id: NodeId) -> Result<View<'_>, OpError> {
         return Err(bad("does not yield its anchor's first result"));
     }
     let inputs = anchor_node.map_or(Vec::new(), |a| a.inputs().iter().map(|v| v.map(|v| chain.main(v))).collect());
-    Ok(View { graph, node: id, anchor: anchor_node, anchor_id: anchor, inputs, epilogue, outputs: vec![output] })
+    Ok(View {
+        graph,
+        planner,
+        node: id,
+        anchor: anchor_node,
+        anchor_id: anchor,
+        inputs,
+        epilogue,
+        outputs: vec![output],
+    })
 }
 
 /// The literal that stands for a constant of one element, if `f64` holds it exactly.

@@ -4,10 +4,10 @@
 //! with zero weights where group and channel do not belong together: at most a vector's worth of groups is wasted,
 //! and all of the work stays in the tuned kernel. (An infinite or NaN input thus reaches the other groups of its vector.)
 
+use crate::cost::{Problem, Tiling};
 use crate::families::conv::{compiled, weights};
 use crate::families::igemm::spec::{Spec, Strides, Window};
 use crate::families::igemm::{self, pack};
-use crate::families::panels::panels;
 use crate::families::sides::{PlacedEpilogue, from_offset};
 use crate::lowering::Lowering;
 use crate::schedule::Operand;
@@ -59,6 +59,8 @@ struct Slice {
     blocks: usize,
     /// Panels.
     panels: usize,
+    /// How the output is cut.
+    tiling: Tiling,
     /// Output channels from this one on do not belong to it.
     end: usize,
     /// First input channel.
@@ -68,16 +70,29 @@ struct Slice {
 }
 
 impl Dense<'_> {
+    fn problem(&self) -> Problem {
+        Problem {
+            images: self.images,
+            groups: self.groups,
+            inputs: self.inputs,
+            outputs: self.outputs,
+            window: self.window,
+            out: self.out,
+            apart: self.input_strides.pixel * self.window.stride[1],
+        }
+    }
+
     fn slices(&self, lo: &Lowering) -> Vec<Slice> {
         let lanes = lo.target().lanes();
         let total = self.groups * self.outputs;
         if self.groups == 1 || (self.inputs.is_multiple_of(lanes) && self.outputs.is_multiple_of(lanes)) {
-            let classes = panels(lo.target(), self.out, self.outputs.div_ceil(lanes));
+            let classes = lo.planner().direct(&self.problem());
             let of_group = |g: usize| {
                 classes.iter().map(move |c| Slice {
                     first: g * self.outputs / lanes + c.first,
                     blocks: c.blocks,
                     panels: c.panels,
+                    tiling: c.tiling,
                     end: (g + 1) * self.outputs,
                     channel: g * self.inputs,
                     inputs: self.inputs,
@@ -85,6 +100,7 @@ impl Dense<'_> {
             };
             return (0..self.groups).flat_map(of_group).collect();
         }
+        let tiling = lo.planner().tiling(&self.problem(), 1);
         (0..total.div_ceil(lanes))
             .map(|first| {
                 let last = ((first + 1) * lanes).min(total) - 1;
@@ -93,6 +109,7 @@ impl Dense<'_> {
                     first,
                     blocks: 1,
                     panels: 1,
+                    tiling,
                     end: total,
                     channel: groups[0] * self.inputs,
                     inputs: (groups[1] + 1 - groups[0]) * self.inputs,
@@ -120,6 +137,7 @@ impl Dense<'_> {
                 output: self.output_strides,
                 blocks: slice.blocks,
                 panels: slice.panels,
+                tiling: slice.tiling,
                 last_lanes: lanes,
                 weights_image: 0,
                 has_bias: true,
@@ -135,7 +153,7 @@ impl Dense<'_> {
             let count = slice.panels * slice.blocks * lanes;
             let bias = weights(lo, &format!("{name}.bias"), pack::pack_channels(self.bias, slice.first * lanes, count));
             let key = igemm::name(self.family, &spec, &target);
-            let units = igemm::emit::units(&spec, &target);
+            let units = spec.units();
             let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
             let input = from_offset(&self.input, slice.channel / self.block_in * self.input_strides.plane);
             let mut operands = vec![input, packed, bias];

@@ -1,11 +1,11 @@
 //! Products with a constant matrix: fully connected layers, `matmul` and `gemm`. Rows of the left operand are the pixels of an
 //! implicit GEMM whose channels lie together.
 
+use crate::cost::Problem;
 use crate::families::conv::{compiled, weights};
 use crate::families::epilogue;
 use crate::families::igemm::spec::{Spec, Strides, Window};
 use crate::families::igemm::{self, pack};
-use crate::families::panels::panels;
 use crate::families::sides::{Side, from_offset};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
@@ -124,7 +124,7 @@ impl Family for Linear {
         let name = lo.graph().node(view.node).name.clone();
         let blocks = p.cols.div_ceil(lanes);
         let tail = p.cols % lanes;
-        for class in panels(&target, [1, p.rows], blocks) {
+        for class in lo.planner().direct(&Problem::matrices(1, p.rows, p.depth, p.cols)) {
             // The last panel stores part of its last vector only: a kernel of its own.
             let ends_here = tail > 0 && class.first + class.blocks * class.panels == blocks;
             let whole = class.panels - usize::from(ends_here);
@@ -145,6 +145,7 @@ impl Family for Linear {
                     output: Strides { plane: 4 * lanes, pixel: 4 * p.cols, ..Strides::default() },
                     blocks: class.blocks,
                     panels: count,
+                    tiling: class.tiling,
                     last_lanes,
                     weights_image: 0,
                     has_bias: true,
@@ -160,7 +161,7 @@ impl Family for Linear {
                 let packed_bias =
                     weights(lo, &format!("{name}.bias"), pack::pack_channels(&bias, first * lanes, width));
                 let key = igemm::name("linear", &spec, &target);
-                let units = igemm::emit::units(&spec, &target);
+                let units = spec.units();
                 let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
                 let skip = first * 4 * lanes;
                 let mut operands = vec![input.read(), packed, packed_bias];

@@ -1,9 +1,9 @@
 //! Products of two computed matrices, batched: the right one is packed into panels, then it is an implicit GEMM.
 
+use crate::cost::Problem;
 use crate::families::conv::compiled;
 use crate::families::igemm;
 use crate::families::igemm::spec::{Spec, Strides, Window};
-use crate::families::panels::panels;
 use crate::families::sides::{Side, from_offset};
 use crate::families::walk::{advance, bump};
 use crate::families::{epilogue, fingerprint};
@@ -82,7 +82,7 @@ impl Family for Matmul {
         let output = lo.output(view.outputs[0], Forms::PLAIN)?.write();
         let blocks = p.cols.div_ceil(lanes);
         let tail = p.cols % lanes;
-        for class in panels(&target, [1, p.rows], blocks) {
+        for class in lo.planner().direct(&Problem::matrices(p.batch, p.rows, p.depth, p.cols)) {
             let ends_here = tail > 0 && class.first + class.blocks * class.panels == blocks;
             let whole = class.panels - usize::from(ends_here);
             let runs = [(class.first, whole, lanes), (class.first + whole * class.blocks, class.panels - whole, tail)];
@@ -112,6 +112,7 @@ impl Family for Matmul {
                     output: strides,
                     blocks: class.blocks,
                     panels: count,
+                    tiling: class.tiling,
                     last_lanes,
                     weights_image: image,
                     has_bias: false,
@@ -119,7 +120,7 @@ impl Family for Matmul {
                     sides: sides.clone(),
                 };
                 let key = igemm::name("matmul", &spec, &target);
-                let units = igemm::emit::units(&spec, &target);
+                let units = spec.units();
                 let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
                 let mut operands = vec![x.clone(), packed(Access::Read), packed(Access::Read)];
                 operands.extend(side_operands.iter().map(|o| from_offset(o, skip)));

@@ -12,7 +12,6 @@ pub(crate) mod line_buffer;
 pub mod linear;
 pub mod linear_resize;
 pub mod matmul;
-pub mod panels;
 pub mod plane_norm;
 pub mod pool;
 pub mod rows;

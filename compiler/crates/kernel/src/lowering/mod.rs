@@ -19,6 +19,7 @@ mod subnormals;
 
 pub use problem::NodeError;
 
+use crate::cost::Planner;
 use crate::families::line_buffer;
 use crate::family::{Family, View, Wish};
 use crate::program::Program;
@@ -77,6 +78,7 @@ impl Forms {
 pub struct Lowering<'a> {
     graph: &'a Graph,
     target: &'a Target,
+    planner: &'a Planner,
     plan: FormPlan,
     schedule: Schedule,
     /// Every form in which a value exists so far.
@@ -93,16 +95,29 @@ pub struct Lowering<'a> {
     subnormals: Subnormals,
 }
 
-/// Lowers a graph to kernels over buffers. Every node is offered to `families` in turn; what none takes becomes a generic
-/// loop nest.
+/// Lowers a graph to kernels for any core with the target's instructions; see [`lower_with`].
 ///
 /// # Errors
 /// All nodes that cannot be lowered.
 pub fn lower(graph: &Graph, target: &Target, families: &[&'static dyn Family]) -> Result<Schedule, Vec<NodeError>> {
+    lower_with(graph, &Planner::new(*target), families)
+}
+
+/// Lowers a graph to kernels over buffers, scheduled by `planner`. Every node is offered to `families` in turn; what none
+/// takes becomes a generic loop nest.
+///
+/// # Errors
+/// All nodes that cannot be lowered.
+pub fn lower_with(
+    graph: &Graph,
+    planner: &Planner,
+    families: &[&'static dyn Family],
+) -> Result<Schedule, Vec<NodeError>> {
+    let target = planner.target();
     let mut errors = Vec::new();
     let mut jobs = Vec::new();
     for &n in graph.schedule() {
-        match prepare(graph, target, families, n) {
+        match prepare(graph, planner, families, n) {
             Ok(job) => jobs.push(job),
             Err(e) => errors.push(NodeError::new(graph, n, e)),
         }
@@ -115,6 +130,7 @@ pub fn lower(graph: &Graph, target: &Target, families: &[&'static dyn Family]) -
     let mut lo = Lowering {
         graph,
         target,
+        planner,
         plan,
         schedule: Schedule::default(),
         placed: HashMap::new(),
@@ -201,15 +217,15 @@ fn roles(jobs: &[Job], target: &Target) -> Vec<Role> {
 
 fn prepare<'g>(
     graph: &'g Graph,
-    target: &Target,
+    planner: &'g Planner,
     families: &[&'static dyn Family],
     n: NodeId,
 ) -> Result<Job<'g>, OpError> {
     problem::check_static(graph, n)?;
-    let view = view::view(graph, n)?;
+    let view = view::view(graph, planner, n)?;
     if !forms::is_view(graph, n) {
         for &family in families {
-            if let Some(wishes) = family.take(&view, target) {
+            if let Some(wishes) = family.take(&view, planner.target()) {
                 return Ok(Job { view, family: Some(family), wishes });
             }
         }
@@ -221,6 +237,10 @@ impl<'a> Lowering<'a> {
     /// What is compiled for.
     pub fn target(&self) -> &Target {
         self.target
+    }
+    /// Decides how products are computed.
+    pub fn planner(&self) -> &'a Planner {
+        self.planner
     }
     /// The graph.
     pub fn graph(&self) -> &'a Graph {

@@ -3,25 +3,20 @@
 use super::ahead::Ahead;
 use super::order::{Loop, Nest, UNROLL, nests};
 use super::spec::{Spec, Strides};
-use crate::families::tile::{Tile, max_pixels, split_evenly, tile_rows};
+use crate::cost::Tiling;
+use crate::families::tile::Tile;
 use crate::families::walk::{Place, Results, add, advance, bump};
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
-
-/// Number of units of the kernel.
-pub fn units(spec: &Spec, target: &Target) -> usize {
-    let plan = Plan::new(spec, target);
-    spec.images * plan.groups * spec.panels
-}
+use mnnc_vector::{CompileError, CompiledKernel, Cond, Gpr, KernelBuilder, Target, Var, Vector};
 
 /// Compiles the kernel.
 pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
     let mut b = KernelBuilder::new(target, name);
-    let kernel = Emitter { spec, plan: Plan::new(spec, target), lanes: b.lanes() };
+    let kernel = Emitter { spec, plan: Plan::new(spec), lanes: b.lanes() };
     kernel.emit(&mut b);
     b.compile()
 }
 
-/// How the output is cut into units and tiles.
+/// The cut of the output, spelled out.
 struct Plan {
     /// Rows of a tile.
     tile_rows: usize,
@@ -34,30 +29,15 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(spec: &Spec, target: &Target) -> Plan {
+    fn new(spec: &Spec) -> Plan {
         let [rows, cols] = spec.out;
-        let pixels = max_pixels(target, spec.blocks).min(ways(spec));
-        let tile_rows = tile_rows(cols, rows, pixels);
-        let group_rows = spec.group_rows(tile_rows);
-        Plan {
-            tile_rows,
-            group_rows,
-            groups: rows.div_ceil(group_rows),
-            columns: split_evenly(cols, pixels / tile_rows),
-        }
+        let Tiling { tile_rows, group_rows, .. } = spec.tiling;
+        Plan { tile_rows, group_rows, groups: spec.tiling.groups(rows), columns: spec.tiling.columns(cols) }
     }
     /// Tiles that read one panel of weights.
     fn tiles(&self, spec: &Spec) -> usize {
-        let per_row: usize = self.columns.iter().map(|(_, n)| n).sum();
-        per_row * spec.out[0].div_ceil(self.tile_rows)
+        spec.tiling.tiles(spec.out)
     }
-}
-
-/// Most pixels whose elements can be in L1 at once: where they are a multiple of 4 KiB apart, all fall into one set, of 12
-/// ways (measured: 14 rows of such a matrix run at half the speed of 12).
-fn ways(spec: &Spec) -> usize {
-    let apart = spec.input.pixel * spec.window.stride[1];
-    if apart > 0 && apart.is_multiple_of(4096) { 10 } else { usize::MAX }
 }
 
 /// Pointers that move over the image.
@@ -126,19 +106,24 @@ impl Emitter<'_> {
     /// The rows of one unit.
     fn rows(&self, b: &mut KernelBuilder, at: &Cursor, panel: Panel, first_row: Gpr) {
         let rows = self.spec.out[0];
-        let step = self.plan.tile_rows;
-        if self.plan.groups == 1 {
-            b.repeat((rows / step) as u64, |b| self.tile_row(b, at, panel, step));
-            if !rows.is_multiple_of(step) {
-                self.tile_row(b, at, panel, rows % step);
+        let (step, group) = (self.plan.tile_rows, self.plan.group_rows);
+        let part = rows % step;
+        if self.plan.groups == 1 || rows.is_multiple_of(group) {
+            let here = rows.min(group);
+            b.repeat((here / step) as u64, |b| self.tile_row(b, at, panel, step));
+            if !here.is_multiple_of(step) {
+                self.tile_row(b, at, panel, here % step);
             }
-        } else if rows.is_multiple_of(self.plan.group_rows) {
-            b.repeat(self.plan.group_rows as u64, |b| self.tile_row(b, at, panel, 1));
-        } else {
-            let total = b.int(rows as i64);
-            let left = b.int_sub(total, first_row);
-            let here = b.int_min(left, self.plan.group_rows as i32);
-            b.repeat_dyn(here, |b| self.tile_row(b, at, panel, 1));
+            return;
+        }
+        // The last unit has fewer rows, and rows beyond its whole tiles.
+        let total = b.int(rows as i64);
+        let left = b.int_sub(total, first_row);
+        let here = b.int_min(left, group as i32);
+        let whole = b.int_div(here, step as u32);
+        b.repeat_dyn(whole, |b| self.tile_row(b, at, panel, step));
+        if part > 0 {
+            b.if_(Cond::Lt, left, group as i32, |b| self.tile_row(b, at, panel, part));
         }
     }
 

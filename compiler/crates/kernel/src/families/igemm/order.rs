@@ -104,6 +104,7 @@ pub fn steps(spec: &Spec) -> Vec<[usize; 3]> {
 mod tests {
     use super::super::spec::{Strides, Window};
     use super::*;
+    use crate::cost::Tiling;
 
     #[test]
     fn every_weight_is_read_once() {
@@ -122,6 +123,7 @@ mod tests {
                         output: Strides::default(),
                         blocks: 1,
                         panels: 1,
+                        tiling: Tiling::PIXEL,
                         last_lanes: 16,
                         weights_image: 0,
                         has_bias: false,

@@ -1,5 +1,6 @@
 //! What one implicit GEMM computes.
 
+use crate::cost::Tiling;
 use crate::families::sides::Side;
 use mnnc_ir::scalar::ScalarFn;
 
@@ -56,6 +57,8 @@ pub struct Spec {
     pub blocks: usize,
     /// Panels.
     pub panels: usize,
+    /// How the output is cut into units and tiles.
+    pub tiling: Tiling,
     /// Lanes of the last vector of a panel that are stored; all but in the tail of a row-major output.
     pub last_lanes: usize,
     /// Bytes from the weights of one image to those of the next: 0 but for products of two computed matrices.
@@ -79,14 +82,8 @@ impl Spec {
         self.depth() * self.blocks * lanes * 4
     }
 
-    /// Output rows that one unit computes: few enough that the input of the unit stays in L2 while all panels pass over it,
-    /// about 200 pixels as measured best; a small image is one group, so that each panel of weights is read once.
-    pub fn group_rows(&self, tile_rows: usize) -> usize {
-        const PIXELS: usize = 200;
-        let [rows, cols] = self.out;
-        if rows * cols <= 2 * PIXELS || tile_rows > 1 {
-            return rows;
-        }
-        (PIXELS / cols).max(1)
+    /// Number of units of the kernel.
+    pub fn units(&self) -> usize {
+        self.images * self.tiling.groups(self.out[0]) * self.panels
     }
 }

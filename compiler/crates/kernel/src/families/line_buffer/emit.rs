@@ -3,6 +3,7 @@
 use super::chain::{Head, STRIP_BYTES};
 use super::ring::Action;
 use super::window_layer::Kind;
+use crate::cost::{Problem, Tiling};
 use crate::families::conv::{Geometry, compiled, weights};
 use crate::families::dense::Dense;
 use crate::families::fingerprint;
@@ -93,7 +94,9 @@ fn extent(s: &Strides, [planes, rows, cols]: [usize; 3], element: usize) -> usiz
 
 /// The dense convolution.
 struct FirstLayer {
-    /// Its kernel for a panel, but for the number of rows.
+    /// All of it as a product.
+    problem: Problem,
+    /// Its kernel for a panel, but for the number of rows and their cut.
     spec: Spec,
     input: Operand,
     /// Rows and columns under all windows.
@@ -123,6 +126,7 @@ impl FirstLayer {
             output: image_strides(&ring.storage, &ring.storage.dims),
             blocks: ring.blocks,
             panels,
+            tiling: Tiling::PIXEL,
             last_lanes: lanes,
             weights_image: 0,
             has_bias: true,
@@ -145,6 +149,15 @@ impl FirstLayer {
             weights: weights(lo, &format!("{name}.weight"), packed),
             bias: weights(lo, &format!("{name}.bias"), bias),
             flops,
+            problem: Problem {
+                images: g.shape.batch,
+                groups: 1,
+                inputs: g.shape.inputs,
+                outputs: g.shape.outputs,
+                window: g.window,
+                out: g.out(),
+                apart: spec.input.pixel * g.window.stride[1],
+            },
             spec: Spec { panels: 1, ..spec },
         })
     }
@@ -153,7 +166,9 @@ impl FirstLayer {
     /// The input begins at row `origin`.
     fn call(&self, rows: Range<usize>, origin: usize, to: usize, lo: &mut Lowering) -> Result<Call, OpError> {
         let (target, lanes) = (*lo.target(), lo.target().lanes());
-        let spec = Spec { out: [rows.len(), self.spec.out[1]], ..self.spec.clone() };
+        let out = [rows.len(), self.spec.out[1]];
+        let tiling = lo.planner().tiling(&Problem { out, ..self.problem }, self.spec.blocks);
+        let spec = Spec { out, tiling, ..self.spec.clone() };
         let key = igemm::name("conv", &spec, &target);
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
         let stride = spec.window.stride[0];
@@ -169,7 +184,7 @@ impl FirstLayer {
             Arg::fixed(Base::Operand(2), 0, spec.blocks * lanes * 4),
             Arg::fixed(Base::Scratch, to, written),
         ];
-        Ok(Call { kernel, args, units: igemm::emit::units(&spec, &target) })
+        Ok(Call { kernel, args, units: spec.units() })
     }
 }
 

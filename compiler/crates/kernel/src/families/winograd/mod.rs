@@ -8,11 +8,11 @@ mod cost;
 mod points;
 mod transform;
 
+use crate::cost::Problem as Product;
 use crate::families::conv::{Geometry, compiled, weights};
 use crate::families::fingerprint;
 use crate::families::igemm::spec::{Spec, Strides, Window};
 use crate::families::igemm::{self, pack};
-use crate::families::panels::panels;
 use crate::families::sides::{PlacedEpilogue, from_offset, image_strides, image_wishes, place_image};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
@@ -157,7 +157,9 @@ impl Emitter<'_> {
         let plane = tiles * lanes * 4;
         let strides = |channels| Strides { image: self.product(channels, band), plane, row: 0, pixel: lanes * 4 };
         let n = self.size.products();
-        let widths = panels(&self.target, [64, 64], s.outputs.div_ceil(lanes));
+        // Panels are the same for every band, so that all share the weights; tiles fit each.
+        let product = Product { out: [1, tiles], apart: lanes * 4, ..Product::matrices(n, tiles, s.inputs, s.outputs) };
+        let widths = lo.planner().direct(&Product { out: [64, 64], ..product });
         let mut out = Vec::new();
         for (i, class) in widths.into_iter().enumerate() {
             let mut spec = Spec {
@@ -171,6 +173,7 @@ impl Emitter<'_> {
                 output: strides(s.outputs),
                 blocks: class.blocks,
                 panels: class.panels,
+                tiling: lo.planner().tiling(&product, class.blocks),
                 last_lanes: lanes,
                 weights_image: 0,
                 has_bias: false,
@@ -191,7 +194,7 @@ impl Emitter<'_> {
             });
             let key = igemm::name("winograd_products", &spec, &self.target);
             let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
-            let units = igemm::emit::units(&spec, &self.target);
+            let units = spec.units();
             out.push(Class { spec, weights: operand, first: class.first, kernel, units });
         }
         Ok(out)

@@ -1,6 +1,7 @@
 //! How the output channels of a product are cut into panels of weights.
 
-use super::tile::{max_pixels, split_evenly};
+use super::{Problem, Tiling, direct};
+use crate::families::tile::{max_pixels, split_evenly};
 use mnnc_vector::Target;
 
 /// Panels of equal width, done by one kernel.
@@ -12,13 +13,15 @@ pub struct Class {
     pub blocks: usize,
     /// Panels.
     pub panels: usize,
+    /// How the output is cut.
+    pub tiling: Tiling,
 }
 
-/// The panels for `blocks` channel blocks over an output of `out` rows and columns. With many pixels, two blocks a panel
+/// The panels of the output channels of a group. With many pixels, two blocks a panel
 /// measured best (14x2 on 32 registers); an odd number of blocks takes three where the registers allow it. With few pixels, as
 /// many blocks as the accumulators hold, because several sums have to be in flight.
-pub fn panels(target: &Target, out: [usize; 2], blocks: usize) -> Vec<Class> {
-    let pixels = out[0] * out[1];
+pub(super) fn panels(target: &Target, p: &Problem) -> Vec<Class> {
+    let (pixels, blocks) = (p.pixels(), p.outputs.div_ceil(target.lanes()));
     let widths: Vec<(usize, usize)> = if pixels < max_pixels(target, 2) / 2 + 1 {
         let widest = (1..=blocks.min(14)).rev().find(|&n| max_pixels(target, n) >= pixels && fits(target, n, pixels));
         split_evenly(blocks, widest.unwrap_or(1))
@@ -36,7 +39,7 @@ pub fn panels(target: &Target, out: [usize; 2], blocks: usize) -> Vec<Class> {
     let mut first = 0;
     let mut out = Vec::new();
     for (blocks, panels) in widths.into_iter().filter(|w| w.1 > 0) {
-        out.push(Class { first, blocks, panels });
+        out.push(Class { first, blocks, panels, tiling: direct::tiling(target, p, blocks) });
         first += blocks * panels;
     }
     out
@@ -55,7 +58,8 @@ mod tests {
         for target in [Target::AVX512, Target::AVX2, Target::NEON] {
             for blocks in 1..100 {
                 for out in [[1, 1], [2, 2], [7, 7], [56, 56]] {
-                    let classes = panels(&target, out, blocks);
+                    let p = Problem { out, ..Problem::matrices(1, 1, 64, blocks * target.lanes()) };
+                    let classes = panels(&target, &p);
                     let mut next = 0;
                     for c in &classes {
                         assert_eq!(c.first, next);
