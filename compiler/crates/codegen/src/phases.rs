@@ -6,7 +6,8 @@
 //! cache what it wrote in the phase before; steps with few units are put one behind the other and cut by their cost.
 
 use mnnc_kernel::plan::Base;
-use mnnc_kernel::{Access, KernelCode, Plan, Schedule, Step};
+use mnnc_kernel::schedule::BufferKind;
+use mnnc_kernel::{Access, BufferId, KernelCode, Plan, Schedule, Step};
 use std::ops::Range;
 
 /// From this many units on, sharing a step by itself leaves no thread idle for long.
@@ -65,6 +66,8 @@ pub(crate) fn phases(schedule: &Schedule, plan: &Plan) -> Vec<Phase> {
 
 /// Bytes that a step touches.
 struct Touch {
+    /// The outermost buffer.
+    buffer: BufferId,
     base: Base,
     bytes: Range<usize>,
     writes: bool,
@@ -74,7 +77,7 @@ struct Touch {
 impl Touch {
     fn conflicts(&self, o: &Touch) -> bool {
         // A border is what the other writer of its buffer leaves alone.
-        let apart = (self.border || o.border) && self.border != o.border && self.writes && o.writes;
+        let apart = self.border != o.border && self.buffer == o.buffer && self.writes && o.writes;
         let overlap = self.base == o.base && self.bytes.start < o.bytes.end && o.bytes.start < self.bytes.end;
         (self.writes || o.writes) && overlap && !apart
     }
@@ -84,9 +87,17 @@ fn touches(schedule: &Schedule, plan: &Plan, step: &Step) -> Vec<Touch> {
     let border = matches!(schedule.kernels[step.kernel].code, KernelCode::Border(_));
     let of = |o: &mnnc_kernel::Operand| {
         let a = plan.address(schedule, o.buffer, o.offset);
-        Touch { base: a.base, bytes: a.offset..a.offset + o.bytes, writes: o.access != Access::Read, border }
+        let buffer = outermost(schedule, o.buffer);
+        Touch { buffer, base: a.base, bytes: a.offset..a.offset + o.bytes, writes: o.access != Access::Read, border }
     };
     step.operands.iter().map(of).filter(|t| t.base != Base::Weights).collect()
+}
+
+fn outermost(schedule: &Schedule, mut b: BufferId) -> BufferId {
+    while let BufferKind::Within(parent, _) = schedule.buffers[b].kind {
+        b = parent;
+    }
+    b
 }
 
 fn phase(schedule: &Schedule, steps: Range<usize>) -> Phase {
@@ -126,8 +137,8 @@ fn unit_cost(step: &Step) -> u64 {
 mod tests {
     use super::*;
     use mnnc_ir::entity::EntityId;
-    use mnnc_kernel::schedule::{Buffer, BufferKind, Kernel, Subnormals};
-    use mnnc_kernel::{BufferId, KernelId, Operand, Storage};
+    use mnnc_kernel::schedule::{Buffer, Kernel, Subnormals};
+    use mnnc_kernel::{KernelId, Operand, Storage};
     use mnnc_vector::{CompiledKernel, Stats};
 
     /// The begin of every thread's share and the end of the last: what the driver's code computes.
@@ -205,6 +216,14 @@ mod tests {
         assert_eq!(phases(&s.0, &s.1)[0].shares, [Share::Even; 2]);
         let twice = schedule(1, &[(&[], 0, 4, false), (&[], 0, 4, false)]);
         assert_eq!(ranges(&twice), [0..1, 1..2]);
+    }
+
+    #[test]
+    fn the_border_of_a_buffer_where_an_unread_result_lay_waits() {
+        // Nobody reads buffer 0, so that buffer 1 takes its place at once.
+        let s = schedule(2, &[(&[], 0, 4, false), (&[], 1, 4, true)]);
+        let shared = s.1.offsets[BufferId::new(0)] == s.1.offsets[BufferId::new(1)];
+        assert_eq!(ranges(&s).contains(&(0..2)), !shared);
     }
 
     #[test]
