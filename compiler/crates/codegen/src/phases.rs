@@ -190,7 +190,15 @@ mod tests {
             let mut operands: Vec<Operand> = reads.iter().map(|&r| operand(r, Access::Read)).collect();
             operands.push(operand(write, Access::Write));
             let kernel = kernels[usize::from(border)];
-            s.steps.push(Step { name: String::new(), node: None, kernel, operands, units, flops: 0, subnormals: Subnormals::Any });
+            s.steps.push(Step {
+                name: String::new(),
+                node: None,
+                kernel,
+                operands,
+                units,
+                flops: 0,
+                subnormals: Subnormals::Any,
+            });
         }
         let plan = Plan::new(&s);
         (s, plan)

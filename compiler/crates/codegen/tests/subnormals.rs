@@ -4,8 +4,8 @@
 use mnnc_codegen::{Jit, Model, Options, Target};
 use mnnc_ir::{DType, Graph, NodeSpec, Tensor, TensorType};
 use mnnc_kernel::families;
-use mnnc_ops::family::math::LOG;
 use mnnc_ops::family::arithmetic::MUL;
+use mnnc_ops::family::math::LOG;
 
 /// The processor's control and status register for SSE arithmetic, without the sticky status bits.
 fn control() -> u32 {

@@ -53,13 +53,28 @@ fn conv(
     graph.emit(NodeSpec::new(&CONV, [x, weight, bias]).attrs(attrs).outputs([name])).ok()
 }
 
-/// A chain of two or three layers. `large` ones are long enough for strips. `None` if a window is larger than its input.
-fn chain(g: &mut Gen, large: bool) -> Option<(Graph, Tensor)> {
+/// What makes a chain special.
+#[derive(Copy, Clone, PartialEq)]
+enum Shape {
+    /// Nothing.
+    Any,
+    /// The second layer makes more than L2 holds.
+    Large,
+    /// Rows are longer than a ring holds.
+    Wide,
+}
+
+/// A chain of two or three layers. `None` if a window is larger than its input.
+fn chain(g: &mut Gen, shape: Shape) -> Option<(Graph, Tensor)> {
     let mut graph = Graph::new("chain");
+    let large = shape == Shape::Large;
     let batch = 1 + g.below(2);
     let inputs = g.pick(&[1, 3, 16, 24, 37]);
-    let size = if large { [30 + g.below(20), 60 + g.below(60)] } else { [8 + g.below(40), 8 + g.below(70)] };
-    let channels = if large { 48 + g.below(60) } else { 1 + g.below(70) };
+    let (size, channels) = match shape {
+        Shape::Any => ([8 + g.below(40), 8 + g.below(70)], 1 + g.below(70)),
+        Shape::Large => ([30 + g.below(20), 60 + g.below(60)], 48 + g.below(60)),
+        Shape::Wide => ([8 + g.below(12), 300 + g.below(500)], 1 + g.below(40)),
+    };
     let dims = [batch, inputs, size[0], size[1]];
     let x = graph.add_input("x", TensorType::new(DType::F32, dims));
     let first = if large {
@@ -94,11 +109,11 @@ fn chain(g: &mut Gen, large: bool) -> Option<(Graph, Tensor)> {
     Some((graph, g.f32s(&dims)))
 }
 
-fn compare(seeds: std::ops::Range<u64>, large: bool) -> [usize; 2] {
+fn compare(seeds: std::ops::Range<u64>, shape: Shape) -> [usize; 2] {
     let mut counts = [0, 0];
     for target in native_targets() {
         for seed in seeds.clone() {
-            let Some((graph, input)) = chain(&mut Gen::new(seed), large) else { continue };
+            let Some((graph, input)) = chain(&mut Gen::new(seed), shape) else { continue };
             let expected = Evaluator::new(&graph).run(std::slice::from_ref(&input)).expect("evaluates").remove(0);
             let schedule = lower(&graph, &target, families::ALL).unwrap_or_else(|e| panic!("seed {seed}: {}", e.len()));
             check(&schedule, &Plan::new(&schedule)).unwrap_or_else(|e| panic!("{target} seed {seed}: {}", e[0]));
@@ -122,13 +137,20 @@ fn compare(seeds: std::ops::Range<u64>, large: bool) -> [usize; 2] {
 #[test]
 fn random_chains_equal_the_reference() {
     let targets = native_targets().len();
-    let [fused, _] = compare(0..120, false);
+    let [fused, _] = compare(0..120, Shape::Any);
     assert!(fused >= 40 * targets, "only {fused} chains on {targets} targets ran through a ring");
 }
 
 #[test]
 fn chains_in_strips_equal_the_reference() {
     let targets = native_targets().len();
-    let [_, strips] = compare(0..10, true);
+    let [_, strips] = compare(0..10, Shape::Large);
     assert!(strips >= 5 * targets, "only {strips} chains on {targets} targets ran in strips");
+}
+
+#[test]
+fn chains_with_long_rows_equal_the_reference() {
+    let targets = native_targets().len();
+    let [_, chunks] = compare(0..24, Shape::Wide);
+    assert!(chunks >= 10 * targets, "only {chunks} chains on {targets} targets were cut into chunks");
 }

@@ -4,6 +4,7 @@ use super::ring::Ring;
 use super::window_layer::WindowLayer;
 use crate::families::conv::{Geometry, Kind};
 use crate::families::igemm::spec::Window;
+use crate::families::tile::split_evenly;
 use crate::family::View;
 use mnnc_ir::ValueId;
 use mnnc_vector::Target;
@@ -44,7 +45,8 @@ pub(crate) fn find(nodes: &[Candidate], target: &Target) -> Vec<Chain> {
         let point = nodes.iter().position(|p| {
             p.family == "conv" && p.view.inputs.first() == Some(&Some(n.view.outputs[0])) && is_private(n.view, p.view)
         });
-        let point = point.filter(|&p| !head.ring.whole && is_point(nodes[p].view, target) && is_large(n.view));
+        let whole = head.chunks.iter().any(|c| c.ring.whole);
+        let point = point.filter(|&p| !whole && is_point(nodes[p].view, target) && is_large(n.view));
         chains.push(Chain { dense: d, window: i, point });
     }
     // What is a second layer of one chain cannot be the first of another, nor a third.
@@ -74,12 +76,28 @@ fn is_large(view: &View) -> bool {
     view.graph.ty(view.outputs[0]).num_bytes().is_some_and(|b| b > STRIP_BYTES)
 }
 
-/// The first two layers of a chain, with the ring between them.
+/// The first two layers of a chain, with the rings between them.
 pub(super) struct Head {
     pub dense: Geometry,
     pub window: WindowLayer,
-    pub ring: Ring,
+    /// Left to right; all rings have panels of as many blocks.
+    pub chunks: Vec<Chunk>,
 }
+
+/// Columns of the second layer's output that go through one ring: a layer of its own, that begins in the middle of the image. Rows too
+/// long for a ring are cut into chunks, whose neighbouring columns of the intermediate image are made twice.
+pub(super) struct Chunk {
+    /// The second layer on these columns.
+    pub layer: WindowLayer,
+    pub ring: Ring,
+    /// Its first column of the intermediate image, and of the output.
+    pub first: [usize; 2],
+}
+
+/// Most chunks of a row.
+const MOST_CHUNKS: usize = 32;
+/// Chunks are multiples of this many columns, which the tiles of depthwise kernels fill.
+const COLUMNS: usize = 14;
 
 impl Head {
     /// `None` if the two nodes cannot run through a ring.
@@ -87,17 +105,48 @@ impl Head {
         let g = Geometry::read(dense, target).filter(|g| g.kind == Kind::Dense && !g.one_row && g.shape.groups == 1)?;
         // A side operand of the first layer would have to move row by row, too.
         dense.epilogue.as_ref().is_none_or(|e| e.sides.is_empty()).then_some(())?;
-        let layer = WindowLayer::read(window, target)?;
+        let window = WindowLayer::read(window, target)?;
         let lanes = target.lanes();
         let blocks = g.shape.outputs.div_ceil(lanes);
-        let fitting = |b: &usize| blocks.is_multiple_of(*b).then(|| Ring::new(&layer, *b, lanes)).flatten();
-        let rings: Vec<Ring> = [2, 3, 1].iter().filter_map(fitting).collect();
         // Panels that two threads share evenly, or nearly.
-        let shared = |r: &&Ring| {
-            let units = g.shape.batch * blocks / r.blocks;
+        let shared = |b: &usize| {
+            let units = g.shape.batch * blocks / b;
             units.is_multiple_of(2) || units >= 9
         };
-        let ring = rings.iter().find(shared).or(rings.first())?.clone();
-        Some(Head { dense: g, window: layer, ring })
+        let panels: Vec<usize> = [2, 3, 1].into_iter().filter(|b| blocks.is_multiple_of(*b)).collect();
+        let counts = std::iter::once(1).chain(2..=MOST_CHUNKS.min(window.cols.output / COLUMNS));
+        let chunks = counts.flat_map(|n| {
+            let even = panels.iter().filter(|b| shared(b)).chain(panels.iter().filter(|b| !shared(b)));
+            even.map(move |&b| (n, b))
+        });
+        let chunks = chunks.into_iter().find_map(|(n, b)| Chunk::cut(&window, n, b, lanes))?;
+        Some(Head { dense: g, window, chunks })
+    }
+
+    /// Channel blocks of a panel.
+    pub fn blocks(&self) -> usize {
+        self.chunks[0].ring.blocks
+    }
+}
+
+impl Chunk {
+    /// The rows cut into `count` chunks, if a ring for panels of `blocks` blocks fits for all of them.
+    fn cut(window: &WindowLayer, count: usize, blocks: usize, lanes: usize) -> Option<Vec<Chunk>> {
+        let tiles = if count == 1 {
+            vec![(1, 1)]
+        } else {
+            split_evenly(window.cols.output.div_ceil(COLUMNS), window.cols.output.div_ceil(COLUMNS).div_ceil(count))
+        };
+        let width = |n: usize| if count == 1 { window.cols.output } else { n * COLUMNS };
+        let mut out = Vec::new();
+        let mut start = 0;
+        for n in tiles.into_iter().flat_map(|(n, times)| std::iter::repeat_n(n, times)) {
+            let end = (start + width(n)).min(window.cols.output);
+            let (layer, first) = window.columns(start..end)?;
+            let ring = Ring::new(&layer, blocks, lanes)?;
+            out.push(Chunk { layer, ring, first: [first, start] });
+            start = end;
+        }
+        Some(out)
     }
 }

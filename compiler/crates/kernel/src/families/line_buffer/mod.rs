@@ -4,7 +4,8 @@
 //! # The first two layers
 //! For each panel of channels (they are independent of each other in the second layer) the rows of the first layer's result go through a
 //! ring in L1, just ahead of the windows that read them: [`ring`] finds its size and the order of the calls, and a [`Program`] of
-//! the ordinary kernels carries it out, one unit a panel. Small images are made and read whole.
+//! the ordinary kernels carries it out, one unit a panel. Small images are made and read whole; rows too long for a ring in L1 are cut
+//! into chunks of columns.
 //!
 //! # The third layer
 //! It needs all channels of a pixel, so it cannot run panel by panel; and what the second layer makes may exceed L2. Then both run
@@ -15,7 +16,11 @@
 
 mod chain;
 mod emit;
+mod first_layer;
+mod part;
 mod ring;
+mod second_layer;
+mod third_layer;
 mod window_layer;
 
 pub(crate) use chain::{Candidate, Chain, find};

@@ -36,6 +36,25 @@ impl WindowLayer {
         Some(WindowLayer { rows: g.rows, cols: g.cols, kind: Kind::Max })
     }
 
+    /// The layer on a range of its output columns, and the first column of the image that it then reads. `None` if it
+    /// reads no column at all.
+    pub fn columns(&self, out: std::ops::Range<usize>) -> Option<(WindowLayer, usize)> {
+        let a = &self.cols;
+        let start = out.start * a.stride;
+        let end = (out.end - 1) * a.stride + (a.kernel - 1) * a.dilation + 1;
+        let (first, last) = (start.saturating_sub(a.begin), (end.saturating_sub(a.begin)).min(a.input));
+        let cols = Axis {
+            input: last.checked_sub(first).filter(|&n| n > 0)?,
+            output: out.len(),
+            begin: a.begin.saturating_sub(start),
+            end: (end.saturating_sub(a.begin)).saturating_sub(a.input),
+            ..*a
+        };
+        // All columns: what no window reads belongs to the layer all the same.
+        let whole = out.len() == a.output;
+        Some(if whole { (*self, 0) } else { (WindowLayer { cols, ..*self }, first) })
+    }
+
     /// The border that it reads.
     pub fn halo(&self) -> Halo {
         match self.kind {
