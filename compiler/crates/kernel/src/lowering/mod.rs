@@ -159,12 +159,11 @@ pub fn lower_with(
         let done = match *role {
             Role::Alone => lo.lower_job(job),
             Role::Inner => Ok(()),
-            Role::Last(c) => {
-                let point = c.point.map(|p| &jobs[p].view);
-                if [c.dense, c.window].iter().any(|&i| subnormals[i] == Subnormals::Keep) {
+            Role::Last(chain) => {
+                if chain.nodes().any(|i| subnormals[i] == Subnormals::Keep) {
                     lo.subnormals = Subnormals::Keep;
                 }
-                line_buffer::lower(&jobs[c.dense].view, &jobs[c.window].view, point, &mut lo)
+                chain.lower(&|i| &jobs[i].view, &mut lo).and_then(|()| lo.copy_pending())
             }
         };
         if let Err(e) = done {
@@ -206,11 +205,8 @@ fn roles(jobs: &[Job], target: &Target) -> Vec<Role> {
         .collect();
     let mut roles = vec![Role::Alone; jobs.len()];
     for c in line_buffer::find(&candidates, target) {
-        roles[c.dense] = Role::Inner;
-        roles[c.window] = if c.point.is_some() { Role::Inner } else { Role::Last(c) };
-        if let Some(p) = c.point {
-            roles[p] = Role::Last(c);
-        }
+        c.nodes().for_each(|i| roles[i] = Role::Inner);
+        roles[c.last()] = Role::Last(c);
     }
     roles
 }
@@ -418,6 +414,11 @@ impl<'a> Lowering<'a> {
         } else {
             generic::lower(&job.view, self)?;
         }
+        self.copy_pending()
+    }
+
+    /// Copies results that the node's steps could not write where they belong.
+    fn copy_pending(&mut self) -> Result<(), OpError> {
         for (v, from, to) in std::mem::take(&mut self.pending) {
             self.copy(v, &from, &to);
             self.placed.entry(v).or_default().push(to);

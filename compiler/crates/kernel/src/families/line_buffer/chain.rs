@@ -2,11 +2,14 @@
 
 use super::ring::Ring;
 use super::window_layer::WindowLayer;
+use super::{emit, scaled};
 use crate::families::conv::{Geometry, Kind};
 use crate::families::igemm::spec::Window;
+use crate::families::sides::fits_image;
 use crate::families::tile::split_evenly;
 use crate::family::View;
-use mnnc_ir::ValueId;
+use crate::lowering::Lowering;
+use mnnc_ir::OpError;
 use mnnc_vector::Target;
 
 /// A node as the search sees it.
@@ -17,44 +20,104 @@ pub(crate) struct Candidate<'a, 'g> {
     pub family: &'static str,
 }
 
-/// Positions in the list of candidates: the first two layers, and the third one.
+/// Nodes that are lowered together, by their positions in the list of candidates.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Chain {
-    /// The dense convolution.
-    pub dense: usize,
-    /// The window layer that reads it.
-    pub window: usize,
-    /// The 1x1 convolution that reads that, if it is part of the chain.
-    pub point: Option<usize>,
+pub(crate) enum Chain {
+    /// A dense convolution, and the window layer that reads it.
+    Windows {
+        dense: usize,
+        window: usize,
+        /// The 1x1 convolution behind, where strips pay.
+        point: Option<usize>,
+        /// The global pooling that reads the window layer, too.
+        pool: Option<usize>,
+    },
+    /// An element-wise pass, and the 1x1 convolution behind it.
+    Scaled { map: usize, point: usize },
 }
 
-/// Bytes of a second layer's result that L2 holds beside everything else: beyond, the third layer joins the chain.
+impl Chain {
+    /// The nodes.
+    pub fn nodes(self) -> impl Iterator<Item = usize> {
+        let all = match self {
+            Chain::Windows { dense, window, point, pool } => [Some(dense), Some(window), point, pool],
+            Chain::Scaled { map, point } => [Some(map), Some(point), None, None],
+        };
+        all.into_iter().flatten()
+    }
+
+    /// The node at whose place all are lowered: every other reads what was there before, and is read by what comes after.
+    pub fn last(self) -> usize {
+        match self {
+            Chain::Windows { window, point, .. } => point.unwrap_or(window),
+            Chain::Scaled { point, .. } => point,
+        }
+    }
+
+    /// Adds the steps.
+    ///
+    /// # Errors
+    /// If a kernel does not compile, or a size overflows.
+    pub fn lower<'a, 'g: 'a>(self, view: &dyn Fn(usize) -> &'a View<'g>, lo: &mut Lowering) -> Result<(), OpError> {
+        match self {
+            Chain::Windows { dense, window, point, pool } => {
+                emit::lower(view(dense), view(window), point.map(view), pool.map(view), lo)
+            }
+            Chain::Scaled { map, point } => scaled::lower(view(map), view(point), lo),
+        }
+    }
+}
+
+/// Bytes of an image that L2 holds beside everything else: beyond, the 1x1 convolution that reads it joins the chain.
 pub(super) const STRIP_BYTES: usize = 384 << 10;
 
 /// All chains among the nodes, none of which is in two.
 pub(crate) fn find(nodes: &[Candidate], target: &Target) -> Vec<Chain> {
-    let producer = |v: ValueId| nodes.iter().position(|n| n.view.outputs.contains(&v));
+    let mut taken = vec![false; nodes.len()];
     let mut chains = Vec::new();
-    for (i, n) in nodes.iter().enumerate() {
-        let reader = matches!(n.family, "conv" | "pool");
-        let Some(x) = n.view.inputs.first().copied().flatten().filter(|_| reader) else { continue };
-        let Some(d) = producer(x).filter(|&d| nodes[d].family == "conv" && is_private(nodes[d].view, n.view)) else {
-            continue;
-        };
-        let Some(head) = Head::read(nodes[d].view, n.view, target) else { continue };
-        let point = nodes.iter().position(|p| {
-            p.family == "conv" && p.view.inputs.first() == Some(&Some(n.view.outputs[0])) && is_private(n.view, p.view)
-        });
-        let whole = head.chunks.iter().any(|c| c.ring.whole);
-        let point = point.filter(|&p| !whole && is_point(nodes[p].view, target) && is_large(n.view));
-        chains.push(Chain { dense: d, window: i, point });
-    }
-    // What is a second layer of one chain cannot be the first of another, nor a third.
-    let heads: Vec<usize> = chains.iter().map(|c| c.dense).collect();
-    for c in &mut chains {
-        c.point = c.point.filter(|p| !heads.contains(p));
+    for i in 0..nodes.len() {
+        let chain = windows(nodes, i, target).or_else(|| scaled_point(nodes, i, target));
+        if let Some(chain) = chain.filter(|c| c.nodes().all(|n| !taken[n])) {
+            chain.nodes().for_each(|n| taken[n] = true);
+            chains.push(chain);
+        }
     }
     chains
+}
+
+/// The chain whose window layer is node `i`.
+fn windows(nodes: &[Candidate], i: usize, target: &Target) -> Option<Chain> {
+    let window = nodes.get(i).filter(|n| matches!(n.family, "conv" | "pool"))?.view;
+    let x = window.inputs.first().copied().flatten()?;
+    let dense = nodes.iter().position(|n| n.view.outputs.contains(&x))?;
+    if nodes[dense].family != "conv" || !is_private(nodes[dense].view, window) {
+        return None;
+    }
+    let head = Head::read(nodes[dense].view, window, target)?;
+    let strips = !head.chunks.iter().any(|c| c.ring.whole) && is_large(window);
+    let point = point_behind(nodes, window, target).filter(|_| strips);
+    // A pooling of the panel that a unit has just made finds it in L2.
+    let pooled = |n: &Candidate| {
+        n.family == "global_pool" && n.view.inputs.first() == window.outputs.first().map(|&y| Some(y)).as_ref()
+    };
+    let pool = nodes.iter().position(pooled).filter(|_| point.is_none() && head.chunks.len() == 1);
+    Some(Chain::Windows { dense, window: i, point, pool })
+}
+
+/// The chain whose element-wise pass is node `i`.
+fn scaled_point(nodes: &[Candidate], i: usize, target: &Target) -> Option<Chain> {
+    let map = nodes.get(i).filter(|n| n.family == "elementwise" && n.view.outputs.len() == 1)?.view;
+    let dims = map.graph.ty(map.outputs[0]).static_dims()?;
+    let fits = dims.len() == 4 && fits_image(map, &dims) && is_large(map);
+    let point = point_behind(nodes, map, target).filter(|_| fits)?;
+    Some(Chain::Scaled { map: i, point })
+}
+
+/// The 1x1 convolution that alone reads the result of a node.
+fn point_behind(nodes: &[Candidate], view: &View, target: &Target) -> Option<usize> {
+    let y = *view.outputs.first()?;
+    let point = nodes.iter().position(|n| n.family == "conv" && n.view.inputs.first() == Some(&Some(y)))?;
+    (is_private(view, nodes[point].view) && is_point(nodes[point].view, target)).then_some(point)
 }
 
 /// Whether `reader` is the only one that ever sees the result of `view`, and only as its data.

@@ -9,11 +9,12 @@ use super::third_layer::ThirdLayer;
 use super::window_layer::{Kind, WindowLayer};
 use crate::families::conv::Geometry;
 use crate::families::fingerprint;
+use crate::families::pool::{GlobalPool, PoolTail};
 use crate::families::sides::{from_offset, place_image};
 use crate::families::tile::split_evenly;
 use crate::family::View;
 use crate::lowering::{Forms, Lowering, Placed};
-use crate::program::{Arg, Base, Call, Program, roll_up};
+use crate::program::{Arg, Base, Call, Program, Run, roll_up};
 use crate::storage::{Halo, Storage};
 use mnnc_ir::{DType, OpError};
 use mnnc_vector::Target;
@@ -23,7 +24,13 @@ use std::ops::Range;
 ///
 /// # Errors
 /// If a kernel does not compile, or a size overflows.
-pub(crate) fn lower(dense: &View, window: &View, point: Option<&View>, lo: &mut Lowering) -> Result<(), OpError> {
+pub(super) fn lower(
+    dense: &View,
+    window: &View,
+    point: Option<&View>,
+    pool: Option<&View>,
+    lo: &mut Lowering,
+) -> Result<(), OpError> {
     let target = *lo.target();
     let missing = || OpError::unsupported("not a chain of this family");
     let head = Head::read(dense, window, &target).ok_or_else(missing)?;
@@ -32,9 +39,13 @@ pub(crate) fn lower(dense: &View, window: &View, point: Option<&View>, lo: &mut 
     let Some(point) = point else {
         let to = lo.output(window.outputs[0], Forms::BLOCKED)?;
         let rows = 0..head.window.rows.output;
+        let mut tail = None;
+        if let Some(pool) = pool {
+            tail = Some(GlobalPool::tail(pool, &to, head.blocks(), lo)?);
+        }
         return head.chunks.iter().try_for_each(|c| {
             let to = Part::of(&to, [0, c.first[1]]);
-            step(&head, c, &first, &second, rows.clone(), &to, lo)
+            step(&head, c, &first, &second, rows.clone(), &to, tail.as_ref(), lo)
         });
     };
     let third = Geometry::read(point, &target).ok_or_else(missing)?;
@@ -44,14 +55,14 @@ pub(crate) fn lower(dense: &View, window: &View, point: Option<&View>, lo: &mut 
     let [images, channels] = [head.dense.shape.batch, head.dense.shape.outputs];
     for chunk in &head.chunks {
         let cols = chunk.layer.cols.output;
-        let most = (STRIP_BYTES / (images * channels.next_multiple_of(target.lanes()) * cols * 4)).max(1);
+        let row = images * channels.next_multiple_of(target.lanes()) * cols * 4;
         let mut start = 0;
-        for (rows, count) in strips(head.window.rows.output, most, chunk.ring.taken) {
+        for (rows, count) in strips(head.window.rows.output, row, chunk.ring.taken) {
             let strip = Storage::blocked(DType::F32, &[images, channels, rows, cols], target.lanes(), Halo::default());
             let strip = strip.ok_or_else(|| OpError::unsupported("a strip is larger than the address space"))?;
             for _ in 0..count {
                 let place = Placed { buffer: lo.temp("strip", strip.bytes), storage: strip.clone() };
-                step(&head, chunk, &first, &second, start..start + rows, &Part::of(&place, [0, 0]), lo)?;
+                step(&head, chunk, &first, &second, start..start + rows, &Part::of(&place, [0, 0]), None, lo)?;
                 third.step(&place, [start, chunk.first[1]], &to, lo)?;
                 start += rows;
             }
@@ -60,8 +71,9 @@ pub(crate) fn lower(dense: &View, window: &View, point: Option<&View>, lo: &mut 
     Ok(())
 }
 
-/// Strips of at most `most` rows, all but the last a multiple of `tile`: `(rows, how many)`.
-fn strips(rows: usize, most: usize, tile: usize) -> Vec<(usize, usize)> {
+/// The rows of an image, of `row` bytes each, in strips that L2 holds, all but the last a multiple of `tile`: `(rows, how many)`.
+pub(super) fn strips(rows: usize, row: usize, tile: usize) -> Vec<(usize, usize)> {
+    let most = STRIP_BYTES / row.max(1);
     let tiles = rows.div_ceil(tile);
     let mut out: Vec<(usize, usize)> =
         split_evenly(tiles, (most / tile).max(1)).into_iter().map(|(n, count)| (n * tile, count)).collect();
@@ -77,7 +89,9 @@ fn strips(rows: usize, most: usize, tile: usize) -> Vec<(usize, usize)> {
     out
 }
 
-/// Adds the step that runs the first two layers for rows `out`, into `to`, which begins at the first of them.
+/// Adds the step that runs the first two layers for rows `out`, into `to`, which begins at the first of them, and the pooling of what
+/// each unit made.
+#[allow(clippy::too_many_arguments, reason = "a step among its layers")]
 fn step(
     head: &Head,
     chunk: &Chunk,
@@ -85,6 +99,7 @@ fn step(
     second: &SecondLayer,
     out: Range<usize>,
     to: &Part,
+    tail: Option<&PoolTail>,
     lo: &mut Lowering,
 ) -> Result<(), OpError> {
     let (ring, layer, target) = (&chunk.ring, &chunk.layer, *lo.target());
@@ -120,13 +135,25 @@ fn step(
     strides.push(image(to.strides.image, ring.blocks * to.strides.plane));
 
     let panels = head.dense.shape.outputs.div_ceil(lanes) / ring.blocks;
-    let program = Program { strides, panels, scratch: ring.storage.bytes, setup, body: roll_up(calls) };
+    let mut body = roll_up(calls);
+    if let Some(tail) = tail {
+        let pooled = Arg::fixed(Base::Operand(operands.len()), 0, tail.bytes);
+        let made = Arg::fixed(Base::Operand(operands.len() - 1), 0, tail.read);
+        body.push(Run {
+            count: 1,
+            calls: vec![Call { kernel: tail.kernel, args: vec![made, pooled], units: ring.blocks }],
+        });
+        operands.push(tail.operand.clone());
+        strides.push(tail.strides);
+    }
+    let program = Program { strides, panels, scratch: ring.storage.bytes, setup, body };
     let name = name(head, layer, &out, &program, &target);
     let kernel = lo.program(name, program);
     let all = head.window.rows.output * head.window.cols.output;
     let share = |flops: usize| (flops as u64 * (out.len() * layer.cols.output) as u64) / all as u64;
     let units = head.dense.shape.batch * panels;
-    lo.step(kernel, operands, units, share(first.flops) + share(second.flops));
+    let pooled = tail.map_or(0, |t| t.flops as u64);
+    lo.step(kernel, operands, units, share(first.flops) + share(second.flops) + pooled);
     Ok(())
 }
 

@@ -12,6 +12,9 @@
 //! strip by strip: the program for some rows of output into a buffer that L2 holds, the third layer on those, and so on. A
 //! strip begins with an empty ring, so the rows under its first windows are made twice, which strips of many rows keep cheap.
 //!
+//! A global pooling of what the second layer makes (squeeze and excite) runs panel by panel with it. The element-wise pass that scales
+//! an image which exceeds L2, and the 1x1 convolution behind, run strip by strip, too.
+//!
 //! Measured (mobilenet_v2, Zen 5): rings of panels gain wherever they fit L1; fusing only the second and third layer loses.
 
 mod chain;
@@ -19,9 +22,9 @@ mod emit;
 mod first_layer;
 mod part;
 mod ring;
+mod scaled;
 mod second_layer;
 mod third_layer;
 mod window_layer;
 
 pub(crate) use chain::{Candidate, Chain, find};
-pub(crate) use emit::lower;

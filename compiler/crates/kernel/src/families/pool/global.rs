@@ -7,7 +7,8 @@ use crate::families::igemm::spec::Strides;
 use crate::families::sides::{from_offset, image_strides};
 use crate::families::walk::{Place, bump};
 use crate::family::{Family, View, Wish};
-use crate::lowering::{Forms, Lowering};
+use crate::lowering::{Forms, Lowering, Placed};
+use crate::schedule::{KernelId, Operand};
 use crate::storage::Halo;
 use mnnc_ir::scalar::ScalarFn;
 use mnnc_ir::{DType, OpError, ValueId};
@@ -89,6 +90,61 @@ impl Family for GlobalPool {
         let flops = dims.iter().product::<usize>();
         lo.step(kernel, operands, dims[0] * dims[1].div_ceil(lanes), flops as u64);
         Ok(())
+    }
+}
+
+/// A pooling that runs with the step that makes its input, a panel of channel blocks at a time.
+pub(in crate::families) struct PoolTail {
+    /// Kernel for one panel of one image. Arguments: the panel's first element, its results; units are its blocks.
+    pub kernel: KernelId,
+    /// Bytes that it reads from there on.
+    pub read: usize,
+    /// Bytes of results of a panel.
+    pub bytes: usize,
+    /// All results.
+    pub operand: Operand,
+    /// Bytes of results from image to image and from panel to panel.
+    pub strides: [usize; 2],
+    /// Useful operations, all images and panels.
+    pub flops: usize,
+}
+
+impl GlobalPool {
+    /// The pooling `view` of the blocked image `input` in panels of `blocks` blocks.
+    ///
+    /// # Errors
+    /// If the kernel does not compile, or a size overflows.
+    pub(in crate::families) fn tail(
+        view: &View,
+        input: &Placed,
+        blocks: usize,
+        lo: &mut Lowering,
+    ) -> Result<PoolTail, OpError> {
+        let (_, average) = pooled(view).ok_or_else(|| OpError::unsupported("not a global pooling"))?;
+        let lanes = lo.target().lanes();
+        let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
+        let (dims, out) = (&input.storage.dims, &output.storage);
+        let from = image_strides(&input.storage, dims);
+        let spec = Spec {
+            average,
+            images: 1,
+            channels: blocks * lanes,
+            size: [dims[2], dims[3]],
+            input: from,
+            output: [out.strides[0], out.strides[1]],
+            exact: false,
+            f: view.epilogue.as_ref().map(|e| e.f.clone()),
+        };
+        let key = format!("global_pool_{}_{}", lo.target(), fingerprint(&format!("{spec:?}")));
+        let kernel = lo.cached_kernel(key.clone(), |t| compiled(compile(&spec, t, &key)))?;
+        Ok(PoolTail {
+            kernel,
+            read: (blocks - 1) * from.plane + (dims[2] - 1) * from.row + dims[3] * from.pixel,
+            bytes: (blocks - 1) * out.strides[1] + 4 * lanes,
+            operand: from_offset(&output.write(), out.offset),
+            strides: [out.strides[0], blocks * out.strides[1]],
+            flops: dims.iter().product(),
+        })
     }
 }
 

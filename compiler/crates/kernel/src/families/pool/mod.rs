@@ -4,5 +4,6 @@ mod global;
 mod sliding;
 
 pub use global::GlobalPool;
+pub(super) use global::PoolTail;
 pub use sliding::Pool;
 pub(super) use sliding::{Geometry, Kind};
