@@ -1,164 +1,193 @@
-"""Times mnnc and other engines side by side: same model, same input, same threads, runs interleaved, results compared first.
+"""Times mnnc and other engines side by side: same model, same input, same threads, outputs compared first.
 
-Prints a table and, with --json, writes every figure. Times are of one inference in ms; the ratio is that of the fastest peer to
-mnnc, round by round, so that a drift of the machine's clock touches both sides.
+Each engine lives in a process of its own, pinned to the same processors, and is stopped while another one's turn lasts: no
+engine's waiting threads take time from the next, and each one's memory can be told. A round gives every engine a turn, in an
+order that rotates; the ratio is that of the fastest peer to mnnc, round by round, so that a drift of the machine's clock touches
+both sides. Prints tables and, with --json, writes every figure.
 """
 
 import argparse
 import json
 import os
 import platform
-import statistics
-import subprocess
+import sys
 import time
 
-import numpy as np
-
-import peers
+import engines
+import first_inference
+import models
+import report
+import rounds
+from worker_process import EngineFailed, WorkerProcess
 
 ZOO = "mobilenet_v2 mobilenet_v3_large efficientnet_b0 shufflenet_v2_x1_0 squeezenet1_1 resnet18 resnet50 vit_b_32".split()
 
 
 def main():
-    args = arguments()
-    cpus = sorted(os.sched_getaffinity(0))[-args.threads :]
-    os.sched_setaffinity(0, cpus)
+    args = parse(sys.argv[1:])
+    cpus = sorted(os.sched_getaffinity(0))
+    if not 1 <= args.threads <= len(cpus):
+        sys.exit(f"error: --threads must be 1 to {len(cpus)}, the processors that this process may use")
+    os.sched_setaffinity(0, cpus[-args.threads :])
     os.makedirs(args.folder, exist_ok=True)
-    peak = measured_peak(args)
+    mnnc = models.Mnnc(args.mnnc)
+    about = {
+        "cpu": cpu_name(),
+        "threads": args.threads,
+        "precision": args.precision,
+        "isa": args.isa,
+        "batch": args.batch,
+        "seconds": args.seconds,
+        "roofline": mnnc.roofline(),
+    }
+    about["peak_gflops"] = rounds.peak(about["roofline"]["peaks"], args.precision, args.isa) * args.threads
     rows = []
-    for model in args.models:
-        row = compare(model, args, peak)
+    for spec in args.models:
+        try:
+            model = models.resolve(spec, args, mnnc)
+        except models.BadModel as error:
+            print(f"{spec}: {error}", flush=True)
+            continue
+        row = compare(model, args, about["peak_gflops"])
         rows.append(row)
-        print(line(row), flush=True)
-    geometric = float(np.exp(np.mean([np.log(r["ratio"]) for r in rows])))
-    print(f"geometric mean of best peer / mnnc: {geometric:.3f}; least {min(r['ratio'] for r in rows):.3f}")
+        print(report.line(row), flush=True)
+    about.update(rounds.overall(rows))
+    print("\n" + report.tables(rows, about))
     if args.json:
-        about = {"cpu": cpu_name(), "threads": args.threads, "peak_gflops": peak, "geometric_mean": geometric}
         with open(args.json, "w") as file:
             json.dump({"about": about, "rows": rows}, file, indent=1)
+    sys.exit(0 if rows else 1)
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=ZOO, help="names of the zoo, or .onnx files")
+def parse(argv):
+    parser = argparse.ArgumentParser(prog="benches/run", description=__doc__)
+    parser.add_argument(
+        "models", nargs="*", default=ZOO, help="names of the zoo or .onnx files, with a picture size where wanted: resnet50@160x160"
+    )
     parser.add_argument("--mnnc", required=True, help="the mnnc binary")
-    parser.add_argument("--folder", required=True, help="where compiled models go")
+    parser.add_argument("--folder", required=True, help="where compiled and converted models go")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=6.0, help="time for each model")
-    parser.add_argument("--peers", default="onnxruntime,openvino,mnn")
+    parser.add_argument("--batch", type=positive(int), default=1)
+    parser.add_argument("--seconds", type=positive(float), default=6.0, help="measuring time for each model")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--isa", choices=["avx2"], help="compare with engines that can be held to this instruction set")
+    parser.add_argument("--peers", type=peers, default=None, help="some of: " + ", ".join(engines.PEERS))
+    parser.add_argument("--twin", type=twin, action="append", default=[], metavar="NAME=FILE.tflite", help="TFLite form of a model")
     parser.add_argument("--options", default="", help="further options of mnnc compile")
     parser.add_argument("--json", help="file for all figures")
-    return parser.parse_args()
+    args = parser.parse_args(argv)
+    args.peers = [p for p in args.peers or engines.PEERS if engines.can_compare(p, args.precision, args.isa)]
+    args.twin = dict(args.twin)
+    return args
 
 
-def model_file(model, args):
-    if os.path.exists(model):
-        return model
-    path = os.path.join(args.folder, model + ".onnx")
-    if not os.path.exists(path):
-        subprocess.run([args.mnnc, "zoo", model, "-o", path], check=True, stderr=subprocess.DEVNULL)
-    return path
+def positive(kind):
+    def number(text):
+        value = kind(text)
+        if not 0 < value < 1e6:
+            raise ValueError
+        return value
+
+    return number
 
 
-def random_inputs(path):
-    import onnxruntime
+def peers(text):
+    names = [name for name in text.split(",") if name]
+    unknown = [name for name in names if name not in engines.PEERS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no peer is called {', '.join(unknown)}; there are {', '.join(engines.PEERS)}")
+    return names
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    rng = np.random.default_rng(0)
-    shape = lambda i: [d if isinstance(d, int) else 1 for d in i.shape]
-    return {i.name: rng.standard_normal(shape(i)).astype(np.float32) for i in session.get_inputs()}
+
+def twin(text):
+    name, separator, file = text.partition("=")
+    if not separator or not os.path.isfile(file):
+        raise argparse.ArgumentTypeError(f"{text}: write NAME=FILE.tflite, with a file that exists")
+    return name, file
 
 
-def engines(path, args):
-    makers = {
-        "onnxruntime": lambda: peers.OnnxRuntime(path, args.threads),
-        "openvino": lambda: peers.OpenVino(path, args.threads),
-        "mnn": lambda: peers.Mnn(path, args.folder, args.threads),
+def compare(model, args, peak_gflops):
+    """Every figure of one model."""
+    workers, failures = start(model, args)
+    try:
+        verdicts = rounds.verdicts(outputs(workers, failures), model.reference, args.precision)
+        for worker in workers.values():
+            worker.call("settle")
+        times = interleave(workers, failures, args.seconds)
+        memory = {name: worker.call("memory") for name, worker in workers.items() if name not in failures}
+        notes = {name: worker.loaded["notes"] for name, worker in workers.items()}
+        if args.precision == "bf16":
+            for name in notes:
+                if verdicts[name]["agrees"] and verdicts[name]["error"] < rounds.SAME["fp32"]:
+                    notes[name] = ["computes in f32, by its error"]
+        loaded = {name: worker.loaded for name, worker in workers.items()}
+    finally:
+        for worker in workers.values():
+            worker.end()
+    row = {
+        "model": model.name,
+        "inputs": {name: list(x.shape) for name, x in model.inputs.items()},
+        "flops": model.flops,
+        "failures": failures,
+        "notes": notes,
+        **rounds.summary(times, verdicts, model.flops, peak_gflops),
+        "memory": {name: rounds.memory(loaded[name]["memory"], figures) for name, figures in memory.items()},
+        "workspace_bytes": loaded["mnnc"]["own_memory"].get("workspace_bytes") if "mnnc" in loaded else None,
     }
-    made = [peers.Mnnc(args.mnnc, path, args.folder, args.threads, args.options.split())]
-    for name in args.peers.split(","):
+    if "mnnc" in loaded and args.threads == 1:
+        row["first_inference"] = first_inference.measure(loaded["mnnc"]["library"], model)
+    return row
+
+
+def start(model, args):
+    workers, failures = {}, {}
+    for name in ["mnnc", *args.peers]:
+        if name == "litert" and model.twin is None:
+            continue
+        worker = WorkerProcess(name, model, args)
         try:
-            made.append(makers[name]())
-        except Exception as error:  # A peer that cannot run the model does not stop the others.
-            print(f"skipped: {name} on {os.path.basename(path)}: {error}")
-    return made
+            worker.load()
+            workers[name] = worker
+        except EngineFailed as error:  # A peer that cannot run the model does not stop the others.
+            failures[name] = str(error)
+            worker.end()
+    return workers, failures
 
 
-def compare(model, args, peak):
-    path = model_file(model, args)
-    inputs = random_inputs(path)
-    all_engines = engines(path, args)
-    for engine in all_engines:
-        engine.prepare(inputs)
-    worst = difference(all_engines)
-    times = {e.name: [] for e in all_engines}
-    # Short networks are run several times in a row, so that every sample lasts a few milliseconds.
-    start = time.perf_counter()
-    all_engines[0].run()
-    repeat = max(1, int(0.004 / max(time.perf_counter() - start, 1e-6)))
-    deadline = time.perf_counter() + args.seconds
-    while time.perf_counter() < deadline or len(times["mnnc"]) < 5:
-        for engine in all_engines:
-            engine.run()
-            start = time.perf_counter()
-            for _ in range(repeat):
-                engine.run()
-            times[engine.name].append((time.perf_counter() - start) / repeat * 1e3)
-    summary = {n: {"min": min(t), "median": statistics.median(t)} for n, t in times.items()}
-    rivals = [n for n in times if n != "mnnc"]
-    best = min(rivals, key=lambda n: summary[n]["median"])
-    ratios = sorted(b / a for a, b in zip(times["mnnc"], times[best]))
-    flops = flop_count(path, args)
-    return {
-        "model": os.path.splitext(os.path.basename(path))[0],
-        "times_ms": summary,
-        "best_peer": best,
-        "ratio": statistics.median(ratios),
-        "ratio_p10": ratios[len(ratios) // 10],
-        "ratio_p90": ratios[len(ratios) * 9 // 10],
-        "peak_fraction": flops / (summary["mnnc"]["min"] * 1e6) / (peak * args.threads),
-        "worst_error_in_tolerances": worst,
-        "workspace_bytes": all_engines[0].workspace_bytes,
-        "rounds": len(ratios),
-    }
+def outputs(workers, failures):
+    found = {}
+    for name, worker in list(workers.items()):
+        try:
+            found[name] = worker.outputs()
+        except EngineFailed as error:
+            failures[name] = str(error)
+            workers.pop(name).end()
+    return found
 
 
-def difference(all_engines):
-    """How far mnnc is from ONNX Runtime, in units of 1e-4 + 1e-3 |reference|."""
-    reference = next((e for e in all_engines if e.name == "onnxruntime"), None)
-    if reference is None:
-        return None
-    worst = 0.0
-    for ours, theirs in zip(all_engines[0].results(), reference.results()):
-        assert ours.shape == theirs.shape, f"shape {ours.shape}, not {theirs.shape}"
-        worst = max(worst, float(np.max(np.abs(ours - theirs) / (1e-4 + 1e-3 * np.abs(theirs)))))
-    return worst
-
-
-def measured_peak(args):
-    """GFLOP/s of one core's multiply-add pipes, as mnnc measures it."""
-    path = model_file("squeezenet1_1", args)
-    out = subprocess.run([args.mnnc, "bench", path, "--runs", "5", "--json"], check=True, capture_output=True, text=True)
-    result = json.loads(out.stdout)
-    return result["gflops"] / result["peak_fraction"]
-
-
-def flop_count(path, args):
-    out = subprocess.run([args.mnnc, "inspect", path, "--json"], check=True, capture_output=True, text=True)
-    return json.loads(out.stdout)["flops"]
+def interleave(workers, failures, seconds):
+    """For each engine a list of rounds, each a list of times in ms."""
+    times = {name: [] for name in workers}
+    order = list(workers)
+    # A turn long enough for several runs of the slowest, short enough for a dozen rounds.
+    turn = max(0.02, seconds / max(1, len(order)) / 15)
+    deadline = time.perf_counter() + seconds
+    while order and (time.perf_counter() < deadline or min(len(times[name]) for name in order) < 3):
+        for name in list(order):
+            try:
+                times[name].append([t / 1e6 for t in workers[name].call("turn", seconds=turn)])
+            except EngineFailed as error:
+                failures[name] = str(error)
+                order.remove(name)
+                del times[name]
+        order = order[1:] + order[:1]
+    return times
 
 
 def cpu_name():
     with open("/proc/cpuinfo") as file:
-        names = [l.split(":", 1)[1].strip() for l in file if l.startswith("model name")]
+        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
     return names[0] if names else platform.processor()
-
-
-def line(row):
-    times = "  ".join(f"{n} {t['min']:.2f}/{t['median']:.2f}" for n, t in row["times_ms"].items())
-    spread = f"{row['ratio_p10']:.2f} to {row['ratio_p90']:.2f}"
-    error = "" if row["worst_error_in_tolerances"] is None else f"  error {row['worst_error_in_tolerances']:.2f}"
-    return f"{row['model']:<22} {times}  ratio {row['ratio']:.2f} ({spread})  {row['peak_fraction']:.0%} of peak{error}"
 
 
 if __name__ == "__main__":

@@ -140,9 +140,43 @@ fn bench_has_the_keys_of_the_contract() {
         assert!(!result[key].is_null(), "{key}");
     }
     assert_eq!((result["model"].as_str(), result["runs"].as_u64()), (Some("net"), Some(3)));
-    let shares: f64 = result["per_op"].as_array().unwrap().iter().map(|op| op["share"].as_f64().unwrap()).sum();
+    let parts = result["per_op"].as_array().unwrap();
+    let shares: f64 = parts.iter().map(|op| op["share"].as_f64().unwrap()).sum();
     assert!((shares - 1.0).abs() < 1e-6, "{shares}");
+    for part in parts {
+        for key in ["ms", "gflops", "peak_fraction", "bytes", "gbytes_per_s", "bound_ms", "bound_fraction"] {
+            assert!(part[key].as_f64().is_some_and(|x| x.is_finite() && x >= 0.0), "{key}: {part}");
+        }
+        assert!(part["bytes"].as_u64() > Some(0) && part["steps"].as_u64() > Some(0), "{part}");
+        let limits = ["compute", "L1", "L2", "L3", "L4", "DRAM"];
+        assert!(limits.contains(&part["bound_by"].as_str().unwrap()), "{part}");
+    }
+    // Its convolutions multiply and add as often as the whole network does.
+    let flops: f64 = parts.iter().map(|op| op["gflops"].as_f64().unwrap() * op["ms"].as_f64().unwrap() * 1e6).sum();
+    let whole = result["gflops"].as_f64().unwrap() * result["min_ms"].as_f64().unwrap() * 1e6;
+    assert!((0.9..1.1).contains(&(flops / whole)), "{flops} of {whole}");
+    assert!(result["roofline"]["memory"].as_array().unwrap().iter().any(|level| level["level"] == "DRAM"));
     desk.ok(&["bench", "net.onnx", "--runs", "2", "--threads", "2"]);
+}
+
+#[test]
+fn bench_refuses_nonsense_with_the_bounds() {
+    let desk = Desk::new();
+    for (option, value) in
+        [("--threads", "0"), ("--threads", "10000"), ("--runs", "0"), ("--runs", "99999999999999"), ("--runs", "-1")]
+    {
+        let message = desk.fails(1, &["bench", "net.onnx", &format!("{option}={value}")]);
+        assert!(message.contains(option) && message.contains("is not in") && message.contains(value), "{message}");
+    }
+}
+
+#[test]
+fn roofline_lists_arithmetic_and_memory() {
+    let result = Desk::new().json(&["roofline", "--json"]);
+    assert!(result["peaks"].as_array().unwrap().iter().any(|peak| peak["type"] == "f32"), "{result}");
+    let memory = result["memory"].as_array().unwrap();
+    assert_eq!((&memory[0]["level"], &memory[memory.len() - 1]["level"]), (&"L1".into(), &"DRAM".into()));
+    assert!(memory.iter().all(|level| level["gbytes_per_s"].as_f64() > Some(0.0)), "{result}");
 }
 
 #[test]

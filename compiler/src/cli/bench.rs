@@ -1,17 +1,25 @@
 //! `mnnc bench`: how fast a model runs.
 
 use mnnc::error::{self, Result};
+use mnnc::profile::{Runs, profile};
+use mnnc::roofline::{Peak, Roofline, Unit, best, peaks};
 use mnnc::summary::Summary;
 use mnnc::timing::Timings;
-use mnnc::{CompileOptions, Compiler, Jit, inputs, peak};
-use mnnc_codegen::StepTime;
+use mnnc::{CompileOptions, Compiler, Jit, inputs};
 use mnnc_ir::Tensor;
 use serde_json::json;
 
 use super::model::{ModelArgs, OptArgs, TargetArgs};
+use super::per_op;
 use super::progress::Step;
+use super::roofline;
 use super::stdout::{print, print_json};
 use crate::report::{Cell, Table};
+
+/// Most threads: beyond any machine that shares its memory among them evenly.
+const MAX_THREADS: i64 = 256;
+/// Most runs: a day of the smallest network.
+const MAX_RUNS: i64 = 1_000_000;
 
 /// Time a model's native code on this machine.
 #[derive(clap::Args)]
@@ -19,15 +27,16 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Threads that share one run.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    threads: usize,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MAX_THREADS))]
+    threads: u32,
     /// Runs that are timed.
-    #[arg(long, value_name = "N", default_value_t = 30)]
-    runs: usize,
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=MAX_RUNS))]
+    runs: u32,
     /// Runs before those.
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    warm_up: usize,
-    /// Time every step too.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=MAX_RUNS))]
+    warm_up: u32,
+    /// Time every step too, on one thread, and compare it with the roofline: the least time that its operations and the
+    /// bytes of its operands allow, each byte at the speed of the memory that it must come from.
     #[arg(long)]
     per_op: bool,
     /// Seed of the inputs.
@@ -43,15 +52,16 @@ pub struct Args {
 }
 
 impl Args {
+    fn profile_runs(&self) -> Runs {
+        Runs { warm_up: self.warm_up as usize, counted: self.runs as usize, between: 0 }
+    }
+
     fn options(&self) -> Result<CompileOptions> {
         Ok(CompileOptions { target: self.target.target()?, ..self.model.options(Some(&self.opt)) })
     }
 }
 
 pub fn run(args: Args) -> Result<()> {
-    if args.runs == 0 || args.threads == 0 {
-        return Err(error::usage("--runs and --threads must be at least 1"));
-    }
     let compiler = Compiler::new(args.options()?);
     let model = args.model.load(&compiler)?;
     let inputs = inputs::all(model.graph(), args.seed)?;
@@ -64,9 +74,13 @@ pub fn run(args: Args) -> Result<()> {
         time(&jit, &inputs, &args)?
     };
     let flops = Summary::of(model.graph()).flops.unwrap_or(0) as f64;
-    let peak = peak::gflops() * args.threads as f64;
+    let measured = Measured::of(args.per_op);
+    let peak = measured.gflops(&jit) * f64::from(args.threads);
     let gflops = flops / timings.min_ms() / 1e6;
-    let steps = if args.per_op { per_op(&jit, &inputs, &args, peak)? } else { None };
+    let parts = match &measured {
+        Measured::All(roofline) => Some(profile(&jit, &inputs, args.profile_runs(), roofline)?),
+        Measured::Peaks(_) => None,
+    };
     let name = model_name(&args.model.model);
     if args.json {
         let mut result = json!({
@@ -79,8 +93,9 @@ pub fn run(args: Args) -> Result<()> {
             "gflops": gflops,
             "peak_fraction": gflops / peak,
         });
-        if let Some(steps) = steps {
-            result["per_op"] = steps.json();
+        if let (Some(parts), Measured::All(roofline)) = (&parts, &measured) {
+            result["per_op"] = per_op::table(parts).json();
+            result["roofline"] = roofline::json(roofline);
         }
         print_json(&result);
         return Ok(());
@@ -97,7 +112,7 @@ pub fn run(args: Args) -> Result<()> {
     let mut table = Table::new(&columns);
     table.row([
         name.into(),
-        Cell::Count(args.threads as u64),
+        Cell::Count(u64::from(args.threads)),
         Cell::Number(timings.min_ms(), 3),
         Cell::Number(timings.median_ms(), 3),
         Cell::Number(timings.quantile_ms(0.9), 3),
@@ -105,10 +120,34 @@ pub fn run(args: Args) -> Result<()> {
         Cell::Share(gflops / peak),
     ]);
     print(&table.text());
-    if let Some(steps) = steps {
-        print(&format!("\n{}", steps.text()));
+    if let Some(parts) = &parts {
+        print(&format!("\n{}{}", per_op::table(parts).text(), per_op::sum(parts)));
     }
     Ok(())
+}
+
+/// What is known of the machine: all of it only where the steps are compared with it.
+enum Measured {
+    All(Roofline),
+    Peaks(Vec<Peak>),
+}
+
+impl Measured {
+    fn of(all: bool) -> Self {
+        let _step = Step::begin("measuring this core");
+        if all { Measured::All(Roofline::measure()) } else { Measured::Peaks(peaks()) }
+    }
+
+    /// Peak of one core for the strongest unit that any of the model's kernels uses.
+    fn gflops(&self, jit: &Jit) -> f64 {
+        let variant = &jit.model().variants[0];
+        let units = variant.schedule.kernels.iter().map(|(_, kernel)| Unit::of_kernel(&kernel.name));
+        let peaks = match self {
+            Measured::All(roofline) => &roofline.peaks,
+            Measured::Peaks(peaks) => peaks,
+        };
+        best(peaks, variant.cpu.level, units.max().unwrap_or(Unit::F32))
+    }
 }
 
 fn model_name(path: &std::path::Path) -> String {
@@ -117,55 +156,15 @@ fn model_name(path: &std::path::Path) -> String {
 
 fn time(jit: &Jit, inputs: &[Tensor], args: &Args) -> Result<Timings> {
     let mut workspace = jit.workspace();
-    let mut pool = match args.threads {
+    let mut pool = match args.threads as usize {
         1 => None,
         n => Some(mnnc_codegen::Pool::new(n).ok_or_else(|| error::usage(format!("cannot start {n} threads")))?),
     };
-    Timings::measure(args.warm_up, args.runs, || {
+    Timings::measure(args.warm_up as usize, args.runs as usize, || {
         let outputs = match &mut pool {
             None => jit.run_in(&mut workspace, inputs),
             Some(pool) => jit.run_parallel(&mut workspace, inputs, pool),
         };
         outputs.map(drop).map_err(|e| error::internal(e.to_string()))
     })
-}
-
-/// The median time of every step. `None` if there is nothing to show.
-fn per_op(jit: &Jit, inputs: &[Tensor], args: &Args, peak: f64) -> Result<Option<Table>> {
-    let mut workspace = jit.workspace();
-    let mut runs: Vec<Vec<StepTime>> = Vec::new();
-    for _ in 0..args.warm_up + args.runs {
-        let (_, times) = jit.run_timed(&mut workspace, inputs).map_err(|e| error::internal(e.to_string()))?;
-        runs.push(times);
-    }
-    let runs = &runs[args.warm_up..];
-    let Some(first) = runs.first() else { return Ok(None) };
-    let median = |step: usize| {
-        let mut times: Vec<f64> = runs.iter().map(|run| run[step].time.as_secs_f64() * 1e3).collect();
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    };
-    let medians: Vec<f64> = (0..first.len()).map(median).collect();
-    let total: f64 = medians.iter().sum();
-    let columns = [
-        ("node", "node"),
-        ("kernel", "kernel"),
-        ("ms", "ms"),
-        ("share", "share"),
-        ("gflops", "GFLOP/s"),
-        ("peak_fraction", "of peak"),
-    ];
-    let mut table = Table::new(&columns);
-    for (step, &ms) in first.iter().zip(&medians) {
-        let gflops = step.flops as f64 / ms.max(1e-9) / 1e6;
-        table.row([
-            step.name.as_str().into(),
-            step.kernel.as_str().into(),
-            Cell::Number(ms, 4),
-            Cell::Share(ms / total.max(1e-9)),
-            Cell::Number(gflops, 1),
-            Cell::Share(gflops / peak),
-        ]);
-    }
-    Ok(Some(table))
 }

@@ -7,7 +7,7 @@ use mnnc::error::{self, Result};
 use mnnc::summary::Summary;
 use mnnc::timing::Timings;
 use mnnc::verify::Verification;
-use mnnc::{CompileOptions, Compiler, Emit, Model, inputs, output, peak, zoo};
+use mnnc::{CompileOptions, Compiler, Emit, Model, inputs, output, roofline, zoo};
 use mnnc_ir::diag::Kind;
 use serde_json::json;
 
@@ -178,5 +178,5 @@ fn time(compiler: &Compiler, model: &Model, flops: u64, runs: usize) -> Result<(
         jit.run_in(&mut workspace, &inputs).map(drop).map_err(|e| error::internal(e.to_string()))
     })?;
     let gflops = flops as f64 / timings.min_ms() / 1e6;
-    Ok((timings, gflops, gflops / peak::gflops()))
+    Ok((timings, gflops, gflops / roofline::gflops(jit.model().variants[0].cpu.level)))
 }

@@ -9,7 +9,9 @@ mod inspect;
 mod model;
 mod ops;
 mod opt;
+mod per_op;
 mod progress;
+mod roofline;
 mod run;
 mod stdout;
 mod targets;
@@ -37,6 +39,7 @@ enum Verb {
     Compile(compile::Args),
     Run(run::Args),
     Bench(bench::Args),
+    Roofline(roofline::Args),
     Verify(verify::Args),
     Inspect(inspect::Args),
     Opt(opt::Args),
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Verb::Compile(args) => compile::run(args),
         Verb::Run(args) => run::run(args),
         Verb::Bench(args) => bench::run(args),
+        Verb::Roofline(args) => roofline::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Opt(args) => opt::run(args),
