@@ -15,6 +15,7 @@ pub mod output;
 pub mod peak;
 pub mod summary;
 pub mod timing;
+pub mod tune;
 pub mod verify;
 pub mod zoo;
 

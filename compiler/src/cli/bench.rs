@@ -8,7 +8,7 @@ use mnnc_codegen::StepTime;
 use mnnc_ir::Tensor;
 use serde_json::json;
 
-use super::model::{ModelArgs, OptArgs, TargetArgs};
+use super::model::{ModelArgs, OptArgs, TargetArgs, TuneArgs};
 use super::progress::Step;
 use super::stdout::{print, print_json};
 use crate::report::{Cell, Table};
@@ -39,12 +39,18 @@ pub struct Args {
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
+    tune: TuneArgs,
+    #[command(flatten)]
     opt: OptArgs,
 }
 
 impl Args {
     fn options(&self) -> Result<CompileOptions> {
-        Ok(CompileOptions { target: self.target.target()?, ..self.model.options(Some(&self.opt)) })
+        Ok(CompileOptions {
+            target: self.target.target()?,
+            tune: self.tune.file()?,
+            ..self.model.options(Some(&self.opt))
+        })
     }
 }
 

@@ -13,6 +13,7 @@ mod progress;
 mod run;
 mod stdout;
 mod targets;
+mod tune;
 mod verify;
 mod zoo;
 
@@ -37,6 +38,7 @@ enum Verb {
     Compile(compile::Args),
     Run(run::Args),
     Bench(bench::Args),
+    Tune(tune::Args),
     Verify(verify::Args),
     Inspect(inspect::Args),
     Opt(opt::Args),
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
         Verb::Compile(args) => compile::run(args),
         Verb::Run(args) => run::run(args),
         Verb::Bench(args) => bench::run(args),
+        Verb::Tune(args) => tune::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Opt(args) => opt::run(args),
