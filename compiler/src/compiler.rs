@@ -8,6 +8,7 @@ use mnnc_ir::Graph;
 use mnnc_transform::{Hooks, Manager, OptLevel, Pipeline, Prefer, Report, Target as Purpose};
 
 use crate::error::Result;
+use crate::tune::TuneFile;
 
 /// Everything that a compilation depends on besides the model's bytes.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,8 @@ pub struct CompileOptions {
     pub target: Option<Target>,
     /// What the symbols of native code begin with; the model file's name when `None`.
     pub name: Option<String>,
+    /// Schedules measured by [`Compiler::tune`], which go before those of the cost model.
+    pub tune: Option<TuneFile>,
 }
 
 /// How native code may round.

@@ -16,6 +16,7 @@ pub mod profile;
 pub mod roofline;
 pub mod summary;
 pub mod timing;
+pub mod tune;
 pub mod verify;
 pub mod zoo;
 

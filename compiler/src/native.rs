@@ -1,6 +1,6 @@
 //! Native code: lowering an optimised graph and running it in place.
 
-use mnnc_codegen::{CodegenError, Jit, Options, Target};
+use mnnc_codegen::{CodegenError, Jit, Options, Target, Tuned};
 use mnnc_ir::Graph;
 use mnnc_ir::diag::{Diagnostic, Diagnostics, Kind};
 use mnnc_kernel::families;
@@ -21,8 +21,20 @@ impl Compiler {
 
     /// Lowers a graph that is optimised already.
     pub(crate) fn lower_graph(&self, model: &Model, graph: &Graph) -> Result<mnnc_codegen::Model> {
+        let file = self.options.tune.as_ref();
+        let tuned = file.map(|file| file.choices(model, &self.target())).transpose()?;
+        self.lower_tuned(model, graph, tuned)
+    }
+
+    /// The same with these schedules.
+    pub(crate) fn lower_tuned(
+        &self,
+        model: &Model,
+        graph: &Graph,
+        tuned: Option<Tuned>,
+    ) -> Result<mnnc_codegen::Model> {
         let hash = model.imported.source_hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let options = Options { name: self.symbol_prefix(model), source_hash: hash };
+        let options = Options { name: self.symbol_prefix(model), source_hash: hash, tuned };
         // Transformed weights are up to four times as large.
         let plain = self.options.precision == Precision::High || self.options.prefer == Prefer::Size;
         let families = if plain { families::direct() } else { families::ALL.to_vec() };

@@ -290,3 +290,104 @@ fn demo_makes_and_checks_three_things() {
         assert!(desk.path("out").join(file).is_file(), "{file}");
     }
 }
+
+/// A tune file as `mnnc tune` writes it, for the small network, and a way to spoil it.
+struct Tuned {
+    desk: Desk,
+    text: String,
+}
+
+impl Tuned {
+    fn new() -> Tuned {
+        let desk = Desk::new();
+        desk.ok(&["tune", "net.onnx", "-o", "tune.json", "--budget", "1"]);
+        let text = std::fs::read_to_string(desk.path("tune.json")).unwrap();
+        Tuned { desk, text }
+    }
+
+    /// The message of a compilation with another text in the file.
+    fn fails_with(&self, text: impl AsRef<[u8]>) -> String {
+        std::fs::write(self.desk.path("bad.json"), text).unwrap();
+        let message = self.desk.fails(1, &["compile", "net.onnx", "-o", "net.o", "--tune", "bad.json"]);
+        assert_eq!(message.matches("error: ").count(), 1, "{message}");
+        message
+    }
+
+    /// The file with one choice of our own in place of those that were found.
+    fn with_choice(&self, schedule: serde_json::Value) -> String {
+        let mut file: serde_json::Value = serde_json::from_str(&self.text).unwrap();
+        let problem = serde_json::json!({
+            "images": 1, "groups": 1, "inputs": 64, "outputs": 64, "kernel": [3, 3], "stride": [1, 1],
+            "dilation": [1, 1], "out": [7, 7], "apart": 64,
+        });
+        let entry = serde_json::json!({"problem": problem, "schedule": schedule, "ms": 1.0, "untuned_ms": 1.0});
+        file["choices"] = serde_json::json!([entry]);
+        file.to_string()
+    }
+}
+
+#[test]
+fn a_tune_file_serves_its_model_and_no_other() {
+    let tuned = Tuned::new();
+    let desk = &tuned.desk;
+    let file: serde_json::Value = serde_json::from_str(&tuned.text).unwrap();
+    assert_eq!(file["format"], "mnnc tune");
+    desk.ok(&["compile", "net.onnx", "-o", "net.o", "--tune", "tune.json"]);
+    desk.ok(&["run", "net.onnx", "--tune", "tune.json"]);
+    desk.ok(&["bench", "net.onnx", "--tune", "tune.json", "--runs", "1"]);
+
+    desk.ok(&["zoo", "squeezenet1_1", "-o", "other.onnx", "--seed", "1", "--size", "32x32"]);
+    let message = desk.fails(1, &["run", "other.onnx", "--tune", "tune.json"]);
+    assert!(message.contains("another model"), "{message}");
+    let message = desk.fails(1, &["compile", "net.onnx", "-o", "net.o", "--tune", "tune.json", "--cpu", "v2"]);
+    assert!(message.contains("not on x86-64-v2"), "{message}");
+    let message = desk.fails(1, &["run", "net.onnx", "--tune", "missing.json"]);
+    assert!(message.contains("missing.json"), "{message}");
+}
+
+#[test]
+fn damaged_tune_files_are_one_error_each() {
+    let tuned = Tuned::new();
+    let text = &tuned.text;
+    for (bad, says) in [
+        (String::new(), "not a tune file"),
+        ("nonsense".into(), "not a tune file"),
+        ("[1, 2]".into(), "not a tune file"),
+        (text[..text.len() / 2].into(), "or a part of one"),
+        (text.replacen("mnnc tune", "other tune", 1), "not a tune file"),
+        (text.replacen("\"version\": 1", "\"version\": 2", 1), "version 2"),
+        (text.replacen("\"mnnc\": \"", "\"mnnc\": \"9.", 1), "made by mnnc 9."),
+        (text.replacen("\"model\": \"", "\"model\": \"0", 1), "another model"),
+        (text.replacen("\"cpu\": \"", "\"cpu\": \"other ", 1), "made on other "),
+        (text.replacen("\"choices\"", "\"chosen\"", 1), "damaged"),
+        (format!("{}{}", text, " ".repeat(17 << 20)), "at most"),
+        ("[".repeat(1 << 20), "not a tune file"),
+    ] {
+        let message = tuned.fails_with(&bad);
+        assert!(message.contains(says), "{says}: {message}");
+    }
+    assert!(tuned.fails_with([0xff, 0xfe, 0x00]).contains("no text"));
+    for schedule in [
+        serde_json::json!({"method": "direct", "vectors": 2, "tile": [1, 999], "rows": 7}),
+        serde_json::json!({"method": "direct", "vectors": 0, "tile": [1, 7], "rows": 7}),
+        serde_json::json!({"method": "direct", "vectors": 1, "tile": [1, 0], "rows": 7}),
+        serde_json::json!({"method": "direct", "vectors": 1, "tile": [4_294_967_295u32, 4_294_967_295u32], "rows": 7}),
+        serde_json::json!({"method": "direct", "vectors": 1, "tile": [1, 7], "rows": 8}),
+        serde_json::json!({"method": "winograd", "outputs": 6, "band": 1}),
+        serde_json::json!({"method": "winograd", "outputs": 4, "band": 99}),
+    ] {
+        let message = tuned.fails_with(tuned.with_choice(schedule));
+        assert!(message.contains("out of range"), "{message}");
+    }
+    for schedule in [
+        serde_json::json!({"method": "direct", "vectors": -1, "tile": [1, 7], "rows": 7}),
+        serde_json::json!({"method": "direct", "vectors": 1e30, "tile": [1, 7], "rows": 7}),
+        serde_json::json!({"method": "magic"}),
+    ] {
+        let message = tuned.fails_with(tuned.with_choice(schedule));
+        assert!(message.contains("damaged"), "{message}");
+    }
+    let right = tuned.with_choice(serde_json::json!({"method": "direct", "vectors": 1, "tile": [1, 7], "rows": 7}));
+    std::fs::write(tuned.desk.path("good.json"), right).unwrap();
+    tuned.desk.ok(&["compile", "net.onnx", "-o", "net.o", "--tune", "good.json"]);
+}

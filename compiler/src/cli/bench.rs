@@ -9,7 +9,7 @@ use mnnc::{CompileOptions, Compiler, Jit, inputs};
 use mnnc_ir::Tensor;
 use serde_json::json;
 
-use super::model::{ModelArgs, OptArgs, TargetArgs};
+use super::model::{ModelArgs, OptArgs, TargetArgs, TuneArgs};
 use super::per_op;
 use super::progress::Step;
 use super::roofline;
@@ -48,6 +48,8 @@ pub struct Args {
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
+    tune: TuneArgs,
+    #[command(flatten)]
     opt: OptArgs,
 }
 
@@ -57,7 +59,11 @@ impl Args {
     }
 
     fn options(&self) -> Result<CompileOptions> {
-        Ok(CompileOptions { target: self.target.target()?, ..self.model.options(Some(&self.opt)) })
+        Ok(CompileOptions {
+            target: self.target.target()?,
+            tune: self.tune.file()?,
+            ..self.model.options(Some(&self.opt))
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use mnnc::{CompileOptions, Compiled, Compiler, Emit};
 use mnnc_ir::Diagnostic;
 use serde_json::json;
 
-use super::model::{ModelArgs, OptArgs, TargetArgs};
+use super::model::{ModelArgs, OptArgs, TargetArgs, TuneArgs};
 use super::progress::Step;
 use super::stdout::print_json;
 use crate::report::{Cell, Table};
@@ -27,6 +27,8 @@ pub struct Args {
     emit: Option<EmitName>,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    tune: TuneArgs,
     /// What the symbols of native code begin with [default: OUT's name].
     #[arg(long, value_name = "ID")]
     name: Option<String>,
@@ -125,6 +127,7 @@ pub fn run(args: Args) -> Result<()> {
     };
     let options = CompileOptions {
         target: args.target.target()?,
+        tune: args.tune.file()?,
         name: args.name.clone(),
         precision: match args.precision.precision {
             Precision::High => mnnc::Precision::High,

@@ -15,6 +15,7 @@ mod roofline;
 mod run;
 mod stdout;
 mod targets;
+mod tune;
 mod verify;
 mod zoo;
 
@@ -40,6 +41,7 @@ enum Verb {
     Run(run::Args),
     Bench(bench::Args),
     Roofline(roofline::Args),
+    Tune(tune::Args),
     Verify(verify::Args),
     Inspect(inspect::Args),
     Opt(opt::Args),
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Roofline(args) => roofline::run(args),
+        Verb::Tune(args) => tune::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Opt(args) => opt::run(args),

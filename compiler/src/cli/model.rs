@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mnnc::error::{self, Result};
+use mnnc::tune::TuneFile;
 use mnnc::{CompileOptions, Compiler, Format, Hooks, Limits, Model, OptLevel, Prefer, Target};
 
 use super::progress::Step;
@@ -64,6 +65,21 @@ impl TargetArgs {
         }
         let target = Target::parse(self.target.as_deref(), self.cpu.as_deref());
         target.map(Some).map_err(|e| error::usage(e.to_string()))
+    }
+}
+
+/// Measured schedules.
+#[derive(clap::Args, Clone)]
+pub struct TuneArgs {
+    /// Schedules that `mnnc tune` found for this model on the processor that is compiled for.
+    #[arg(long = "tune", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl TuneArgs {
+    /// The file, if one was named.
+    pub fn file(&self) -> Result<Option<TuneFile>> {
+        self.file.as_deref().map(TuneFile::read).transpose()
     }
 }
 

@@ -8,7 +8,7 @@ use mnnc::error::{self, Result};
 use mnnc::{CompileOptions, Compiler, Engine, Model, inputs, npy};
 use mnnc_ir::{Diagnostic, Tensor};
 
-use super::model::{ModelArgs, OptArgs, TargetArgs};
+use super::model::{ModelArgs, OptArgs, TargetArgs, TuneArgs};
 use super::progress::Step;
 use super::stdout::{print, print_json};
 use crate::report::{Cell, Table};
@@ -36,6 +36,8 @@ pub struct Args {
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
+    tune: TuneArgs,
+    #[command(flatten)]
     opt: OptArgs,
 }
 
@@ -55,7 +57,11 @@ fn input(text: &str) -> std::result::Result<(String, PathBuf), String> {
 
 pub fn run(args: Args) -> Result<()> {
     let mut given = HashMap::new();
-    let mut options = CompileOptions { target: args.target.target()?, ..args.model.options(Some(&args.opt)) };
+    let mut options = CompileOptions {
+        target: args.target.target()?,
+        tune: args.tune.file()?,
+        ..args.model.options(Some(&args.opt))
+    };
     for (name, path) in &args.inputs {
         let tensor = npy::read(path)?;
         // What is given settles a shape that the model leaves open.

@@ -29,7 +29,7 @@ pub mod target;
 pub use error::CodegenError;
 pub use jit::{Jit, StepTime};
 pub use mnnc_runtime::Pool;
-pub use model::{Interface, Model, Options, Port, Variant, identifier};
+pub use model::{Interface, Model, Options, Port, Tuned, Variant, identifier, planner};
 pub use target::{Arch, Cpu, Level, Target};
 
 /// Version of the binary interface that `mnnc.h` describes.

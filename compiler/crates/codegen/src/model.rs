@@ -3,10 +3,12 @@
 use crate::CodegenError;
 use crate::target::{Cpu, Target};
 use mnnc_ir::types::Quant;
-use mnnc_ir::{DType, Graph, ValueId};
+use mnnc_ir::{DType, Def, Graph, ValueId};
+use mnnc_kernel::cost::{Choice, Problem};
 use mnnc_kernel::plan::check::check;
 use mnnc_kernel::weights::AlignedBytes;
 use mnnc_kernel::{Family, Plan, Planner, Schedule, lower_with};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// An input or output of a model.
@@ -68,6 +70,28 @@ pub struct Options {
     pub name: String,
     /// Hash of the source model in hex.
     pub source_hash: String,
+    /// Schedules that were measured best.
+    pub tuned: Option<Tuned>,
+}
+
+/// Schedules for one processor, which go before those of the cost model.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Tuned {
+    /// Where they were measured; code for others is not affected.
+    pub cpu: Cpu,
+    /// For each product its schedule.
+    pub choices: HashMap<Problem, Choice>,
+}
+
+/// What schedules the products of a graph for a processor; `None` where all code is scalar.
+pub fn planner(graph: &Graph, cpu: Cpu, tuned: Option<&Tuned>) -> Option<Planner> {
+    let constants = graph.values().filter(|(v, value)| matches!(value.def, Def::Const(_)) && graph.is_used(*v));
+    let weights = constants.map(|(_, value)| value.ty.num_bytes().unwrap_or(0)).fold(0, usize::saturating_add);
+    let planner = cpu.planner()?.with_weights(weights);
+    Some(match tuned.filter(|t| t.cpu == cpu) {
+        Some(tuned) => planner.with_tuned(&tuned.choices),
+        None => planner,
+    })
 }
 
 impl Model {
@@ -88,7 +112,8 @@ impl Model {
             outputs: graph.outputs().iter().map(|&v| port(graph, v)).collect(),
             source_hash: options.source_hash.clone(),
         };
-        let variants = target.cpus.iter().map(|&cpu| variant(graph, cpu, families)).collect::<Result<_, _>>()?;
+        let variants =
+            target.cpus.iter().map(|&cpu| variant(graph, cpu, families, options)).collect::<Result<_, _>>()?;
         Ok(Model { interface, target: target.clone(), variants })
     }
 
@@ -102,9 +127,14 @@ impl Model {
     }
 }
 
-fn variant(graph: &Graph, cpu: Cpu, families: &[&'static dyn Family]) -> Result<Variant, CodegenError> {
+fn variant(
+    graph: &Graph,
+    cpu: Cpu,
+    families: &[&'static dyn Family],
+    options: &Options,
+) -> Result<Variant, CodegenError> {
     // Where the vector level has no encoder, no family applies, and the planner has nothing to decide.
-    let (planner, families) = match cpu.planner() {
+    let (planner, families) = match planner(graph, cpu, options.tuned.as_ref()) {
         Some(planner) => (planner, families),
         None => (Planner::new(mnnc_vector::Target::AVX2), &[][..]),
     };

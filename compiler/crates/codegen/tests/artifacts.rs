@@ -16,7 +16,7 @@ use support::network::network;
 const MAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/main.c");
 
 fn model(target: &Target) -> Model {
-    let options = Options { name: "tiny".into(), source_hash: "00ff".into() };
+    let options = Options { name: "tiny".into(), source_hash: "00ff".into(), ..Options::default() };
     Model::compile(&network().0, target, &[], &options).expect("compiles")
 }
 

@@ -6,6 +6,7 @@
 //! * Steps run one after the other; the units of one step are independent and may run on several threads.
 //! * A child buffer lies inside its parent; only such buffers share bytes while both live.
 
+use crate::cost::Decision;
 use crate::program::Program;
 use crate::storage::Storage;
 use crate::weights::WeightArena;
@@ -157,4 +158,6 @@ pub struct Schedule {
     pub inputs: Vec<BufferId>,
     /// See `inputs`.
     pub outputs: Vec<BufferId>,
+    /// How the products of the steps were scheduled, and what the model expects of it.
+    pub decisions: Vec<Decision>,
 }

@@ -1,25 +1,117 @@
-//! The cut of one panel's output.
+//! What the implicit GEMM costs.
 
-use super::{Problem, Tiling};
-use crate::families::tile::{max_pixels, tile_rows};
-use mnnc_vector::Target;
+use super::stream::{beside, reread};
+use super::{Class, Direct, Planner, Problem, Tiling};
 
-/// Output pixels of a unit, as measured best.
-const UNIT: usize = 200;
+/// Loads, address arithmetic and loop control that do not hide behind multiply-adds.
+const STEP_OVERHEAD: f64 = 1.03;
+/// Cycles to fill and drain the pipeline around a tile.
+const TILE: f64 = 25.0;
+/// Cycles for each accumulator of a tile: bias, epilogue, store.
+const ACCUMULATOR: f64 = 1.5;
+/// Register tiles that share the fetching of the next panel; beyond, it is not fetched ahead.
+const AHEAD: usize = 64;
 
-pub(super) fn tiling(target: &Target, p: &Problem, blocks: usize) -> Tiling {
-    let [rows, cols] = p.out;
-    let pixels = max_pixels(target, blocks).min(ways(p));
-    let tile_rows = tile_rows(cols, rows, pixels);
-    // Few enough rows that the input of the unit stays in L2 while all panels pass over it; a small image is one unit, so that
-    // each panel of weights is read once.
-    let one = rows * cols <= 2 * UNIT || tile_rows > 1;
-    let group_rows = if one { rows } else { (UNIT / cols).max(1) };
-    Tiling { tile_rows, tile_cols: pixels / tile_rows, group_rows }
-}
+impl Planner {
+    /// Cycles of the whole product.
+    pub(super) fn direct_cycles(&self, p: &Problem, d: &Direct) -> f64 {
+        let classes = self.classes(p, d);
+        let compute: f64 = classes.iter().map(|c| self.compute(p, c)).sum();
+        let groups = (p.images * p.groups) as f64;
+        let compute = compute * groups;
+        let weights = 4.0 * (p.depth() * p.outputs * p.groups) as f64;
+        let units = classes.first().map_or(1, |c| c.tiling.groups(p.out[0])) * p.images;
+        let ahead = classes.iter().all(|c| c.tiling.tiles(p.out) <= AHEAD);
+        // The first unit reads the weights from where they wait, the others from where the first left them.
+        let first = weights / self.far_rate();
+        let again = (units - 1) as f64 * reread(&self.machine, weights, weights + self.unit_input(p, &classes));
+        let images = self.images(p);
+        if ahead { beside(compute, first) + again + images } else { compute + first + again + images }
+    }
 
-/// Most pixels whose elements can be in L1 at once: where they are a multiple of 4 KiB apart, all fall into one set, of 12
-/// ways (measured: 14 rows of such a matrix run at half the speed of 12).
-fn ways(p: &Problem) -> usize {
-    if p.apart > 0 && p.apart.is_multiple_of(4096) { 10 } else { usize::MAX }
+    /// Cycles of the panels of a class over one image and group, weights at hand.
+    pub(super) fn compute(&self, p: &Problem, c: &Class) -> f64 {
+        let (m, depth, lanes) = (&self.machine, p.depth() as f64, self.target.lanes());
+        let [rows, cols] = p.out;
+        let panel = depth * (c.blocks * lanes * 4) as f64;
+        let input = self.unit_input(p, std::slice::from_ref(c));
+        let groups = c.tiling.groups(rows);
+        // The panel is read by each tile, beside the part of the input under it.
+        let weights = reread(m, panel, panel + input.min(8192.0));
+        let tile = |rows: usize, cols: usize| {
+            let pixels = (rows * cols) as f64;
+            let accumulators = pixels * c.blocks as f64;
+            let step = (accumulators / m.fmas).max((pixels + c.blocks as f64) / m.loads).max(m.latency);
+            depth * step * STEP_OVERHEAD + weights + TILE + ACCUMULATOR * accumulators
+        };
+        let row_of_tiles = |rows: usize| -> f64 {
+            c.tiling.columns(cols).iter().map(|&(n, count)| count as f64 * tile(rows, n)).sum()
+        };
+        let per_unit = c.tiling.group_rows.min(rows);
+        let t = c.tiling.tile_rows;
+        let unit =
+            |n: usize| (n / t) as f64 * row_of_tiles(t) + if n.is_multiple_of(t) { 0.0 } else { row_of_tiles(n % t) };
+        let whole = rows / per_unit;
+        let mut all = whole as f64 * unit(per_unit);
+        if !rows.is_multiple_of(per_unit) {
+            all += unit(rows % per_unit);
+        }
+        // Every panel reads the input of its unit again.
+        let passes = groups as f64 * reread(m, input, input + panel);
+        (all + passes) * c.panels as f64
+    }
+
+    /// Bytes of input under a unit.
+    fn unit_input(&self, p: &Problem, classes: &[Class]) -> f64 {
+        let rows = classes.iter().map(|c| c.tiling.group_rows.min(p.out[0])).max().unwrap_or(1);
+        4.0 * (p.inputs * self.under(p, 0, rows) * self.under(p, 1, p.out[1])) as f64
+    }
+
+    /// Inputs under so many outputs along a dimension.
+    fn under(&self, p: &Problem, d: usize, outputs: usize) -> usize {
+        let w = &p.window;
+        (outputs.max(1) - 1) * w.stride[d] + (w.kernel[d] - 1) * w.dilation[d] + 1
+    }
+
+    /// Cycles to read the input from, and write the output to, where the neighbouring layers have it.
+    pub(super) fn images(&self, p: &Problem) -> f64 {
+        let input = (p.inputs * self.under(p, 0, p.out[0]) * self.under(p, 1, p.out[1])) as f64;
+        let bytes = 4.0 * (p.images * p.groups) as f64 * (input + (p.outputs * p.pixels()) as f64);
+        let m = &self.machine;
+        if bytes <= 0.75 * m.l2 as f64 { 0.0 } else { 0.5 * bytes / m.l3_rate }
+    }
+
+    /// Bytes a cycle at which weights come that nobody has read since the last run of the model.
+    pub(super) fn far_rate(&self) -> f64 {
+        let m = &self.machine;
+        if self.resident <= m.l2 / 2 {
+            m.l2_rate
+        } else if self.resident <= m.l3 {
+            m.l3_rate
+        } else {
+            m.memory_rate
+        }
+    }
+
+    /// The cut by a choice: panels of its width, the remainder in wider or narrower ones.
+    pub(super) fn classes(&self, p: &Problem, d: &Direct) -> Vec<Class> {
+        let blocks = p.outputs.div_ceil(self.target.lanes());
+        super::panels::split(&self.target, blocks, d.blocks)
+            .into_iter()
+            .map(|(first, width, panels)| {
+                let tiling = self.narrowed(p, d, width);
+                Class { first, blocks: width, panels, tiling }
+            })
+            .collect()
+    }
+
+    /// The tiling of a choice for panels that may be wider than its own.
+    fn narrowed(&self, p: &Problem, d: &Direct, blocks: usize) -> Tiling {
+        let most = self.most_pixels(p, blocks);
+        let tile_rows = d.tile[0].min(most);
+        let tile_cols = d.tile[1].min(most / tile_rows).max(1);
+        let group_rows =
+            if d.group_rows >= p.out[0] { p.out[0] } else { d.group_rows.next_multiple_of(tile_rows).min(p.out[0]) };
+        Tiling { tile_rows, tile_cols, group_rows }
+    }
 }

@@ -1,22 +1,60 @@
 //! Schedules and what they cost: which of the codes that compute a product is chosen for a machine.
+//!
+//! A [`Problem`] is a product; a [`Choice`] is a way to compute it: the implicit GEMM cut in some way ([`Direct`]), or transformed tiles
+//! ([`Winograd`]). The [`Planner`] knows the machine, estimates the cycles of every candidate, and takes the cheapest, unless
+//! choices were tuned on the machine itself.
+//!
+//! The model counts, for one core that runs alone: multiply-adds, loads and latency of each step of a register tile; what surrounds a
+//! tile; weights that come from memory or the last-level cache once and, where units are many, again from wherever they stay; and
+//! input and buffers that leave L1 or L2. What was measured to be best on most products ([`Planner::direct`]) is left only for a
+//! gain of 3 %, which is what the model can tell apart.
 
+mod choice;
 mod direct;
 mod panels;
 mod problem;
+mod search;
+mod stream;
 mod tiling;
+mod winograd;
 
+pub use choice::{Choice, Direct, Winograd};
 pub use panels::Class;
 pub use problem::Problem;
 pub use tiling::Tiling;
 
 use crate::machine::{Core, Machine};
+use mnnc_ir::NodeId;
 use mnnc_vector::Target;
+use std::collections::HashMap;
+
+/// Largest error by rounding, estimated, that one convolution may have, in units of its largest result. Plain single precision
+/// has some 1e-6; the contract of a whole network is 1e-4 and a thousandth of each result.
+pub const ERROR_BUDGET: f64 = 1e-5;
 
 /// Decides how products are computed.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Planner {
     target: Target,
     machine: Machine,
+    /// Bytes of weights that a run of the whole model reads.
+    resident: usize,
+    /// See [`ERROR_BUDGET`].
+    error_budget: f64,
+    tuned: HashMap<Problem, Choice>,
+}
+
+/// How a node's product is computed.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct Decision {
+    /// The node.
+    pub node: NodeId,
+    /// What is computed.
+    pub problem: Problem,
+    /// How.
+    pub choice: Choice,
+    /// Cycles by the model.
+    pub cycles: f64,
 }
 
 impl Planner {
@@ -27,7 +65,21 @@ impl Planner {
 
     /// For a kind of core.
     pub fn for_core(target: Target, core: Core) -> Planner {
-        Planner { target, machine: Machine::of(core, &target) }
+        let machine = Machine::of(core, &target);
+        Planner { target, machine, resident: usize::MAX, error_budget: ERROR_BUDGET, tuned: HashMap::new() }
+    }
+
+    /// For a model with so many bytes of weights: they come from the cache that holds them all, or from memory.
+    pub fn with_weights(mut self, bytes: usize) -> Planner {
+        self.resident = bytes;
+        self
+    }
+
+    /// With choices that go before the model's. Those that do not [fit](Choice::fits) are dropped.
+    pub fn with_tuned(mut self, tuned: &HashMap<Problem, Choice>) -> Planner {
+        let fitting = tuned.iter().filter(|(p, choice)| choice.fits(p, &self.target));
+        self.tuned = fitting.map(|(&p, &choice)| (p, choice)).collect();
+        self
     }
 
     /// What is compiled for.
@@ -40,13 +92,17 @@ impl Planner {
         &self.machine
     }
 
-    /// How a product is cut: panels of output channels, and for each the tiles and units.
-    pub fn direct(&self, p: &Problem) -> Vec<Class> {
-        panels::panels(&self.target, p)
+    /// The panels of a product by the implicit GEMM, and for each the tiles and units.
+    pub fn panels(&self, p: &Problem, d: &Direct) -> Vec<Class> {
+        self.classes(p, d)
     }
 
     /// The cut of a product whose panels are `blocks` vectors wide.
     pub fn tiling(&self, p: &Problem, blocks: usize) -> Tiling {
-        direct::tiling(&self.target, p, blocks)
+        let d = self.usual_of_width(p, blocks);
+        Tiling { tile_rows: d.tile[0], tile_cols: d.tile[1], group_rows: d.group_rows }
     }
 }
+
+#[cfg(test)]
+mod tests;

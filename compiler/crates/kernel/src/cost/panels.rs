@@ -1,6 +1,6 @@
 //! How the output channels of a product are cut into panels of weights.
 
-use super::{Problem, Tiling, direct};
+use super::Tiling;
 use crate::families::tile::{max_pixels, split_evenly};
 use mnnc_vector::Target;
 
@@ -17,36 +17,38 @@ pub struct Class {
     pub tiling: Tiling,
 }
 
-/// The panels of the output channels of a group. With many pixels, two blocks a panel
-/// measured best (14x2 on 32 registers); an odd number of blocks takes three where the registers allow it. With few pixels, as
-/// many blocks as the accumulators hold, because several sums have to be in flight.
-pub(super) fn panels(target: &Target, p: &Problem) -> Vec<Class> {
-    let (pixels, blocks) = (p.pixels(), p.outputs.div_ceil(target.lanes()));
-    let widths: Vec<(usize, usize)> = if pixels < max_pixels(target, 2) / 2 + 1 {
-        let widest = (1..=blocks.min(14)).rev().find(|&n| max_pixels(target, n) >= pixels && fits(target, n, pixels));
-        split_evenly(blocks, widest.unwrap_or(1))
-    } else if blocks.is_multiple_of(2) {
-        vec![(2, blocks / 2)]
-    } else if target.vec_regs() < 32 || blocks < 3 {
-        vec![(2, blocks / 2), (1, 1)]
-    } else if blocks.is_multiple_of(3) {
-        vec![(3, blocks / 3)]
-    } else if blocks == 5 {
-        vec![(5, 1)]
-    } else {
-        vec![(2, (blocks - 3) / 2), (3, 1)]
+/// `blocks` channel blocks in panels of `width`: `(first block, width, panels)`. One block more than whole panels widens the last of
+/// them where the registers allow it, because a panel of one block is bound by its loads; else the widths are made even.
+pub(super) fn split(target: &Target, blocks: usize, width: usize) -> Vec<(usize, usize, usize)> {
+    let width = width.clamp(1, blocks.max(1));
+    let (whole, rest) = (blocks / width, blocks % width);
+    let runs = match rest {
+        0 => vec![(width, whole)],
+        1 if target.vec_regs() >= 32 && width < 4 => vec![(width, whole - 1), (width + 1, 1)],
+        1 if width == 2 => vec![(2, whole), (1, 1)],
+        _ => split_evenly(blocks, width),
     };
     let mut first = 0;
     let mut out = Vec::new();
-    for (blocks, panels) in widths.into_iter().filter(|w| w.1 > 0) {
-        out.push(Class { first, blocks, panels, tiling: direct::tiling(target, p, blocks) });
-        first += blocks * panels;
+    for (width, panels) in runs.into_iter().filter(|r| r.1 > 0) {
+        out.push((first, width, panels));
+        first += width * panels;
     }
     out
 }
 
-fn fits(target: &Target, blocks: usize, pixels: usize) -> bool {
-    pixels * blocks + blocks + 2 <= target.vec_regs()
+/// The width that measured best with this number of pixels: with many of them two blocks a panel (14x2 on 32 registers), three if
+/// that divides an odd number. With few, as many as the accumulators hold, because several sums have to be in flight.
+pub(super) fn usual_width(target: &Target, pixels: usize, blocks: usize) -> usize {
+    if pixels < max_pixels(target, 2) / 2 + 1 {
+        let fits = |&n: &usize| max_pixels(target, n) >= pixels && pixels * n + n + 2 <= target.vec_regs();
+        return (1..=blocks.min(14)).rev().find(fits).unwrap_or(1);
+    }
+    match blocks {
+        5 if target.vec_regs() >= 32 => 5,
+        n if n % 2 == 1 && n % 3 == 0 && target.vec_regs() >= 32 => 3,
+        n => n.min(2),
+    }
 }
 
 #[cfg(test)]
@@ -57,17 +59,28 @@ mod tests {
     fn panels_cover_all_blocks() {
         for target in [Target::AVX512, Target::AVX2, Target::NEON] {
             for blocks in 1..100 {
-                for out in [[1, 1], [2, 2], [7, 7], [56, 56]] {
-                    let p = Problem { out, ..Problem::matrices(1, 1, 64, blocks * target.lanes()) };
-                    let classes = panels(&target, &p);
+                for width in 1..8 {
                     let mut next = 0;
-                    for c in &classes {
-                        assert_eq!(c.first, next);
-                        next += c.blocks * c.panels;
+                    for (first, width, panels) in split(&target, blocks, width) {
+                        assert_eq!(first, next);
+                        next += width * panels;
                     }
                     assert_eq!(next, blocks);
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_measured_widths_come_out() {
+        let widths = |blocks| -> Vec<(usize, usize)> {
+            let width = usual_width(&Target::AVX512, 196, blocks);
+            split(&Target::AVX512, blocks, width).into_iter().map(|(_, w, n)| (w, n)).collect()
+        };
+        assert_eq!(widths(8), [(2, 4)]);
+        assert_eq!(widths(7), [(2, 2), (3, 1)]);
+        assert_eq!(widths(9), [(3, 3)]);
+        assert_eq!(widths(5), [(5, 1)]);
+        assert_eq!(widths(1), [(1, 1)]);
     }
 }

@@ -1,6 +1,8 @@
 //! What there is to schedule.
 
 use crate::families::igemm::spec::Window;
+use mnnc_vector::Target;
+use std::fmt;
 
 /// A product to be scheduled: a convolution as implicit GEMM, or one of matrices (one row of pixels, a single tap).
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -43,5 +45,39 @@ impl Problem {
     /// Length of the sums.
     pub fn depth(&self) -> usize {
         self.inputs * self.window.kernel[0] * self.window.kernel[1]
+    }
+
+    /// Multiplications and additions of the definition.
+    pub fn flops(&self) -> f64 {
+        2.0 * (self.images * self.groups * self.outputs * self.pixels()) as f64 * self.depth() as f64
+    }
+
+    /// Whether tiles can be transformed: a dense 3x3 convolution of stride 1 with channels enough to fill vectors.
+    pub fn is_winograd(&self, target: &Target) -> bool {
+        self.window == Window { kernel: [3, 3], ..Window::POINT }
+            && self.groups == 1
+            && self.inputs >= 2 * target.lanes()
+            && self.outputs >= target.lanes()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [kh, kw] = self.window.kernel;
+        write!(f, "{kh}x{kw} {}->{} at {}x{}", self.inputs, self.outputs, self.out[0], self.out[1])?;
+        let pair = |f: &mut fmt::Formatter<'_>, what: &str, [y, x]: [usize; 2]| match (y, x) {
+            (1, 1) => Ok(()),
+            (y, x) if y == x => write!(f, ", {what} {y}"),
+            (y, x) => write!(f, ", {what} {y}x{x}"),
+        };
+        pair(f, "stride", self.window.stride)?;
+        pair(f, "dilation", self.window.dilation)?;
+        if self.groups > 1 {
+            write!(f, ", {} groups", self.groups)?;
+        }
+        if self.images > 1 {
+            write!(f, ", {} images", self.images)?;
+        }
+        Ok(())
     }
 }

@@ -82,11 +82,11 @@ impl Dense<'_> {
         }
     }
 
-    fn slices(&self, lo: &Lowering) -> Vec<Slice> {
+    fn slices(&self, lo: &mut Lowering) -> Vec<Slice> {
         let lanes = lo.target().lanes();
         let total = self.groups * self.outputs;
         if self.groups == 1 || (self.inputs.is_multiple_of(lanes) && self.outputs.is_multiple_of(lanes)) {
-            let classes = lo.planner().direct(&self.problem());
+            let classes = lo.panels(&self.problem());
             let of_group = |g: usize| {
                 classes.iter().map(move |c| Slice {
                     first: g * self.outputs / lanes + c.first,

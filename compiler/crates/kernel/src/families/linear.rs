@@ -124,7 +124,7 @@ impl Family for Linear {
         let name = lo.graph().node(view.node).name.clone();
         let blocks = p.cols.div_ceil(lanes);
         let tail = p.cols % lanes;
-        for class in lo.planner().direct(&Problem::matrices(1, p.rows, p.depth, p.cols)) {
+        for class in lo.panels(&Problem::matrices(1, p.rows, p.depth, p.cols)) {
             // The last panel stores part of its last vector only: a kernel of its own.
             let ends_here = tail > 0 && class.first + class.blocks * class.panels == blocks;
             let whole = class.panels - usize::from(ends_here);

@@ -82,7 +82,7 @@ impl Family for Matmul {
         let output = lo.output(view.outputs[0], Forms::PLAIN)?.write();
         let blocks = p.cols.div_ceil(lanes);
         let tail = p.cols % lanes;
-        for class in lo.planner().direct(&Problem::matrices(p.batch, p.rows, p.depth, p.cols)) {
+        for class in lo.panels(&Problem::matrices(p.batch, p.rows, p.depth, p.cols)) {
             let ends_here = tail > 0 && class.first + class.blocks * class.panels == blocks;
             let whole = class.panels - usize::from(ends_here);
             let runs = [(class.first, whole, lanes), (class.first + whole * class.blocks, class.panels - whole, tail)];

@@ -19,7 +19,7 @@ mod subnormals;
 
 pub use problem::NodeError;
 
-use crate::cost::Planner;
+use crate::cost::{Choice, Class, Decision, Planner, Problem};
 use crate::families::line_buffer;
 use crate::family::{Family, View, Wish};
 use crate::program::Program;
@@ -237,6 +237,19 @@ impl<'a> Lowering<'a> {
     /// Decides how products are computed.
     pub fn planner(&self) -> &'a Planner {
         self.planner
+    }
+    /// The cut of the current node's product by the implicit GEMM.
+    pub fn panels(&mut self, p: &Problem) -> Vec<Class> {
+        let d = self.planner.direct(p);
+        self.decided(*p, Choice::Direct(d));
+        self.planner.panels(p, &d)
+    }
+    /// Notes how the current node's product is computed.
+    pub fn decided(&mut self, problem: Problem, choice: Choice) {
+        if let Some(node) = self.node {
+            let cycles = self.planner.cycles(&problem, &choice);
+            self.schedule.decisions.push(Decision { node, problem, choice, cycles });
+        }
     }
     /// The graph.
     pub fn graph(&self) -> &'a Graph {

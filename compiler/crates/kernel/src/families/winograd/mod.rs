@@ -4,11 +4,10 @@
 //! Every band is three kinds of steps over two scratch buffers: `V[product][input block][tile][lane]`, then
 //! `M[product][output block][tile][lane]`. The stride from product to product is odd in cache lines, against aliasing.
 
-mod cost;
 mod points;
 mod transform;
 
-use crate::cost::Problem as Product;
+use crate::cost::{Choice, Problem, Winograd as Cut};
 use crate::families::conv::{Geometry, compiled, weights};
 use crate::families::fingerprint;
 use crate::families::igemm::spec::{Spec, Strides, Window};
@@ -18,10 +17,9 @@ use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
 use crate::schedule::{Access, BufferId, KernelId, Operand};
 use crate::storage::Halo;
-use cost::{Problem, band_rows, choose};
 use mnnc_ir::{OpError, Tensor, ValueId};
 use mnnc_vector::Target;
-use points::Size;
+pub use points::Size;
 use rayon::prelude::*;
 use transform::{Band, Finish};
 
@@ -29,16 +27,23 @@ use transform::{Band, Finish};
 pub struct Winograd;
 
 /// A node that this family takes, and how.
-fn read(view: &View, target: &Target) -> Option<(Geometry, Size)> {
+fn read(view: &View, target: &Target) -> Option<(Geometry, Cut)> {
     let g = Geometry::read(view, target)?;
+    let cut = view.planner.winograd(&problem(&g, target))?;
+    Some((g, cut))
+}
+
+fn problem(g: &Geometry, target: &Target) -> Problem {
     let s = &g.shape;
-    let fits = g.window == Window { kernel: [3, 3], ..Window::POINT }
-        && s.groups == 1
-        && s.inputs >= 2 * target.lanes()
-        && s.outputs >= target.lanes();
-    let problem = Problem { images: s.batch, channels: [s.inputs, s.outputs], out: g.out() };
-    let size = choose(&problem, target).filter(|_| fits)?;
-    Some((g, size))
+    Problem {
+        images: s.batch,
+        groups: s.groups,
+        inputs: s.inputs,
+        outputs: s.outputs,
+        window: g.window,
+        out: g.out(),
+        apart: 4 * target.lanes() * g.window.stride[1],
+    }
 }
 
 /// The border that whole tiles read.
@@ -59,8 +64,8 @@ impl Family for Winograd {
     }
 
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
-        let (g, size) = read(view, target)?;
-        let mut wishes = vec![(view.inputs.first().copied().flatten()?, Wish::Blocked(tile_halo(&g, size)))];
+        let (g, cut) = read(view, target)?;
+        let mut wishes = vec![(view.inputs.first().copied().flatten()?, Wish::Blocked(tile_halo(&g, cut.size)))];
         wishes.extend(image_wishes(view));
         Some(wishes)
     }
@@ -68,22 +73,25 @@ impl Family for Winograd {
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let target = *lo.target();
         let missing = || OpError::unsupported("not a convolution of this family");
-        let (g, size) = read(view, &target).ok_or_else(missing)?;
+        let (g, cut) = read(view, &target).ok_or_else(missing)?;
+        lo.decided(problem(&g, &target), Choice::Winograd(cut));
         let [x, w] = [0, 1].map(|i| view.inputs.get(i).copied().flatten());
         let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
         let filter = lo.constant(w).ok_or_else(missing)?;
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
-        let input = lo.input(x, Wish::Blocked(tile_halo(&g, size)))?;
+        let input = lo.input(x, Wish::Blocked(tile_halo(&g, cut.size)))?;
         let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
         let epilogue = place_image(view.epilogue.as_ref(), lo, &g.shape.dims())?;
         let name = lo.graph().node(view.node).name.clone();
-        Emitter { g: &g, size, target, input, output, epilogue, name }.steps(lo, filter, bias)
+        Emitter { g: &g, size: cut.size, rows: cut.band, target, input, output, epilogue, name }.steps(lo, filter, bias)
     }
 }
 
 struct Emitter<'a> {
     g: &'a Geometry,
     size: Size,
+    /// Rows of tiles in a band.
+    rows: usize,
     target: Target,
     input: Placed,
     output: Placed,
@@ -116,7 +124,7 @@ impl Emitter<'_> {
 
     fn steps(&self, lo: &mut Lowering, filter: &Tensor, bias: Option<&Tensor>) -> Result<(), OpError> {
         let s = &self.g.shape;
-        let (tiles, step) = (self.tiles(), band_rows(self.tiles()));
+        let (tiles, step) = (self.tiles(), self.rows);
         let whole = [step, tiles[1]];
         let scratch = |channels: usize| self.size.products() * self.product(channels, whole);
         let (v_bytes, m_bytes) = (scratch(s.inputs), scratch(s.outputs));
@@ -157,9 +165,9 @@ impl Emitter<'_> {
         let plane = tiles * lanes * 4;
         let strides = |channels| Strides { image: self.product(channels, band), plane, row: 0, pixel: lanes * 4 };
         let n = self.size.products();
-        // Panels are the same for every band, so that all share the weights; tiles fit each.
-        let product = Product { out: [1, tiles], apart: lanes * 4, ..Product::matrices(n, tiles, s.inputs, s.outputs) };
-        let widths = lo.planner().direct(&Product { out: [64, 64], ..product });
+        let planner = lo.planner();
+        let product = planner.band_problem(&problem(self.g, &self.target), n, tiles);
+        let widths = planner.band_classes(&product);
         let mut out = Vec::new();
         for (i, class) in widths.into_iter().enumerate() {
             let mut spec = Spec {
@@ -173,7 +181,7 @@ impl Emitter<'_> {
                 output: strides(s.outputs),
                 blocks: class.blocks,
                 panels: class.panels,
-                tiling: lo.planner().tiling(&product, class.blocks),
+                tiling: class.tiling,
                 last_lanes: lanes,
                 weights_image: 0,
                 has_bias: false,

@@ -7,8 +7,13 @@
 //! the powers of both points equally far from 1.
 
 use mnnc_vector::{KernelBuilder, Vector};
+use std::fmt;
 
 use std::f64::consts::{FRAC_1_SQRT_2 as A, SQRT_2 as B};
+
+/// Rounding of plain sums and of products in single precision, in units of the largest result, for each root of the number of
+/// input channels: measured on rectified noise (2.1e-6 with F(4, 3) over 256 channels).
+const ROUNDING: f64 = 1.85e-8;
 
 /// Outputs of one tile along one dimension.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -34,6 +39,53 @@ impl Size {
     /// Products of a tile.
     pub fn products(self) -> usize {
         self.inputs() * self.inputs()
+    }
+
+    /// `B^T`: inputs to products.
+    fn input_matrix(self) -> &'static [&'static [f64]] {
+        match self {
+            Size::F2 => {
+                &[&[1.0, 0.0, -1.0, 0.0], &[0.0, 1.0, 1.0, 0.0], &[0.0, -1.0, 1.0, 0.0], &[0.0, 1.0, 0.0, -1.0]]
+            }
+            Size::F4 => &[
+                &[1.0, 0.0, -2.5, 0.0, 1.0, 0.0],
+                &[0.0, -2.0 * A, -2.0, A, 1.0, 0.0],
+                &[0.0, 2.0 * A, -2.0, -A, 1.0, 0.0],
+                &[0.0, -0.5 * B, -0.5, B, 1.0, 0.0],
+                &[0.0, 0.5 * B, -0.5, -B, 1.0, 0.0],
+                &[0.0, 1.0, 0.0, -2.5, 0.0, 1.0],
+            ],
+        }
+    }
+
+    /// `A^T`: products to outputs.
+    fn output_matrix(self) -> &'static [&'static [f64]] {
+        match self {
+            Size::F2 => &[&[1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, -1.0, -1.0]],
+            Size::F4 => &[
+                &[1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+                &[0.0, A, -A, B, -B, 0.0],
+                &[0.0, 0.5, 0.5, 2.0, 2.0, 0.0],
+                &[0.0, 0.5 * A, -0.5 * A, 2.0 * B, -2.0 * B, 1.0],
+            ],
+        }
+    }
+
+    /// How much larger the rounding error of an output is than by the definition, if inputs and filter are independent noise: products
+    /// of size `|B_i| |G_i|` round in proportion to it, and `A` adds them up. 1.7 for F(2, 3), 7.1 for F(4, 3) in two dimensions.
+    pub fn amplification(self) -> f64 {
+        let square = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>();
+        let products: Vec<f64> =
+            self.input_matrix().iter().zip(self.filter_matrix()).map(|(b, g)| square(b) * square(g)).collect();
+        let variance = |row: &&[f64]| row.iter().zip(&products).map(|(a, p)| a * a * p).sum::<f64>();
+        let worst = self.output_matrix().iter().map(variance).fold(0.0, f64::max);
+        // Both dimensions; the definition adds three products in each.
+        worst / 3.0
+    }
+
+    /// Estimated error of a convolution of so many input channels, in units of its largest result.
+    pub fn error(self, inputs: usize) -> f64 {
+        ROUNDING * self.amplification() * (inputs as f64).sqrt()
     }
 
     /// `G`: filter to products.
@@ -105,5 +157,40 @@ impl Size {
                 vec![y0, y1, y2, y3]
             }
         }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let m = self.outputs();
+        write!(f, "F({m}x{m})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `A^T ((G g) * (B^T d))` is the correlation of `d` and `g`.
+    #[test]
+    fn the_matrices_belong_together() {
+        for size in [Size::F2, Size::F4] {
+            let d: Vec<f64> = (0..size.inputs()).map(|i| (i * i) as f64 - 3.0).collect();
+            let g = [0.5, -2.0, 3.0];
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+            let inputs = size.input_matrix().iter().map(|row| dot(row, &d));
+            let products: Vec<f64> = inputs.zip(size.filter_matrix()).map(|(x, row)| x * dot(row, &g)).collect();
+            for (i, row) in size.output_matrix().iter().enumerate() {
+                let (got, want) = (dot(row, &products), dot(&d[i..i + 3], &g));
+                assert!((got - want).abs() < 1e-12, "{size} output {i}: {got}, not {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn larger_tiles_round_worse() {
+        let [small, large] = [Size::F2, Size::F4].map(Size::amplification);
+        assert!((1.5..2.0).contains(&small) && (6.0..8.0).contains(&large), "{small} {large}");
+        assert!(Size::F4.error(256) < 2.5e-6 && Size::F4.error(1 << 14) > 1e-5);
     }
 }

@@ -1,0 +1,172 @@
+//! The candidates of a problem, and the cheapest among them.
+
+use super::panels::usual_width;
+use super::{Choice, Direct, Planner, Problem, Winograd};
+use crate::families::tile::{max_pixels, split_evenly, tile_rows};
+use crate::families::winograd::Size;
+
+/// What a candidate must gain by the model to be taken instead of the usual one, which was measured: the model's own error.
+const MARGIN: f64 = 0.97;
+/// What transformed tiles must gain over the definition: they round worse and take more memory.
+const WINOGRAD_MARGIN: f64 = 0.9;
+/// Output pixels of a unit, as measured best on large images.
+const UNIT: usize = 200;
+/// Units that threads can share evenly: a cut that the cost model prefers has as many, unless the usual one has not either.
+const SHARED: usize = 8;
+/// Widest panel among the candidates with many pixels.
+const WIDEST: usize = 6;
+/// Tiles of a band beyond which its buffers leave every L2.
+const MOST_TILES: usize = 512;
+
+impl Planner {
+    /// The schedule of a product: the tuned one, else the cheapest by the model.
+    pub fn choose(&self, p: &Problem) -> Choice {
+        if let Some(&tuned) = self.tuned.get(p) {
+            return tuned;
+        }
+        match self.winograd(p) {
+            Some(w) => Choice::Winograd(w),
+            None => Choice::Direct(self.direct(p)),
+        }
+    }
+
+    /// The transformed tiles that the product should be computed with, if it should be.
+    pub fn winograd(&self, p: &Problem) -> Option<Winograd> {
+        match self.tuned.get(p) {
+            Some(Choice::Winograd(w)) => return Some(*w),
+            Some(Choice::Direct(_)) => return None,
+            None => {}
+        }
+        let (w, cycles) = cheapest(self.winograd_candidates(p), |w| self.winograd_cycles(p, w))?;
+        (cycles < WINOGRAD_MARGIN * self.direct_cycles(p, &self.direct(p))).then_some(w)
+    }
+
+    /// The cut that the product should be computed with by the implicit GEMM.
+    pub fn direct(&self, p: &Problem) -> Direct {
+        if let Some(Choice::Direct(d)) = self.tuned.get(p) {
+            return *d;
+        }
+        let usual = self.usual(p);
+        let bound = MARGIN * self.direct_cycles(p, &usual);
+        let units = self.units(p, &usual).min(SHARED);
+        let mut all = self.direct_candidates(p);
+        all.retain(|d| self.units(p, d) >= units);
+        match cheapest(all, |d| self.direct_cycles(p, d)) {
+            Some((d, cycles)) if cycles < bound => d,
+            _ => usual,
+        }
+    }
+
+    /// Units of the step that has most.
+    fn units(&self, p: &Problem, d: &Direct) -> usize {
+        let of = |c: &super::Class| p.images * c.panels * c.tiling.groups(p.out[0]);
+        self.classes(p, d).iter().map(of).max().unwrap_or(0)
+    }
+
+    /// Every candidate with its cycles by the model, cheapest first.
+    pub fn candidates(&self, p: &Problem) -> Vec<(Choice, f64)> {
+        let direct = self.direct_candidates(p).into_iter().map(|d| (Choice::Direct(d), self.direct_cycles(p, &d)));
+        let winograd = self.winograd_candidates(p).into_iter();
+        let winograd = winograd.map(|w| (Choice::Winograd(w), self.winograd_cycles(p, &w)));
+        let mut all: Vec<(Choice, f64)> = direct.chain(winograd).collect();
+        all.sort_by(|a, b| a.1.total_cmp(&b.1));
+        all
+    }
+
+    /// Cycles of a schedule by the model.
+    pub fn cycles(&self, p: &Problem, choice: &Choice) -> f64 {
+        match choice {
+            Choice::Direct(d) => self.direct_cycles(p, d),
+            Choice::Winograd(w) => self.winograd_cycles(p, w),
+        }
+    }
+
+    /// Most pixels of a tile: what the registers hold, and no more than L1 can hold at once. Elements a multiple of 4 KiB apart
+    /// all fall into one set of 12 ways (measured: 14 rows of such a matrix run at half the speed of 12).
+    pub(super) fn most_pixels(&self, p: &Problem, blocks: usize) -> usize {
+        let ways = if p.apart > 0 && p.apart.is_multiple_of(4096) { 10 } else { usize::MAX };
+        max_pixels(&self.target, blocks).min(ways)
+    }
+
+    /// The cut that measured best on most products.
+    pub(super) fn usual(&self, p: &Problem) -> Direct {
+        let blocks = p.outputs.div_ceil(self.target.lanes()).max(1);
+        self.usual_of_width(p, usual_width(&self.target, p.pixels(), blocks))
+    }
+
+    /// The same with panels of this width.
+    pub(super) fn usual_of_width(&self, p: &Problem, width: usize) -> Direct {
+        let [rows, cols] = p.out;
+        let most = self.most_pixels(p, width);
+        let high = tile_rows(cols, rows, most);
+        // Few enough rows that the input of the unit stays in L2 while all panels pass over it; a small image is one unit, so that
+        // each panel of weights is read once.
+        let one = rows * cols <= 2 * UNIT || high > 1;
+        let group_rows = if one { rows } else { (UNIT / cols).max(1) };
+        Direct { blocks: width, tile: [high, (most / high).min(cols)], group_rows }
+    }
+
+    fn direct_candidates(&self, p: &Problem) -> Vec<Direct> {
+        let [rows, cols] = p.out;
+        let blocks = p.outputs.div_ceil(self.target.lanes()).max(1);
+        let usual = usual_width(&self.target, p.pixels(), blocks);
+        let widest = if self.target.vec_regs() >= 32 { WIDEST } else { 3 };
+        let mut out = vec![self.usual(p)];
+        for width in (1..=blocks.min(widest)).chain((usual > widest).then_some(usual)) {
+            let most = self.most_pixels(p, width);
+            for high in 1..=rows.min(most).min(4) {
+                let wide = (most / high).min(cols);
+                // Tiles of even width have the width of the first.
+                let even = split_evenly(cols, wide).first().map_or(1, |r| r.0);
+                for group_rows in self.unit_heights(p, high) {
+                    let d = Direct { blocks: width, tile: [high, even], group_rows };
+                    if !out.contains(&d) {
+                        out.push(d);
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// Rows of a unit that are worth trying with tiles of `high` rows: all, the usual number, and what L2 holds beside the weights.
+    fn unit_heights(&self, p: &Problem, high: usize) -> Vec<usize> {
+        let [rows, cols] = p.out;
+        let row_bytes = 4 * p.inputs * cols * p.window.stride.iter().product::<usize>();
+        let fitting = self.machine.l2 / 3 / row_bytes.max(1);
+        let mut out = vec![rows];
+        for n in [UNIT / cols, fitting] {
+            let n = n.max(high) / high * high;
+            if n < rows && !out.contains(&n) {
+                out.push(n);
+            }
+        }
+        out
+    }
+
+    fn winograd_candidates(&self, p: &Problem) -> Vec<Winograd> {
+        if !p.is_winograd(&self.target) {
+            return Vec::new();
+        }
+        let mut out = Vec::new();
+        for size in [Size::F4, Size::F2] {
+            if size.error(p.inputs) > self.error_budget {
+                continue;
+            }
+            let [rows, cols] = p.out.map(|n| n.div_ceil(size.outputs()));
+            let mut last = 0;
+            for bands in 1..=rows {
+                let band = rows.div_ceil(bands);
+                if band != last && (band == 1 || band * cols <= MOST_TILES) {
+                    out.push(Winograd { size, band });
+                }
+                last = band;
+            }
+        }
+        out
+    }
+}
+
+fn cheapest<T: Copy>(all: Vec<T>, cycles: impl Fn(&T) -> f64) -> Option<(T, f64)> {
+    all.into_iter().map(|x| (x, cycles(&x))).min_by(|a, b| a.1.total_cmp(&b.1))
+}

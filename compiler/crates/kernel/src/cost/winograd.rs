@@ -1,0 +1,55 @@
+//! What transformed tiles cost.
+
+use super::stream::{beside, reread};
+use super::{Class, Planner, Problem, Winograd};
+
+/// Cycles for each vector of products of the input's transform (loads, additions, a store) and of the output's.
+const TRANSFORMS: [f64; 2] = [3.5, 2.5];
+/// Cycles to begin a step: its arguments, and pipelines that fill.
+const STEP: f64 = 150.0;
+
+impl Planner {
+    /// Cycles of the whole convolution.
+    pub(super) fn winograd_cycles(&self, p: &Problem, w: &Winograd) -> f64 {
+        let lanes = self.target.lanes();
+        let tiles = p.out.map(|n| n.div_ceil(w.size.outputs()));
+        let n = w.size.products();
+        let weights = 4.0 * (n * p.inputs * p.outputs.next_multiple_of(lanes)) as f64;
+        let whole = p.images * (tiles[0] / w.band);
+        let rest = tiles[0] % w.band;
+        let bands = whole + if rest > 0 { p.images } else { 0 };
+        let multiply = whole as f64 * self.band_products(p, n, w.band * tiles[1])
+            + if rest > 0 { p.images as f64 * self.band_products(p, n, rest * tiles[1]) } else { 0.0 };
+        // Both buffers of a band are written once and read once.
+        let buffers = 4.0 * (n * w.band * tiles[1] * (p.inputs + p.outputs)) as f64;
+        let count = (p.images * tiles[0] * tiles[1]) as f64;
+        let vectors = count * n as f64 / lanes as f64;
+        let transforms = vectors * (TRANSFORMS[0] * p.inputs as f64 + TRANSFORMS[1] * p.outputs as f64);
+        let spilled = reread(&self.machine, 2.0 * buffers, buffers) * bands as f64;
+        let first = weights / self.far_rate();
+        let again = bands.saturating_sub(1) as f64 * reread(&self.machine, weights, weights + buffers);
+        let steps = STEP * (3 * bands) as f64;
+        beside(multiply, first) + again + transforms + spilled + steps + self.images(p)
+    }
+
+    /// Cycles of all products of a band, weights at hand.
+    fn band_products(&self, p: &Problem, n: usize, tiles: usize) -> f64 {
+        let product = self.band_problem(p, n, tiles);
+        self.band_classes(&product).iter().map(|c| self.compute(&product, c)).sum::<f64>() * n as f64
+    }
+
+    /// The products of a band of so many tiles, as a problem.
+    pub fn band_problem(&self, p: &Problem, n: usize, tiles: usize) -> Problem {
+        let apart = 4 * self.target.lanes();
+        Problem { out: [1, tiles], apart, ..Problem::matrices(n, tiles, p.inputs, p.outputs) }
+    }
+
+    /// Their panels, which are the same for any number of tiles, so that all bands share the weights.
+    pub fn band_classes(&self, product: &Problem) -> Vec<Class> {
+        let many = Problem { out: [64, 64], ..*product };
+        self.classes(&many, &self.usual(&many))
+            .into_iter()
+            .map(|c| Class { tiling: self.tiling(product, c.blocks), ..c })
+            .collect()
+    }
+}
