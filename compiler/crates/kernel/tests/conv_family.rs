@@ -140,12 +140,16 @@ fn compare(schedule: &Schedule, input: &Tensor, expected: &Tensor, seed: u64, wh
     let (got, expected) = (got.view::<f32>(), expected.view::<f32>());
     let winograd = schedule.kernels.iter().any(|(_, k)| k.name.starts_with("winograd"));
     let largest = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
-    let slack = if winograd { WINOGRAD * largest } else { 0.0 };
+    let slack = if winograd { WINOGRAD } else { DIRECT } * largest;
     for (i, (a, b)) in got.iter().zip(expected.iter()).enumerate() {
         let off = (a - b).abs();
         assert!(off <= 1e-4 + 1e-4 * b.abs() + slack, "{what}: element {i} is {a}, not {b}");
     }
 }
+
+/// Rounding of sums of f32 in another order, relative to the largest output: an element that cancels keeps the error of its terms (measured
+/// 0.4e-6 to 1.8e-6 for 500 to 5,000 terms).
+const DIRECT: f32 = 2e-6;
 
 /// Rounding of the transforms, relative to the largest output: measured up to 2e-6 for F(4, 3).
 const WINOGRAD: f32 = 6e-6;

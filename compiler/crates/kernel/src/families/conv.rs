@@ -41,7 +41,7 @@ impl Family for Conv {
         let (input, output) = if g.one_row {
             (row_image(lo, x, &g)?, lo.temp_image(y, &g.shape.dims(), target.lanes(), Halo::default())?)
         } else {
-            (lo.input(x, g.wish(&target))?, lo.output(y, Forms::BLOCKED)?)
+            (lo.input(x, g.wish(&target))?, lo.output_in_place(view, Forms::BLOCKED, &view.inputs)?)
         };
         let node = Lowered { g: &g, weights, bias, input, output, target };
         match g.kind {

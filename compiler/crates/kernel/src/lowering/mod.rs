@@ -13,6 +13,7 @@
 
 mod arena;
 mod forms;
+mod in_place;
 mod problem;
 mod repack;
 mod subnormals;
@@ -72,6 +73,13 @@ impl Forms {
     pub const BLOCKED: Forms = Forms { plain: false, blocked: true };
     /// Either.
     pub const BOTH: Forms = Forms { plain: true, blocked: true };
+
+    fn allows(self, form: Form) -> bool {
+        match form {
+            Form::Plain => self.plain,
+            Form::Blocked(_) => self.blocked,
+        }
+    }
 }
 
 /// What families work with while the graph is lowered.
@@ -93,6 +101,9 @@ pub struct Lowering<'a> {
     name: String,
     /// Of the current node's steps.
     subnormals: Subnormals,
+    /// Position of the current node, and of the last that reads each value.
+    position: usize,
+    last_use: HashMap<ValueId, usize>,
 }
 
 /// Lowers a graph to kernels for any core with the target's instructions; see [`lower_with`].
@@ -141,17 +152,21 @@ pub fn lower_with(
         node: None,
         name: String::new(),
         subnormals: Subnormals::Any,
+        position: 0,
+        last_use: HashMap::new(),
     };
     lo.bind_interface();
     // Values that no step computes: what reads them fails for no reason of its own, and is not reported.
     let mut missing: HashSet<ValueId> = HashSet::new();
     let roles = roles(&jobs, target);
     let subnormals = subnormals::of(graph, &jobs);
-    for ((job, role), &mode) in jobs.iter().zip(&roles).zip(&subnormals) {
+    lo.last_use = in_place::last_uses(graph, &jobs, &roles);
+    for (i, (job, role)) in jobs.iter().zip(&roles).enumerate() {
         let node = graph.node(job.view.node);
         lo.node = Some(job.view.node);
         lo.name = node.name.clone();
-        lo.subnormals = mode;
+        lo.subnormals = subnormals[i];
+        lo.position = i;
         if node.inputs().iter().flatten().any(|v| missing.contains(v)) {
             missing.extend(node.outputs());
             continue;
@@ -297,8 +312,7 @@ impl<'a> Lowering<'a> {
     pub fn output(&mut self, v: ValueId, can: Forms) -> Result<Placed, OpError> {
         let wanted = self.plan.form(v);
         let home = self.plan.home(v).cloned();
-        let can_do = |f: Form| matches!(f, Form::Plain) && can.plain || matches!(f, Form::Blocked(_)) && can.blocked;
-        let place = match (home, can_do(wanted)) {
+        let place = match (home, can.allows(wanted)) {
             (Some(home), true) => self.place_at_home(v, &home)?,
             (Some(home), false) => {
                 let place = self.temp_in_form(v, self.other_form(v, can)?)?;

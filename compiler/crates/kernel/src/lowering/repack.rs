@@ -50,7 +50,7 @@ impl Lowering<'_> {
     }
 
     /// Outermost buffer and the offset in it.
-    fn root(&self, mut b: crate::BufferId) -> (crate::BufferId, usize) {
+    pub(super) fn root(&self, mut b: crate::BufferId) -> (crate::BufferId, usize) {
         let mut at = 0;
         while let BufferKind::Within(parent, offset) = self.schedule.buffers[b].kind {
             at += offset;

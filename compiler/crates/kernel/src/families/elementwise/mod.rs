@@ -33,7 +33,7 @@ impl Family for Elementwise {
         let missing = || OpError::unsupported("not an element-wise chain of this family");
         let dims = result_dims(view).ok_or_else(missing)?;
         let can_block = dims.len() == 4 && fits_image(view, &dims);
-        let output = lo.output(view.outputs[0], Forms { plain: true, blocked: can_block })?;
+        let output = lo.output_in_place(view, Forms { plain: true, blocked: can_block }, &[])?;
         let epilogue = view.epilogue.as_ref().ok_or_else(missing)?;
         let flops = epilogue.f.nodes.len() * dims.iter().product::<usize>();
         if output.storage.block.is_some() {

@@ -49,7 +49,7 @@ pub(super) fn lower(
         });
     };
     let third = Geometry::read(point, &target).ok_or_else(missing)?;
-    let to = lo.output(point.outputs[0], Forms::BLOCKED)?;
+    let to = lo.output_in_place(point, Forms::BLOCKED, &dense.inputs)?;
     let epilogue = place_image(point.epilogue.as_ref(), lo, &third.shape.dims())?;
     let third = ThirdLayer::new(&third, point, epilogue, lo)?;
     let [images, channels] = [head.dense.shape.batch, head.dense.shape.outputs];

@@ -80,7 +80,7 @@ impl Family for Winograd {
         let filter = lo.constant(w).ok_or_else(missing)?;
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
         let input = lo.input(x, Wish::Blocked(tile_halo(&g, cut.size)))?;
-        let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
+        let output = lo.output_in_place(view, Forms::BLOCKED, &view.inputs)?;
         let epilogue = place_image(view.epilogue.as_ref(), lo, &g.shape.dims())?;
         let name = lo.graph().node(view.node).name.clone();
         Emitter { g: &g, size: cut.size, rows: cut.band, target, input, output, epilogue, name }.steps(lo, filter, bias)
