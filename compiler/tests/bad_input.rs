@@ -71,3 +71,36 @@ fn listing(dir: &Path) -> Vec<String> {
     all.sort();
     all
 }
+
+#[test]
+fn processors_threads_and_sizes_that_cannot_be_end_in_one_clear_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, out) = (dir.path().join("open.onnx"), dir.path().join("out.o"));
+    let made = mnnc(&["zoo", "squeezenet1_1", "--size", "32", "--dynamic-batch", "-o", text(&model)]);
+    assert!(made.status.success());
+    let foreign = if cfg!(target_arch = "aarch64") { "x86_64-linux" } else { "aarch64-linux" };
+    let one = ["--shape", "input=1x3x32x32"];
+    let huge = ["--shape", "input=40000000000x3x32x32", "--max-tensor-bytes", "9223372036854775807"];
+    let (onto, x64) = (["--no-verify", "-o", text(&out)], ["--target", "x86_64-linux", "--cpu"]);
+    let cases: &[(&str, &[&[&str]], i32, &str)] = &[
+        ("compile", &[&one, &onto, &x64, &["x86-64-v9"]], 1, "unknown cpu x86-64-v9; known: native, x86-64-v1"),
+        ("compile", &[&one, &onto, &x64, &["x86-64-v4+sve"]], 1, "has no feature sve"),
+        ("compile", &[&one, &onto, &x64, &["x86-64-v2+vnni"]], 1, "x86-64-v2 has no features"),
+        ("compile", &[&one, &onto, &["--target", "sparc-linux"]], 1, "unknown target sparc-linux"),
+        ("compile", &[&huge, &onto], 1, "choose smaller shapes"),
+        ("run", &[&one, &["--target", foreign]], 2, "cannot run code for"),
+        ("bench", &[&one, &["--target", foreign]], 2, "cannot run code for"),
+        ("verify", &[&one, &["--target", foreign]], 2, "cannot run code for"),
+        ("bench", &[&one, &["--threads", "0"]], 1, "--threads"),
+        ("bench", &[&one, &["--threads", "10000"]], 1, "10000"),
+    ];
+    for &(verb, arguments, exit, part) in cases {
+        let all: Vec<&str> =
+            [verb, text(&model)].into_iter().chain(arguments.iter().copied().flatten().copied()).collect();
+        let said = mnnc(&all);
+        let stderr = String::from_utf8_lossy(&said.stderr);
+        assert_eq!(said.status.code(), Some(exit), "{all:?}: {stderr}");
+        assert!(stderr.contains(part) && stderr.matches("error: ").count() == 1, "{all:?}: {stderr}");
+        assert!(said.stdout.is_empty() && !out.exists(), "{all:?}");
+    }
+}

@@ -101,7 +101,8 @@ fn every_level_of_x86_64_gives_the_right_answer() {
     }
     let folder = tempfile::tempdir().unwrap();
     let net = small("shufflenet_v2_x1_0", folder.path());
-    for cpu in ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64,x86-64-v3,x86-64-v4"] {
+    let several = "x86-64-v2,x86-64-v3,x86-64-v4";
+    for cpu in ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v3+vnni", "x86-64-v4", "x86-64-v4+bf16", several] {
         let here = Target::parse(Some(X64), Some(cpu)).unwrap().runs_here();
         let app = net.object(X64, cpu, Machine::Host);
         if here {
@@ -124,6 +125,10 @@ fn a_processor_that_lacks_something_is_told_and_a_weaker_level_chosen() {
         ("x86-64-v2", oldest, false),
         ("x86-64,x86-64-v3,x86-64-v4", strong, true),
         ("x86-64,x86-64-v3,x86-64-v4", oldest, true),
+        ("x86-64-v2,x86-64-v3,x86-64-v4", strong, true),
+        ("x86-64-v2,x86-64-v3,x86-64-v4", old, true),
+        ("x86-64-v2,x86-64-v3,x86-64-v4", oldest, false),
+        ("x86-64-v4+bf16", strong, false),
     ];
     // The first has dot products, the second does not.
     let a64 = [("cortex-a76", Machine::Aarch64("max"), true), ("cortex-a76", Machine::Aarch64("cortex-a53"), false)];

@@ -210,6 +210,8 @@ impl<'a> Walk<'a> {
 pub(crate) struct Choice {
     /// Capabilities that it needs.
     pub needs: u32,
+    /// From [`crate::first_call`].
+    pub first: FuncId,
     /// From [`define_walk`].
     pub walk: FuncId,
     /// From [`define_task`].
@@ -257,6 +259,8 @@ pub(crate) fn define_entry(
                 }
                 _ => None,
             };
+            let first = module.declare_func_in_func(choice.first, b.func);
+            b.ins().call(first, &[p[2]]);
             let walk = module.declare_func_in_func(choice.walk, b.func);
             if on_pool {
                 let task = module.declare_func_in_func(choice.task, b.func);

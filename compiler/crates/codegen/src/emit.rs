@@ -4,6 +4,7 @@ use crate::CodegenError;
 use crate::cpu;
 use crate::describe::{define_constant_function, define_description};
 use crate::driver::{Choice, Parts, define_entry, define_task, define_walk};
+use crate::first_call::{self, Memory};
 use crate::loops::{compile_border, compile_loops, kernel_signature};
 use crate::math::Helpers;
 use crate::model::{Model, Variant};
@@ -40,6 +41,7 @@ pub(crate) fn emit(module: &mut dyn Module, model: &Model, weights: &mut Weights
     let mut helpers = Helpers::new(name);
     let mut kernels = Vec::new();
     let mut choices = Vec::new();
+    let madvise = first_call::define_madvise(module, model.target.arch, name)?;
     for (i, v) in model.variants.iter().enumerate() {
         let tag = if model.variants.len() == 1 { name.clone() } else { format!("{name}.{}", v.cpu) };
         let ids = define_kernels(module, &mut helpers, v, &tag)?;
@@ -52,7 +54,9 @@ pub(crate) fn emit(module: &mut dyn Module, model: &Model, weights: &mut Weights
         let parts = Parts { variant: v, kernels: &ids, weights: data, switch };
         let walk = define_walk(module, &format!("{tag}.walk"), &parts)?;
         let task = define_task(module, &format!("{tag}.task"), &parts)?;
-        choices.push(Choice { needs: cpu::needs(v.cpu), walk, task });
+        let memory = Memory { weights: data.map(|d| (d, v.weights.len())), workspace: v.plan.workspace };
+        let first = first_call::define(module, &format!("{tag}.first"), madvise, &memory)?;
+        choices.push(Choice { needs: cpu::needs(v.cpu), first, walk, task });
         kernels.push(ids);
     }
     // The strongest first.

@@ -49,7 +49,7 @@ pub struct StepTime {
 }
 
 // SAFETY: the function pointers lead to code that nobody changes until the `Jit` is dropped, and that keeps all its state in
-// the caller's workspace (but for one word that remembers the processor's features, and that all threads write alike).
+// the caller's workspace (but for words that remember the processor's features and the first call, and that all threads write alike).
 unsafe impl Send for Jit {}
 // SAFETY: as for `Send`; no method changes the `Jit`.
 unsafe impl Sync for Jit {}
@@ -61,9 +61,7 @@ impl Jit {
     /// If this machine cannot run any of the model's variants.
     pub fn new(model: Model) -> Result<Jit, CodegenError> {
         let host = crate::Cpu::host();
-        let fits = |c: &crate::Cpu| c.level <= host.level && host.features.contains(c.features);
-        let usable = |i: &usize| fits(&model.variants[*i].cpu);
-        let strongest = (0..model.variants.len()).rev().find(usable).filter(|_| model.target.arch == host.level.arch());
+        let strongest = (0..model.variants.len()).rev().find(|&i| model.variants[i].cpu.runs_here());
         let Some(strongest) = strongest else {
             let needs: Vec<String> = model.variants.iter().map(|v| v.cpu.to_string()).collect();
             return Err(CodegenError::Host(format!(
@@ -71,6 +69,13 @@ impl Jit {
                 needs.join(" or ")
             )));
         };
+        // Nothing touches it yet: this only asks whether the system would give so much.
+        if AlignedBytes::in_large_pages_if_there(model.variants[strongest].plan.workspace).is_none() {
+            return Err(CodegenError::Host(format!(
+                "the workspace of {} MB exceeds what this machine can give; choose smaller shapes",
+                model.variants[strongest].plan.workspace >> 20
+            )));
+        }
         let (mut model, cpu) = (model, host);
         let chosen = model.variants.swap_remove(strongest);
         model.variants = vec![chosen];

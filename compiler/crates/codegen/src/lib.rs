@@ -7,15 +7,17 @@
 //! # What a model becomes
 //! For each level its kernels, a driver that walks the steps on one thread and one that walks a thread's share of them;
 //! then the entry points `NAME_workspace_size`, `NAME_run`, `NAME_run_parallel`, which choose the level by what the
-//! processor has, and the description `NAME_model`. There is no other state than one word that remembers what the
-//! processor has.
+//! processor has, and the description `NAME_model`. There is no other state than words that
+//! remember what the processor has and that the pages of a level have been brought in (see `first_call`).
 
 pub mod artifact;
 mod cpu;
+mod cpu_name;
 mod describe;
 mod driver;
 mod emit;
 mod error;
+mod first_call;
 mod isa;
 mod jit;
 mod loops;

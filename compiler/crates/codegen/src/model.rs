@@ -127,6 +127,21 @@ impl Model {
     }
 }
 
+/// What a process of the usual 48 address bits can address at all.
+const MOST_WORKSPACE: usize = 1 << 47;
+/// Sums of sizes up to this one do not overflow in the planner.
+const MOST_BUFFERS: usize = 1 << 60;
+
+fn check_size(bytes: usize, most: usize) -> Result<(), CodegenError> {
+    if bytes <= most {
+        return Ok(());
+    }
+    let (has, most) = (bytes >> 40, most >> 40);
+    Err(CodegenError::Usage(format!(
+        "the model needs {has} TB of workspace, and no process has more than {most} TB; choose smaller shapes"
+    )))
+}
+
 fn variant(
     graph: &Graph,
     cpu: Cpu,
@@ -139,7 +154,9 @@ fn variant(
         None => (Planner::new(mnnc_vector::Target::AVX2), &[][..]),
     };
     let mut schedule = lower_with(graph, &planner, families).map_err(CodegenError::Lowering)?;
+    check_size(schedule.buffers.iter().map(|(_, b)| b.bytes).fold(0, usize::saturating_add), MOST_BUFFERS)?;
     let plan = Plan::new(&schedule);
+    check_size(plan.workspace, MOST_WORKSPACE)?;
     if cfg!(debug_assertions)
         && let Err(errors) = check(&schedule, &plan)
     {
@@ -181,7 +198,14 @@ pub fn identifier(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::identifier;
+    use super::{MOST_WORKSPACE, check_size, identifier};
+
+    #[test]
+    fn an_impossible_workspace_is_refused() {
+        assert!(check_size(MOST_WORKSPACE, MOST_WORKSPACE).is_ok());
+        let e = check_size(usize::MAX, MOST_WORKSPACE).unwrap_err().to_string();
+        assert!(e.contains("choose smaller shapes"), "{e}");
+    }
 
     #[test]
     fn names_become_identifiers() {

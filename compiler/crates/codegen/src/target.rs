@@ -3,7 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 mod host;
 
-use crate::CodegenError;
+use crate::{CodegenError, cpu_name};
 use mnnc_kernel::{Core, Planner};
 use mnnc_vector::{Features, Isa};
 use std::fmt;
@@ -63,6 +63,15 @@ impl Level {
             Level::A64 => Some(Isa::A64Neon),
         }
     }
+    /// Features that code for the level may use beyond it.
+    pub const fn optional(self) -> Features {
+        match self {
+            Level::X64V1 | Level::X64V2 => Features::empty(),
+            Level::X64V3 => VNNI,
+            Level::X64V4 => VNNI.union(BF16),
+            Level::A64 => DOT.union(Features::I8MM).union(Features::FP16),
+        }
+    }
     pub(crate) fn cranelift_flags(self) -> &'static [&'static str] {
         const V2: &[&str] = &["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"];
         const V3: &[&str] = &[
@@ -113,6 +122,14 @@ impl Cpu {
     /// The processor that this program runs on.
     pub fn host() -> Cpu {
         host()
+    }
+    /// Whether this machine can run code for it.
+    pub fn runs_here(&self) -> bool {
+        let host = host();
+        // The same feature is other instructions below AVX-512.
+        let narrow = self.level == Level::X64V3 && self.features.contains(VNNI);
+        let fits = self.level <= host.level && host.features.contains(self.features);
+        self.level.arch() == host.level.arch() && if narrow { has_avx_vnni() } else { fits }
     }
 }
 
@@ -199,7 +216,7 @@ impl Target {
         Target { arch: cpu.level.arch(), cpus: vec![cpu] }
     }
 
-    /// From the texts of `--target` (`None` or `native`: this machine's system) and `--cpu` (`native`, a name, a level, or
+    /// From the texts of `--target` (`None` or `native`: this machine's system) and `--cpu` (`native`, a name or a level, with `+feature` or `-feature` behind it, or
     /// several joined by commas, for an artefact that chooses at run time). Without `--cpu`, the machine's own
     /// processor for its own system, else the family's common base.
     ///
@@ -221,7 +238,7 @@ impl Target {
         };
         let mut cpus: Vec<Cpu> = match cpu {
             None => vec![base],
-            Some(list) => list.split(',').map(|n| one(n.trim(), arch, host)).collect::<Result<_, _>>()?,
+            Some(list) => list.split(',').map(|n| cpu_name::parse(n.trim(), arch, host)).collect::<Result<_, _>>()?,
         };
         cpus.sort_by_key(|c| (c.level, c.features.bits(), c.core));
         // Code is chosen at run time by what a processor can do: one of several cores that can do the same cannot be told.
@@ -256,9 +273,7 @@ impl Target {
     }
     /// Whether this machine can run the code.
     pub fn runs_here(&self) -> bool {
-        let host = host();
-        let fits = |c: &Cpu| c.level <= host.level && host.features.contains(c.features);
-        self.arch == host.level.arch() && self.cpus.iter().any(fits)
+        self.cpus.iter().any(Cpu::runs_here)
     }
     /// The names that [`parse`](Self::parse) knows for `--target`.
     pub fn triples() -> impl Iterator<Item = &'static str> {
@@ -270,20 +285,14 @@ impl Target {
     }
 }
 
-fn one(name: &str, arch: Arch, host: Cpu) -> Result<Cpu, CodegenError> {
-    let cpu = match name {
-        "native" => host,
-        _ => Target::cpu_names().find(|(n, _)| *n == name).map(|(_, c)| c).ok_or_else(|| {
-            let known: Vec<&str> =
-                Target::cpu_names().filter(|(_, c)| c.level.arch() == arch).map(|(n, _)| n).collect();
-            CodegenError::Usage(format!("unknown cpu {name}; known: native, {}", known.join(", ")))
-        })?,
-    };
-    if cpu.level.arch() != arch {
-        let known: Vec<&str> = Target::cpu_names().filter(|(_, c)| c.level.arch() == arch).map(|(n, _)| n).collect();
-        return Err(CodegenError::Usage(format!("cpu {name} is not of this target; it has {}", known.join(", "))));
-    }
-    Ok(cpu)
+#[cfg(target_arch = "x86_64")]
+fn has_avx_vnni() -> bool {
+    std::arch::is_x86_feature_detected!("avxvnni")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_avx_vnni() -> bool {
+    false
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -40,10 +40,12 @@ impl AlignedBytes {
     /// Zeros, at least `bytes` of them, in large pages if they fill at least half of one and the system has them. For memory that is
     /// used again and again: such pages take long to make.
     pub fn in_large_pages(bytes: usize) -> AlignedBytes {
-        if bytes < LARGE_PAGE / 2 {
-            return AlignedBytes::zeroed(bytes);
-        }
-        large_pages(bytes).unwrap_or_else(|| AlignedBytes::zeroed(bytes))
+        AlignedBytes::in_large_pages_if_there(bytes).unwrap_or_else(|| AlignedBytes::zeroed(bytes))
+    }
+
+    /// As [`in_large_pages`](Self::in_large_pages); `None` if there is no such amount of memory.
+    pub fn in_large_pages_if_there(bytes: usize) -> Option<AlignedBytes> {
+        if bytes < LARGE_PAGE / 2 { Some(AlignedBytes::zeroed(bytes)) } else { large_pages(bytes) }
     }
 
     /// Asks the system to put the bytes, as far as they fill large pages, into such. It costs a copy of them, and nothing depends

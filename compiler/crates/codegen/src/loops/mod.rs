@@ -3,22 +3,18 @@
 mod address;
 mod convert;
 mod eval;
+mod nest;
 
 use crate::CodegenError;
 use crate::math::Helpers;
-use address::{Linear, offset};
-use convert::{cast, class, literal, store};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{F64, I8, I64};
+use cranelift_codegen::ir::types::{I8, I64};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, Signature, Value};
-use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::Module;
-use eval::Eval;
-use mnnc_ir::DType;
-use mnnc_ir::compute::{Combine, Reduction};
-use mnnc_ir::scalar::Binary;
 use mnnc_kernel::{LoopKernel, Storage};
+use nest::{Nest, jam};
 
 /// The kernels' signature: `fn(args: *const *mut u8, begin: usize, end: usize)`.
 pub(crate) fn kernel_signature(module: &dyn Module) -> Signature {
@@ -45,11 +41,10 @@ pub(crate) fn compile_loops(
         k.inputs.iter().enumerate().map(|(i, s)| (pointer(&mut b, i), s.clone())).collect();
     let output = pointer(&mut b, k.inputs.len());
     let mut nest = Nest { k, module, helpers, inputs, output };
-    let dims = &k.stage.dims;
-    counted(&mut b, begin, end, &mut |b, unit| {
-        let mut axes = unit_axes(b, unit, &dims[..k.unit_dims]);
-        nest.inner(b, &mut axes)
-    })?;
+    match jam(k) {
+        Some((side, extent)) => jammed(&mut b, [begin, end], side, extent, &mut |b, unit, n| nest.unit(b, unit, n))?,
+        None => counted(&mut b, begin, end, &mut |b, unit| nest.unit(b, unit, 1))?,
+    }
     b.ins().return_(&[]);
     b.seal_all_blocks();
     b.finalize(nest.module.target_config());
@@ -142,6 +137,40 @@ pub(crate) fn counted(b: &mut FunctionBuilder, begin: Value, end: Value, body: &
     Ok(())
 }
 
+/// `for i in begin..end`, several at once where they are neighbours in the innermost dimension of the units, of `extent`.
+/// `body` gets the first and how many.
+fn jammed(
+    b: &mut FunctionBuilder,
+    [begin, end]: [Value; 2],
+    several: usize,
+    extent: usize,
+    body: &mut dyn FnMut(&mut FunctionBuilder, Value, usize) -> Result<(), CodegenError>,
+) -> Result<(), CodegenError> {
+    let [head, some, many, one, exit] = [(); 5].map(|()| b.create_block());
+    b.append_block_param(head, I64);
+    b.ins().jump(head, &[begin.into()]);
+    b.switch_to_block(head);
+    let i = b.block_params(head)[0];
+    let more = b.ins().icmp(IntCC::UnsignedLessThan, i, end);
+    b.ins().brif(more, some, &[], exit, &[]);
+    b.switch_to_block(some);
+    let left = b.ins().isub(end, i);
+    let enough = b.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, left, several as i64);
+    let size = b.ins().iconst(I64, extent as i64);
+    let at = b.ins().urem(i, size);
+    let inside = b.ins().icmp_imm_u(IntCC::UnsignedLessThanOrEqual, at, (extent - several) as i64);
+    let fits = b.ins().band(enough, inside);
+    b.ins().brif(fits, many, &[], one, &[]);
+    for (block, n) in [(many, several), (one, 1)] {
+        b.switch_to_block(block);
+        body(b, i, n)?;
+        let next = b.ins().iadd_imm_s(i, n as i64);
+        b.ins().jump(head, &[next.into()]);
+    }
+    b.switch_to_block(exit);
+    Ok(())
+}
+
 /// `for i in 0..n`.
 fn repeated(b: &mut FunctionBuilder, n: usize, body: &mut Body) -> Result<(), CodegenError> {
     if n == 0 {
@@ -162,119 +191,4 @@ fn repeated(b: &mut FunctionBuilder, n: usize, body: &mut Body) -> Result<(), Co
     b.ins().brif(more, head, &[next.into()], exit, &[]);
     b.switch_to_block(exit);
     Ok(())
-}
-
-/// The indices that a unit's number stands for.
-fn unit_axes(b: &mut FunctionBuilder, unit: Value, dims: &[usize]) -> Vec<Linear> {
-    let mut axes = vec![Linear::default(); dims.len()];
-    let mut rest = unit;
-    for (d, &n) in dims.iter().enumerate().rev() {
-        let outermost = dims[..d].iter().all(|&n| n == 1);
-        if n == 1 {
-            continue;
-        }
-        if outermost {
-            axes[d] = Linear::value(rest);
-            break;
-        }
-        let count = b.ins().iconst(I64, n as i64);
-        axes[d] = Linear::value(b.ins().urem(rest, count));
-        rest = b.ins().udiv(rest, count);
-    }
-    axes
-}
-
-struct Nest<'a> {
-    k: &'a LoopKernel,
-    module: &'a mut dyn Module,
-    helpers: &'a mut Helpers,
-    inputs: Vec<(Value, Storage)>,
-    output: Value,
-}
-
-impl Nest<'_> {
-    /// The loops inside a unit, from dimension `axes.len()` on.
-    fn inner(&mut self, b: &mut FunctionBuilder, axes: &mut Vec<Linear>) -> Result<(), CodegenError> {
-        let dims = &self.k.stage.dims;
-        if axes.len() < dims.len() {
-            return repeated(b, dims[axes.len()], &mut |b, i| {
-                axes.push(Linear::value(i));
-                let r = self.inner(b, axes);
-                axes.pop();
-                r
-            });
-        }
-        let x = match &self.k.stage.reduce {
-            None => self.eval(b, axes)?,
-            Some(r) => self.reduce(b, axes, r)?,
-        };
-        let at = offset(b, &self.k.output, axes);
-        let (at, displacement) = at.address(b, self.output);
-        store(b, self.k.output.dtype, x, at, displacement);
-        Ok(())
-    }
-
-    fn evaluator<'b, 'f>(&'b mut self, b: &'b mut FunctionBuilder<'f>, axes: &'b [Linear]) -> Eval<'b, 'f> {
-        let Nest { k, module, helpers, inputs, .. } = self;
-        Eval { b, module: &mut **module, helpers, f: &k.stage.body, inputs, axes }
-    }
-
-    fn eval(&mut self, b: &mut FunctionBuilder, axes: &[Linear]) -> Result<Value, CodegenError> {
-        self.evaluator(b, axes).run()
-    }
-
-    fn reduce(
-        &mut self,
-        b: &mut FunctionBuilder,
-        axes: &mut Vec<Linear>,
-        r: &Reduction,
-    ) -> Result<Value, CodegenError> {
-        let d = self.k.stage.dtype;
-        // Sums over f32 are formed in f64: long ones keep their digits whatever their order.
-        let wide = if class(d) != I64 && matches!(r.combine, Combine::Sum | Combine::Product) && d.is_float() {
-            DType::F64
-        } else {
-            d
-        };
-        let sum = b.declare_var(class(wide));
-        let init = literal(b, r.init, wide);
-        b.def_var(sum, init);
-        if !r.dims.contains(&0) {
-            self.reduce_from(b, axes, r, 0, sum, wide)?;
-        }
-        let x = b.use_var(sum);
-        Ok(if class(wide) == F64 && class(d) != F64 { cast(b, x, DType::F64, DType::F32) } else { x })
-    }
-
-    fn reduce_from(
-        &mut self,
-        b: &mut FunctionBuilder,
-        axes: &mut Vec<Linear>,
-        r: &Reduction,
-        depth: usize,
-        sum: Variable,
-        wide: DType,
-    ) -> Result<(), CodegenError> {
-        if let Some(&n) = r.dims.get(depth) {
-            return repeated(b, n, &mut |b, i| {
-                axes.push(Linear::value(i));
-                let done = self.reduce_from(b, axes, r, depth + 1, sum, wide);
-                axes.pop();
-                done
-            });
-        }
-        let d = self.k.stage.dtype;
-        let x = self.eval(b, axes)?;
-        let x = if class(wide) == class(d) { x } else { cast(b, x, d, wide) };
-        let so_far = b.use_var(sum);
-        let op = match r.combine {
-            Combine::Sum => Binary::Add,
-            Combine::Product => Binary::Mul,
-            Combine::Max => Binary::Max,
-            Combine::Min => Binary::Min,
-        };
-        let next = self.evaluator(b, axes).combine(op, so_far, x, wide)?;
-        b.def_var(sum, next);
-        Ok(())
-    }
 }

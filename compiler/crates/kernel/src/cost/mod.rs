@@ -94,7 +94,7 @@ impl Planner {
 
     /// The panels of a product by the implicit GEMM, and for each the tiles and units.
     pub fn panels(&self, p: &Problem, d: &Direct) -> Vec<Class> {
-        self.classes(p, d)
+        self.classes(p, d).into_iter().map(|c| panels::shared(c, p)).collect()
     }
 
     /// The cut of a product whose panels are `blocks` vectors wide.

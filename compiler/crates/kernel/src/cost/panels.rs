@@ -1,6 +1,6 @@
 //! How the output channels of a product are cut into panels of weights.
 
-use super::Tiling;
+use super::{Problem, Tiling};
 use crate::families::tile::{max_pixels, split_evenly};
 use mnnc_vector::Target;
 
@@ -38,17 +38,34 @@ pub(super) fn split(target: &Target, blocks: usize, width: usize) -> Vec<(usize,
 }
 
 /// The width that measured best with this number of pixels: with many of them two blocks a panel (14x2 on 32 registers), three if
-/// that divides an odd number. With few, as many as the accumulators hold, because several sums have to be in flight.
+/// that divides an odd number. With few, as many as the accumulators hold, because several sums have to be in
+/// flight; but no more than keep the multiply-add pipes busy, so that there are panels for several threads.
 pub(super) fn usual_width(target: &Target, pixels: usize, blocks: usize) -> usize {
     if pixels < max_pixels(target, 2) / 2 + 1 {
         let fits = |&n: &usize| max_pixels(target, n) >= pixels && pixels * n + n + 2 <= target.vec_regs();
-        return (1..=blocks.min(14)).rev().find(fits).unwrap_or(1);
+        return (1..=blocks.min(8)).rev().find(fits).unwrap_or(1);
     }
     match blocks {
         5 if target.vec_regs() >= 32 => 5,
         n if n % 2 == 1 && n % 3 == 0 && target.vec_regs() >= 32 => 3,
         n => n.min(2),
     }
+}
+
+/// Output pixels that make a unit of half an image worth its overhead.
+const HALF: usize = 100;
+/// Bytes of weights that stay in the L2 of any machine beside everything else.
+const WEIGHTS: usize = 512 << 10;
+
+/// The class with its units halved where a small image would be one unit for each of several panels, if the weights stay in L2: two threads
+/// then share rows, evenly whatever the number of panels, and each reads half of the input only.
+pub(super) fn shared(class: Class, p: &Problem) -> Class {
+    let (rows, tiling) = (p.out[0], class.tiling);
+    let half = rows.div_ceil(2).next_multiple_of(tiling.tile_rows);
+    let uneven = (3..8).contains(&class.panels) && !class.panels.is_multiple_of(2);
+    let long = (class.panels > 1 || class.blocks > 3) && p.pixels() >= HALF;
+    let small = tiling.groups(rows) == 1 && half < rows && 4 * p.depth() * p.outputs <= WEIGHTS;
+    if small && (uneven || long) { Class { tiling: Tiling { group_rows: half, ..tiling }, ..class } } else { class }
 }
 
 #[cfg(test)]

@@ -160,7 +160,12 @@ impl Dense<'_> {
             for (side, o) in self.epilogue.sides.iter().zip(&self.epilogue.operands) {
                 operands.push(from_offset(o, slice.first * side.strides.plane));
             }
-            operands.push(from_offset(&self.output, slice.first * self.output_strides.plane));
+            let mut output = from_offset(&self.output, slice.first * self.output_strides.plane);
+            if self.images == 1 {
+                // Slices write planes of their own, and may run at the same time.
+                output.bytes = output.bytes.min(slice.panels * slice.blocks * self.output_strides.plane);
+            }
+            operands.push(output);
             let channels = count.min(slice.end - slice.first * lanes);
             let taps = self.window.kernel[0] * self.window.kernel[1];
             let flops = 2 * self.inputs * taps * channels * self.images * self.out[0] * self.out[1];

@@ -166,7 +166,12 @@ impl Family for Linear {
                 let skip = first * 4 * lanes;
                 let mut operands = vec![input.read(), packed, packed_bias];
                 operands.extend(side_operands.iter().map(|o| from_offset(o, skip)));
-                operands.push(from_offset(&output.write(), skip));
+                let mut result = from_offset(&output.write(), skip);
+                if p.rows == 1 {
+                    // Classes of panels write columns of their own, and may run at the same time.
+                    result.bytes = result.bytes.min(4 * width);
+                }
+                operands.push(result);
                 let flops = 2 * p.rows * p.depth * width.min(p.cols - first * lanes);
                 lo.step(kernel, operands, units, flops as u64);
             }
