@@ -155,6 +155,7 @@ pub static ALL: &[&OpDecl] = &[
     &recurrent::LSTM,
     // attention
     &attention::ATTENTION,
+    &attention::multi_head::MULTI_HEAD_ATTENTION,
     // quant
     &quant::QUANTIZE_LINEAR,
     &quant::DEQUANTIZE_LINEAR,

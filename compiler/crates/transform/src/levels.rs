@@ -103,7 +103,7 @@ pub fn pipeline(target: Target, level: OptLevel, prefer: Prefer) -> String {
     let strength = if level == OptLevel::O2 { ",strength{inexact=1}" } else { ",strength" };
     // The file format has ops for batch normalisation and gather; native code has groups for the parts of the one, and reads
     // slices in place.
-    let lower = if target == Target::Native { ",lower-bn,lower-gather" } else { "" };
+    let lower = if target == Target::Native { ",lower-bn,lower-gather,fuse-attention,sink-view" } else { "" };
     let mut text = format!(
         "({fold},fold-shapes,simplify,cse,dce)*,(transpose,fold-pad,simplify)*,fuse-norm,fuse-pool,fuse-activation,\
          (fuse-conv{{max-sharers={sharers}}},{fold})*,fuse-activation{lower}{strength},({fold},simplify,cse,dce)*"

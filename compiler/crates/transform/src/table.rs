@@ -22,6 +22,8 @@ pub static PASSES: &[Pass] = &[
     fuse::norm::PASS,
     fuse::pool::PASS,
     fuse::strength::PASS,
+    fuse::attention::PASS,
+    fuse::sink::PASS,
     fuse::group::PASS,
 ];
 

@@ -63,7 +63,7 @@ fn reachable(f: &ScalarFn) -> Vec<bool> {
     live[f.result.0 as usize] = true;
     for i in (0..f.nodes.len()).rev() {
         if live[i] {
-            for e in operands(&f.nodes[i].0) {
+            for e in operands(f, &f.nodes[i].0) {
                 live[e.0 as usize] = true;
             }
         }
@@ -71,13 +71,70 @@ fn reachable(f: &ScalarFn) -> Vec<bool> {
     live
 }
 
-fn operands(node: &ScalarNode) -> Vec<Expr> {
+fn operands(f: &ScalarFn, node: &ScalarNode) -> Vec<Expr> {
+    if let Some((_, known)) = known(f, node) {
+        return known;
+    }
     match node {
         ScalarNode::Unary(_, a) | ScalarNode::Cast(a) => vec![*a],
         ScalarNode::Binary(_, a, b) | ScalarNode::Compare(_, a, b) => vec![*a, *b],
         ScalarNode::Select(c, a, b) => vec![*c, *a, *b],
         _ => Vec::new(),
     }
+}
+
+/// What the vector level has a function of its own for.
+#[derive(Copy, Clone)]
+enum Known {
+    /// `a / (1 + e^-z)`.
+    LogisticTimes,
+    /// `1 + tanh z = 2 / (1 + e^-2z)`.
+    OnePlusTanh,
+    /// `1 + erf z`.
+    OnePlusErf,
+}
+
+/// Recognises such a function, and what it is of.
+fn known(f: &ScalarFn, node: &ScalarNode) -> Option<(Known, Vec<Expr>)> {
+    let is_one = |e: Expr| matches!(f.node(e), ScalarNode::Const(x) if *x == 1.0);
+    let one_plus = |node: &ScalarNode| match *node {
+        ScalarNode::Binary(Binary::Add, a, b) if is_one(a) => Some(b),
+        ScalarNode::Binary(Binary::Add, a, b) if is_one(b) => Some(a),
+        _ => None,
+    };
+    if let ScalarNode::Binary(Binary::Div, a, d) = *node {
+        let ScalarNode::Unary(Unary::Exp, minus) = *f.node(one_plus(f.node(d))?) else { return None };
+        let ScalarNode::Unary(Unary::Neg, z) = *f.node(minus) else { return None };
+        return Some((Known::LogisticTimes, vec![a, z]));
+    }
+    match *f.node(one_plus(node)?) {
+        ScalarNode::Unary(Unary::Tanh, z) => Some((Known::OnePlusTanh, vec![z])),
+        ScalarNode::Unary(Unary::Erf, z) => Some((Known::OnePlusErf, vec![z])),
+        _ => None,
+    }
+}
+
+fn emit_known(b: &mut KernelBuilder, what: Known, args: &[Val]) -> Val {
+    Val::Vec(match what {
+        Known::LogisticTimes => {
+            let z = vector(b, args[1]);
+            let y = b.logistic(z);
+            match args[0] {
+                Val::Const(1.0) => y,
+                a => b.mul(y, source(a)),
+            }
+        }
+        Known::OnePlusTanh => {
+            let z = vector(b, args[0]);
+            let z = b.add(z, z);
+            let y = b.logistic(z);
+            b.add(y, y)
+        }
+        Known::OnePlusErf => {
+            let z = vector(b, args[0]);
+            b.one_plus_erf(z)
+        }
+    })
 }
 
 fn vector(b: &mut KernelBuilder, v: Val) -> Vector {
@@ -111,6 +168,10 @@ fn emit_node(
     arg: &mut dyn FnMut(&mut KernelBuilder, usize) -> Vector,
 ) -> Val {
     let at = |e: &Expr| vals[e.0 as usize].expect("operands come first");
+    if let Some((what, args)) = known(f, node) {
+        let args: Vec<Val> = args.iter().map(at).collect();
+        return emit_known(b, what, &args);
+    }
     match node {
         ScalarNode::Arg(i) => Val::Vec(arg(b, *i)),
         ScalarNode::Const(x) => Val::Const(*x as f32),

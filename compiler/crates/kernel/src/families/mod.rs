@@ -1,5 +1,6 @@
 //! The families of tuned kernels, and the parts that their generators share.
 
+pub mod attention;
 pub mod conv;
 pub mod conv_transpose;
 pub mod copy;
@@ -32,6 +33,7 @@ pub static ALL: &[&dyn Family] = &[
     &pool::GlobalPool,
     &linear::Linear,
     &matmul::Matmul,
+    &attention::Attention,
     &copy::Transpose,
     &rows::SoftmaxShort,
     &rows::Softmax,

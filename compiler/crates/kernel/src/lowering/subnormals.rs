@@ -38,6 +38,7 @@ const BOUNDED: &[&str] = &[
     "reduce_min",
     "arg_max",
     "attention",
+    "multi_head_attention",
 ];
 
 /// Anchors that only move elements: their readers decide.

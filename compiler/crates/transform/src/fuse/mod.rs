@@ -2,8 +2,10 @@
 
 pub mod activation;
 pub mod affine;
+pub mod attention;
 pub mod conv;
 pub mod group;
 pub mod norm;
 pub mod pool;
+pub mod sink;
 pub mod strength;

@@ -199,6 +199,7 @@ pub(super) const TBL: u32 = 0x4e00_0000;
 pub(super) const FNEG: u32 = 0x6ea0_f800;
 pub(super) const FABS: u32 = 0x4ea0_f800;
 pub(super) const FSQRT: u32 = 0x6ea1_f800;
+pub(super) const FRECPE: u32 = 0x4ea1_d800;
 pub(super) const FRINTN: u32 = 0x4e21_8800;
 pub(super) const FRINTM: u32 = 0x4e21_9800;
 pub(super) const FRINTP: u32 = 0x4ea1_8800;

@@ -148,6 +148,7 @@ fn vectors_of_two() {
         (s(FNEG), "fneg v1.4s, v20.4s"),
         (s(FABS), "fabs v1.4s, v20.4s"),
         (s(FSQRT), "fsqrt v1.4s, v20.4s"),
+        (s(FRECPE), "frecpe v1.4s, v20.4s"),
         (s(FRINTN), "frintn v1.4s, v20.4s"),
         (s(FRINTM), "frintm v1.4s, v20.4s"),
         (s(FRINTP), "frintp v1.4s, v20.4s"),

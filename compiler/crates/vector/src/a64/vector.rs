@@ -118,6 +118,7 @@ fn unary_op(op: UnaryOp) -> u32 {
         UnaryOp::FNeg => enc::FNEG,
         UnaryOp::FAbs => enc::FABS,
         UnaryOp::FSqrt => enc::FSQRT,
+        UnaryOp::FRecip => enc::FRECPE,
         UnaryOp::RoundNearest => enc::FRINTN,
         UnaryOp::Floor => enc::FRINTM,
         UnaryOp::Ceil => enc::FRINTP,

@@ -66,6 +66,8 @@ unary_ops! {
     abs = FAbs;
     /// f32 square root, correctly rounded.
     sqrt = FSqrt;
+    /// Estimate of `1 / a`, right to at least 8 bits; see [`KernelBuilder::reciprocal`].
+    reciprocal_estimate = FRecip;
     /// Nearest integer as f32, ties to even.
     round = RoundNearest;
     /// Largest integer not above, as f32.

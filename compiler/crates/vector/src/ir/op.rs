@@ -221,6 +221,8 @@ named! {
         FAbs = "fabs",
         /// f32 square root, correctly rounded.
         FSqrt = "fsqrt",
+        /// Estimate of the f32 reciprocal, right to at least 8 bits; of a finite number neither too large nor too small.
+        FRecip = "frecip",
         /// Nearest integer, ties to even.
         RoundNearest = "fround",
         /// Largest integer not above.

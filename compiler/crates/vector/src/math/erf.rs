@@ -15,7 +15,33 @@ const BOUNDARY: f32 = 0.927_734_4;
 /// From here on the result rounds to 1; it keeps the polynomial finite.
 const SATURATED: f32 = 4.0;
 
+/// `1 - erf x = e^(x R(x))` for `0 <= x <= 4.2` within 2.2e-7, by weighted least squares; from there to 10 it falls below 1e-8.
+const COMPLEMENT: [f32; 8] = [
+    -6.298_707e-6,
+    7.927_124e-5,
+    -2.109_765e-4,
+    -1.998_922e-3,
+    2.094_678e-2,
+    -1.035_637_6e-1,
+    -6.364_614_4e-1,
+    -1.128_389_5,
+];
+
 impl KernelBuilder {
+    /// `1 + erf x`, within 3e-7; what becomes of the error function in GELU, in two thirds of the operations. NaN stays NaN.
+    pub fn one_plus_erf(&mut self, x: Vector) -> Vector {
+        let magnitude = self.abs(x);
+        let highest = self.splat(10.0);
+        let t = self.min(highest, magnitude);
+        let r = self.polynomial(t, &COMPLEMENT);
+        let exponent = self.mul(r, t);
+        let complement = self.exp_nonpositive(exponent);
+        let two = self.splat(2.0);
+        let above = self.sub(two, complement);
+        let negative = self.lt(x, 0.0);
+        self.select(negative, complement, above)
+    }
+
     /// Error function, within 2 ulp; ±1 at ±∞, `erf -0 = -0`, NaN stays NaN.
     pub fn erf(&mut self, x: Vector) -> Vector {
         let x2 = self.mul(x, x);
@@ -28,7 +54,7 @@ impl KernelBuilder {
         let q = self.polynomial(t, &FAR);
         let minus_t = self.neg(t);
         let exponent = self.fma(minus_t, q, t);
-        let e = self.exp(exponent);
+        let e = self.exp_in_range(exponent);
         let one = self.splat(1.0);
         let far = self.sub(one, e);
         let far = self.copy_sign(far, x);

@@ -11,6 +11,7 @@ mod tanh;
 
 use crate::builder::KernelBuilder;
 use crate::ir::Vector;
+use crate::target::Isa;
 
 impl KernelBuilder {
     /// A polynomial by Horner's scheme: `c[0] x^n + … + c[n]`.
@@ -20,6 +21,20 @@ impl KernelBuilder {
             p = self.mul_add(p, x, *c);
         }
         p
+    }
+
+    /// `1 / x` within 2 ulp, for `x` between 2^-100 and 2^100 in magnitude: Newton's iteration, several times faster than a
+    /// division. NaN stays NaN.
+    pub fn reciprocal(&mut self, x: Vector) -> Vector {
+        let mut y = self.reciprocal_estimate(x);
+        // The estimate has 14 bits (AVX-512), 11 (AVX2) or 8.
+        let rounds = if self.target().isa == Isa::A64Neon { 2 } else { 1 };
+        for _ in 0..rounds {
+            let one = self.splat(1.0);
+            let error = self.fnma(one, x, y);
+            y = self.fma(y, y, error);
+        }
+        y
     }
 
     /// `magnitude`'s absolute value with the sign of `sign`.

@@ -16,14 +16,15 @@ impl KernelBuilder {
         let x3 = self.mul(x2, magnitude);
         let near = self.fma(magnitude, p, x3);
 
-        // 1 - 2 / (e^(2|x|) + 1); where the exponential is infinite this is 1.
+        // 1 - 2 / (e^(2|x|) + 1), which rounds to 1 from 9.1 on.
         let double = self.add(magnitude, magnitude);
-        let e = self.exp(double);
+        let highest = self.splat(20.0);
+        let double = self.min(highest, double);
+        let e = self.exp_in_range(double);
         let e = self.add(e, 1.0);
-        let two = self.splat(2.0);
-        let quotient = self.div(two, e);
+        let inverse = self.reciprocal(e);
         let one = self.splat(1.0);
-        let far = self.sub(one, quotient);
+        let far = self.fnma(one, inverse, 2.0);
 
         let is_near = self.lt(magnitude, 0.625);
         let result = self.select(is_near, near, far);

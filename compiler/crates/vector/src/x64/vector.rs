@@ -73,6 +73,7 @@ impl Emitter<'_> {
                 let rest = self.splat_const(0x7fff_ffff, w);
                 self.vop(&codes::AND, w, &[d, a, rest])
             }
+            UnaryOp::FRecip => self.vop(&codes::RCPPS, w, &[d, a]),
             UnaryOp::FSqrt => self.vop(&codes::SQRTPS, w, &[d, a]),
             UnaryOp::I32ToF32 => self.vop(&codes::CVTDQ2PS, w, &[d, a]),
             UnaryOp::F32ToI32Trunc => self.vop(&codes::CVTTPS2DQ, w, &[d, a]),

@@ -116,7 +116,7 @@ fn columns(b: &mut KernelBuilder, spec: &Spec, x: Gpr, y: Gpr, lanes: usize) {
         let v = b.load_part(x.at(0), lanes);
         let m = b.get(max);
         let v = b.sub(v, m);
-        let e = b.exp(v);
+        let e = b.exp_nonpositive(v);
         if !spec.log {
             b.store_part(e, y.at(0), lanes);
         }

@@ -98,7 +98,7 @@ fn vector(b: &mut KernelBuilder, spec: &Spec, x: Gpr, y: Gpr, lanes: usize) {
     let v = b.load_part(x.at(0), lanes);
     let max = together(b, spec.len, v, KernelBuilder::max);
     let v = b.sub(v, max);
-    let e = b.exp(v);
+    let e = b.exp_nonpositive(v);
     let sum = together(b, spec.len, e, KernelBuilder::add);
     let mut result = if spec.log {
         let log = b.log(sum);

@@ -97,7 +97,7 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
         each(b, len, &mut |b, at| {
             let v = b.load_part(at.of(x), at.lanes);
             let v = b.sub(v, max);
-            let e = b.exp(v);
+            let e = b.exp_nonpositive(v);
             if !spec.log {
                 b.store_part(e, at.of(y), at.lanes);
             }

@@ -1,5 +1,9 @@
 //! Scaled dot-product attention.
 
+mod loop_form;
+pub mod multi_head;
+pub mod strided;
+
 use crate::broadcast::{broadcast, broadcast_strides};
 use crate::define::BASE;
 use crate::product::{Matrix, product};
