@@ -100,7 +100,8 @@ impl Planner {
             .into_iter()
             .map(|(first, width, panels)| {
                 let tiling = self.narrowed(p, d, width);
-                Class { first, blocks: width, panels, tiling }
+                let panel = 4 * p.depth() * width * self.target.lanes();
+                Class { first, blocks: width, panels, tiling: shared(tiling, p, panels, panel) }
             })
             .collect()
     }
@@ -114,4 +115,18 @@ impl Planner {
             if d.group_rows >= p.out[0] { p.out[0] } else { d.group_rows.next_multiple_of(tile_rows).min(p.out[0]) };
         Tiling { tile_rows, tile_cols, group_rows }
     }
+}
+
+/// Weights that cost nothing to read once more: L2 holds them.
+const LIGHT: usize = 256 << 10;
+/// Units from which on an odd number of them leaves no thread idle for long.
+const MANY_UNITS: usize = 9;
+
+/// The tiling with the rows cut in two, where two threads could not share the units evenly and the `panels` of so many bytes are light.
+fn shared(t: Tiling, p: &Problem, panels: usize, panel: usize) -> Tiling {
+    let rows = p.out[0];
+    let units = p.images * panels * t.groups(rows);
+    let half = rows.div_ceil(2).next_multiple_of(t.tile_rows);
+    let uneven = units % 2 == 1 && units < MANY_UNITS && t.groups(rows) == 1;
+    if uneven && half < rows && panels * panel <= LIGHT { Tiling { group_rows: half, ..t } } else { t }
 }
