@@ -45,6 +45,10 @@ impl Tile<'_> {
     pub fn live(&self, v: usize) -> usize {
         self.rows.saturating_sub(v * self.lanes).clamp(1, self.lanes)
     }
+    /// Bytes of a row of queries, of this tile: the last one may have fewer vectors.
+    pub fn line(&self) -> usize {
+        self.vectors * self.lanes * 4
+    }
     /// Part `offset` of the scratch memory.
     pub fn part(&self, b: &mut KernelBuilder, offset: usize) -> Gpr {
         add(b, self.slot, offset)

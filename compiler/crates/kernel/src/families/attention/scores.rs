@@ -12,7 +12,7 @@ const UNROLL: usize = 4;
 /// Writes the scaled queries of a tile as `[depth][queries]`. Lanes beyond the last query repeat it.
 pub fn turn_queries(b: &mut KernelBuilder, t: &Tile) {
     let (a, lanes) = (&t.spec.a, t.lanes);
-    let line = t.spec.line(lanes);
+    let line = t.line();
     let to = t.part(b, t.spec.slot.queries);
     let scale = b.splat(a.scale);
     if a.q.col != 1 && a.depth != 1 {
@@ -73,7 +73,7 @@ pub fn emit(b: &mut KernelBuilder, t: &Tile, block: &Block) {
                 b.store(x, to.at((4 * i * t.lanes) as i32));
             }
             bump(b, k, 4 * keys * a.k.row, 0);
-            bump(b, out, keys * t.spec.line(t.lanes), 0);
+            bump(b, out, keys * t.line(), 0);
             bump(b, first, keys, 0);
             for (&p, m) in masks.iter().zip(&a.masks) {
                 bump(b, p, 4 * keys * m.col, 0);
@@ -85,7 +85,7 @@ pub fn emit(b: &mut KernelBuilder, t: &Tile, block: &Block) {
 /// A tile of `keys` rows of k times all queries.
 fn products(b: &mut KernelBuilder, t: &Tile, k: Var<Gpr>, keys: usize) -> Vec<Vec<Vector>> {
     let (a, vectors) = (&t.spec.a, t.vectors);
-    let line = t.spec.line(t.lanes);
+    let line = t.line();
     let sums: Vec<Var<Vector>> = (0..keys * vectors)
         .map(|_| {
             let zero = b.zero();

@@ -29,7 +29,7 @@ pub fn note(b: &mut KernelBuilder, t: &Tile, scores: &[Vec<Vector>]) {
 /// Turns the scores of a block into weights relative to the maximum so far.
 pub fn emit(b: &mut KernelBuilder, t: &Tile, block: &Block) {
     let (slot, vectors) = (&t.spec.slot, t.vectors);
-    let line = t.spec.line(t.lanes);
+    let line = t.line();
     let max = t.load(b, slot.max);
     let sums: Vec<Var<Vector>> = (0..vectors)
         .map(|_| {

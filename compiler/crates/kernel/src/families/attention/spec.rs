@@ -73,8 +73,7 @@ impl Spec {
         let rows = if tiles == 1 || all.is_multiple_of(most) { a.queries.div_ceil(tiles) } else { most * lanes };
         let vectors = rows.div_ceil(lanes);
         let line = vectors * lanes * 4;
-        let strip = std::env::var("ATT_STRIP").ok().and_then(|s| s.parse().ok()).unwrap_or(STRIP);
-        let blocks = a.keys.div_ceil((strip / line).max(32));
+        let blocks = a.keys.div_ceil((STRIP / line).max(32));
         let keys = a.keys.div_ceil(blocks);
         let items = a.matrices().unwrap_or(1) * tiles;
         let mut end = 0;
@@ -106,10 +105,5 @@ impl Spec {
     /// Number of units.
     pub fn units(&self) -> usize {
         self.items().div_ceil(self.group)
-    }
-
-    /// Bytes of a row of queries.
-    pub fn line(&self, lanes: usize) -> usize {
-        self.vectors * lanes * 4
     }
 }

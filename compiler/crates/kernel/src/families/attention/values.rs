@@ -20,10 +20,7 @@ struct Columns {
 fn columns(b: &KernelBuilder, t: &Tile) -> Vec<Columns> {
     let (width, lanes) = (t.spec.a.width, t.lanes);
     let all = width.div_ceil(lanes);
-    let most = std::env::var("ATT_COLS")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or((8 / t.rows).clamp(2, b.target().vec_regs() / 4));
+    let most = (8 / t.rows).clamp(2, b.target().vec_regs() / 4);
     let mut first = 0;
     let mut out = Vec::new();
     for (vectors, count) in split_evenly(all, most) {
@@ -116,7 +113,7 @@ fn accumulate(
     sums: &[Var<Vector>],
 ) {
     let lanes = t.lanes;
-    let line = t.spec.line(lanes);
+    let line = t.line();
     let weights = t.part(b, t.spec.slot.scores);
     let (wp, vp): (Var<Gpr>, Var<Gpr>) = (b.var(weights), b.var(block.v));
     if !c.last.is_power_of_two() {
