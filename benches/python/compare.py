@@ -3,7 +3,7 @@
 Each engine lives in a process of its own, pinned to the same processors, and is stopped while another one's turn lasts: no
 engine's waiting threads take time from the next, and each one's memory can be told. A round gives every engine a turn, in an
 order that rotates; the ratio is that of the fastest peer to mnnc, round by round, so that a drift of the machine's clock touches
-both sides. Prints tables and, with --json, writes every figure.
+both sides. Runs during which another process took one of the processors do not count, and their share is told. Prints tables and, with --json, writes every figure.
 """
 
 import argparse
@@ -130,7 +130,7 @@ def compare(model, args, peak_gflops):
         "flops": model.flops,
         "failures": failures,
         "notes": notes,
-        **rounds.summary(times, verdicts, model.flops, peak_gflops),
+        **rounds.summary(*rounds.undisturbed(times), verdicts, model.flops, peak_gflops),
         "memory": {name: rounds.memory(loaded[name]["memory"], figures) for name, figures in memory.items()},
         "workspace_bytes": loaded["mnnc"]["own_memory"].get("workspace_bytes") if "mnnc" in loaded else None,
     }
@@ -166,7 +166,7 @@ def outputs(workers, failures):
 
 
 def interleave(workers, failures, seconds):
-    """For each engine a list of rounds, each a list of times in ms."""
+    """For each engine a list of rounds, each the times in ms of the runs that were alone and of those that were disturbed."""
     times = {name: [] for name in workers}
     order = list(workers)
     # A turn long enough for several runs of the slowest, short enough for a dozen rounds.
@@ -175,7 +175,8 @@ def interleave(workers, failures, seconds):
     while order and (time.perf_counter() < deadline or min(len(times[name]) for name in order) < 3):
         for name in list(order):
             try:
-                times[name].append([t / 1e6 for t in workers[name].call("turn", seconds=turn)])
+                found = workers[name].call("turn", seconds=turn)
+                times[name].append({kind: [t / 1e6 for t in ns] for kind, ns in found.items()})
             except EngineFailed as error:
                 failures[name] = str(error)
                 order.remove(name)

@@ -5,10 +5,12 @@ MIB = 1024 * 1024
 
 def line(row):
     """One model, as soon as it is measured."""
-    times = "  ".join(f"{name} {t['min']:.2f}/{t['median']:.2f}" for name, t in row["times_ms"].items())
+    times = "  ".join(f"{name} {ms(t['min'])}/{ms(t['median'])}" for name, t in row["times_ms"].items())
     parts = [f"{row['model']:<22} {times}"]
     if "ratio" in row:
         parts.append(f"ratio {ratio(row)}")
+    if max(row["disturbed"].values(), default=0) > 0.1:
+        parts.append(f"({max(row['disturbed'].values()):.0%} of an engine's runs disturbed)")
     for name, reason in row["failures"].items():
         parts.append(f"\n    {name} failed: {reason}")
     for name, verdict in row["verdicts"].items():
@@ -59,7 +61,12 @@ def time(row, name):
     if name not in row["times_ms"]:
         return "failed" if name in row["failures"] else ""
     t = row["times_ms"][name]
-    return f"{t['min']:.2f} / {t['median']:.2f}" + ("" if row["verdicts"][name]["agrees"] else " (differs)")
+    return f"{ms(t['min'])} / {ms(t['median'])}" + ("" if row["verdicts"][name]["agrees"] else " (differs)")
+
+
+def ms(value):
+    """Three figures or more."""
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
 def ratio(row):
@@ -98,7 +105,7 @@ def first(rows):
         if f is None or "error" in f:
             lines.append([row["model"], "", "", "", (f or {}).get("error", "")])
         else:
-            lines.append([row["model"], *(f"{f[k]:.2f}" for k in ("load_ms", "first_ms", "warm_ms", "ratio"))])
+            lines.append([row["model"], *(ms(f[k]) for k in ("load_ms", "first_ms", "warm_ms")), f"{f['ratio']:.2f}"])
     return aligned(lines)
 
 

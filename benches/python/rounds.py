@@ -38,12 +38,30 @@ def verdict(found, reference, precision):
     return result
 
 
-def summary(times, verdicts, flops, peak_gflops):
+# An engine of whose runs fewer than this share were alone is disturbed by itself, by more threads than processors: all count.
+ALONE = 0.02
+
+
+def undisturbed(times):
+    """For each engine its rounds as lists of times that count, empty where all of a round was disturbed; and the share that
+    was disturbed."""
+    counted, disturbed = {}, {}
+    for name, turns in times.items():
+        alone = sum(len(turn["alone"]) for turn in turns)
+        runs = alone + sum(len(turn["disturbed"]) for turn in turns)
+        disturbed[name] = 1 - alone / runs if runs else 0.0
+        everything = alone < max(1, ALONE * runs)
+        counted[name] = [turn["alone"] + (turn["disturbed"] if everything else []) for turn in turns]
+    return counted, disturbed
+
+
+def summary(times, disturbed, verdicts, flops, peak_gflops):
     """Figures of one model; `times[engine]` is a list of rounds, each a list of times in ms."""
     flat = {name: [t for turn in turns for t in turn] for name, turns in times.items()}
     row = {
         "times_ms": {name: {"min": min(t), "median": statistics.median(t)} for name, t in flat.items()},
         "rounds": max((len(turns) for turns in times.values()), default=0),
+        "disturbed": disturbed,
         "verdicts": verdicts,
     }
     if "mnnc" in times:
@@ -61,7 +79,9 @@ def summary(times, verdicts, flops, peak_gflops):
 
 def ratio(ours, theirs):
     """The peer's time over mnnc's, both the median of a turn, round by round."""
-    ratios = sorted(statistics.median(b) / statistics.median(a) for a, b in zip(ours, theirs))
+    ratios = sorted(statistics.median(b) / statistics.median(a) for a, b in zip(ours, theirs) if a and b)
+    if not ratios:  # No round in which both had a run to themselves.
+        ratios = [statistics.median(sum(theirs, [])) / statistics.median(sum(ours, []))]
     return {"ratio": statistics.median(ratios), "ratio_p10": quantile(ratios, 0.1), "ratio_p90": quantile(ratios, 0.9)}
 
 

@@ -91,6 +91,15 @@ class Figures(unittest.TestCase):
         found = rounds.ratio(ours, theirs)
         self.assertTrue(all(abs(found[key] - 1.5) < 1e-12 for key in ("ratio", "ratio_p10", "ratio_p90")), found)
 
+    def test_disturbed_runs_do_not_count(self):
+        turns = [{"alone": [1.0], "disturbed": [9.0, 9.0]}, {"alone": [], "disturbed": [9.0]}]
+        never = [{"alone": [], "disturbed": [3.0]}, {"alone": [], "disturbed": [4.0]}]
+        counted, disturbed = rounds.undisturbed({"mnnc": turns, "mnn": never})
+        self.assertEqual(counted, {"mnnc": [[1.0], []], "mnn": [[3.0], [4.0]]})
+        self.assertEqual(disturbed, {"mnnc": 0.75, "mnn": 1.0})
+        self.assertEqual(rounds.ratio(counted["mnnc"], counted["mnn"])["ratio"], 3.0)
+        self.assertEqual(rounds.ratio([[1.0], []], [[], [2.0]])["ratio"], 2.0)
+
     def test_who_computes_something_else_is_not_ranked(self):
         reference = [np.array([[1.0, 2.0, 3.0]])]
         outputs = {
@@ -106,11 +115,11 @@ class Figures(unittest.TestCase):
         self.assertIn("not finite", verdicts["ncnn"]["reason"])
         self.assertIn("0 outputs, not 1", verdicts["litert"]["reason"])
         times = {"mnnc": [[2.0, 2.5]], "mnn": [[1.0, 1.0]], "ncnn": [[1.0]], "openvino": [[1.0]], "litert": [[1.0]]}
-        row = rounds.summary(times, verdicts, 4e6, 4.0)
+        row = rounds.summary(times, {}, verdicts, 4e6, 4.0)
         self.assertNotIn("ratio", row)
         self.assertEqual(row["peak_fraction"], 0.5)
         verdicts["mnn"]["agrees"] = True
-        row = rounds.summary(times, verdicts, 4e6, 4.0)
+        row = rounds.summary(times, {}, verdicts, 4e6, 4.0)
         self.assertEqual((row["best_peer"], row["ratio_of_minima"]), ("mnn", 0.5))
 
     def test_rounding_to_bf16_is_the_same_network(self):
@@ -158,7 +167,7 @@ class Tables(unittest.TestCase):
             "model": "net",
             "failures": {"openvino": "it said so"},
             "notes": {},
-            **rounds.summary(times, verdicts, 1e9, 2000.0),
+            **rounds.summary(times, {"mnn": 0.5}, verdicts, 1e9, 2000.0),
             "memory": {"mnnc": figures},
             "workspace_bytes": 1 << 20,
         }
@@ -167,7 +176,7 @@ class Tables(unittest.TestCase):
         row = self.row()
         about = {"cpu": "c", "precision": "fp32", "isa": None, "threads": 1, "batch": 1, "peak_gflops": 2000.0, **rounds.overall([row])}
         text = report.line(row) + report.tables([row], about)
-        for words in ("openvino failed: it said so", "ncnn is not ranked: off", "(differs)", "2.00 (2.00 to 2.00)", "50%", "1 / 2 (3.0)"):
+        for words in ("openvino failed: it said so", "ncnn is not ranked: off", "(differs)", "2.00 (2.00 to 2.00)", "50%", "1 / 2 (3.0)", "50% of an engine's runs"):
             self.assertIn(words, text)
 
     def test_columns_are_aligned(self):

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import resource
 import sys
 import time
 
@@ -13,6 +14,11 @@ import memory
 
 # Runs before those that are timed: the caches still hold another engine's data, and its threads are asleep.
 WARM_UP = 2
+
+
+def involuntary_switches():
+    """How often any thread of this process had to leave its processor to another."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 class Worker:
@@ -46,15 +52,20 @@ class Worker:
         self.engine.run()
 
     def turn(self, seconds):
+        """Times in ns: of the runs that nobody disturbed, and of those during which another process got one of our processors."""
         run, clock = self.engine.run, time.perf_counter_ns
         for _ in range(WARM_UP):
             run()
-        times = []
+        times = {"alone": [], "disturbed": []}
         end = clock() + int(seconds * 1e9)
-        while clock() < end or len(times) < 3:
+        runs = 0
+        while clock() < end or runs < 3:
+            switches = involuntary_switches()
             start = clock()
             run()
-            times.append(clock() - start)
+            took = clock() - start
+            times["alone" if involuntary_switches() == switches else "disturbed"].append(took)
+            runs += 1
         return times
 
     def memory(self):
