@@ -43,6 +43,14 @@ pub enum Precision {
     /// Everything that stays within the tolerance of the closing check.
     #[default]
     Normal,
+    /// bf16 with sums in `f32`, where the processor multiplies it and the closing check finds a layer's error within bounds.
+    Low,
+}
+
+impl Precision {
+    /// Every choice with its name.
+    pub const ALL: [(Precision, &'static str); 3] =
+        [(Precision::High, "high"), (Precision::Normal, "normal"), (Precision::Low, "low")];
 }
 
 /// The compiler with its options.

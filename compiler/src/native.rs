@@ -8,6 +8,7 @@ use mnnc_kernel::families;
 use crate::compiler::{Compiler, Model, Precision};
 use crate::error::Result;
 use mnnc_transform::Prefer;
+use mnnc_vector::Features;
 
 impl Compiler {
     /// Optimises a model for native code and lowers it for every processor of the target.
@@ -42,9 +43,15 @@ impl Compiler {
             .map_err(|e| diagnostics(e, &model.path().display().to_string()))
     }
 
-    /// The target, this machine's own if none was chosen.
+    /// The target, this machine's own if none was chosen. Instructions for reduced precision are not asked of the processor unless that
+    /// is wanted.
     pub fn target(&self) -> Target {
-        self.options.target.clone().unwrap_or_else(Target::host)
+        let mut target = self.options.target.clone().unwrap_or_else(Target::host);
+        if self.options.precision != Precision::Low {
+            target.cpus.iter_mut().for_each(|cpu| *cpu = cpu.without(Features::BF16 | Features::AMX_BF16));
+            target.cpus.dedup();
+        }
+        target
     }
 
     /// What the symbols of native code begin with: the name that was chosen, else the model file's.

@@ -56,19 +56,9 @@ struct PrecisionArgs {
     /// Elements that share a scale, with --weight-bits.
     #[arg(long, value_name = "N", requires = "weight_bits", help_heading = "Precision")]
     weight_block: Option<u32>,
-    /// How exact the computation must be; all of it is in f32 so far.
-    #[arg(long, value_enum, default_value = "normal", help_heading = "Precision")]
-    precision: Precision,
     /// Whether memory is scarce; nothing is traded for it so far.
     #[arg(long, value_enum, default_value = "normal", help_heading = "Precision")]
     memory: Memory,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Precision {
-    High,
-    Normal,
-    Low,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -83,7 +73,6 @@ impl PrecisionArgs {
         let refused = [
             (self.fp16, "--fp16"),
             (self.weight_bits.is_some(), "--weight-bits"),
-            (self.precision == Precision::Low, "--precision low"),
             (self.memory == Memory::Low, "--memory low"),
         ];
         match refused.iter().find(|(asked, _)| *asked) {
@@ -129,10 +118,6 @@ pub fn run(args: Args) -> Result<()> {
         target: args.target.target()?,
         tune: args.tune.file()?,
         name: args.name.clone(),
-        precision: match args.precision.precision {
-            Precision::High => mnnc::Precision::High,
-            Precision::Normal | Precision::Low => mnnc::Precision::Normal,
-        },
         ..args.model.options(Some(&args.opt))
     };
     let compiler = Compiler::new(options);

@@ -97,6 +97,11 @@ impl Planner {
         self.classes(p, d).into_iter().map(|c| panels::shared(c, p)).collect()
     }
 
+    /// Panels of `blocks` vectors of output channels for AMX tiles.
+    pub fn pairs(&self, blocks: usize) -> Vec<Class> {
+        panels::pairs(blocks)
+    }
+
     /// The cut of a product whose panels are `blocks` vectors wide.
     pub fn tiling(&self, p: &Problem, blocks: usize) -> Tiling {
         let d = self.usual_of_width(p, blocks);
