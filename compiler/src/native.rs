@@ -8,7 +8,6 @@ use mnnc_kernel::families;
 use crate::compiler::{Compiler, Model, Precision};
 use crate::error::Result;
 use mnnc_transform::Prefer;
-use mnnc_vector::Features;
 
 impl Compiler {
     /// Optimises a model for native code and lowers it for every processor of the target.
@@ -35,7 +34,13 @@ impl Compiler {
         tuned: Option<Tuned>,
     ) -> Result<mnnc_codegen::Model> {
         let hash = model.imported.source_hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let options = Options { name: self.symbol_prefix(model), source_hash: hash, tuned };
+        let options = Options {
+            name: self.symbol_prefix(model),
+            source_hash: hash,
+            tuned,
+            reduced: self.reduces(),
+            exact: self.exact.clone(),
+        };
         // Transformed weights are up to four times as large.
         let plain = self.options.precision == Precision::High || self.options.prefer == Prefer::Size;
         let families = if plain { families::direct() } else { families::ALL.to_vec() };
@@ -46,12 +51,8 @@ impl Compiler {
     /// The target, this machine's own if none was chosen. Instructions for reduced precision are not asked of the processor unless that
     /// is wanted.
     pub fn target(&self) -> Target {
-        let mut target = self.options.target.clone().unwrap_or_else(Target::host);
-        if self.options.precision != Precision::Low {
-            target.cpus.iter_mut().for_each(|cpu| *cpu = cpu.without(Features::BF16 | Features::AMX_BF16));
-            target.cpus.dedup();
-        }
-        target
+        let target = self.options.target.clone().unwrap_or_else(Target::host);
+        if self.options.precision == Precision::Low { target } else { target.in_f32() }
     }
 
     /// What the symbols of native code begin with: the name that was chosen, else the model file's.

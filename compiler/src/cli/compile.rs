@@ -114,6 +114,11 @@ pub fn run(args: Args) -> Result<()> {
             .remedy(format!("give it one of the extensions {known}, or say --emit"))
             .into());
     };
+    if emit == Emit::Mnn && args.opt.precision == mnnc::Precision::Low {
+        return Err(Diagnostic::unsupported("--precision low is for native code; .mnn files are written in f32")
+            .remedy("leave it out: MNN has a precision setting of its own when it loads the file")
+            .into());
+    }
     let options = CompileOptions {
         target: args.target.target()?,
         tune: args.tune.file()?,
@@ -179,7 +184,13 @@ fn as_json(done: &Compiled, seconds: f64) -> serde_json::Value {
             "op": w.op,
             "error": w.deviation.absolute,
             "of_tolerance": w.deviation.excess,
+            "rms": w.deviation.rms,
         })),
+        "outputs": done.verification.iter().flat_map(|v| &v.outputs).map(|o| json!({
+            "value": o.value,
+            "error": o.deviation.absolute,
+            "rms": o.deviation.rms,
+        })).collect::<Vec<_>>(),
         "notes": done.notes,
         "seconds": seconds,
     })

@@ -277,6 +277,12 @@ impl Target {
         t.binary_format = target_lexicon::BinaryFormat::Elf;
         t
     }
+    /// The target without the instructions that compute in bf16.
+    pub fn in_f32(mut self) -> Target {
+        self.cpus.iter_mut().for_each(|cpu| *cpu = cpu.without(BF16 | AMX));
+        self.cpus.dedup();
+        self
+    }
     /// Whether this machine can run the code.
     pub fn runs_here(&self) -> bool {
         self.cpus.iter().any(Cpu::runs_here)

@@ -133,12 +133,17 @@ impl Dense<'_> {
     fn pairs_of_vectors(&self, lo: &Lowering) -> Vec<Slice> {
         let lanes = lo.target().lanes();
         let tiling = lo.planner().tiling(&self.problem(), 2);
-        let whole = Slice { tiling, first: 0, blocks: 2, panels: 0, end: self.outputs, channel: 0, inputs: self.inputs };
+        let whole =
+            Slice { tiling, first: 0, blocks: 2, panels: 0, end: self.outputs, channel: 0, inputs: self.inputs };
         let vectors = self.outputs.div_ceil(lanes);
         if self.output_strides.half > 0 {
             return vec![Slice { panels: vectors.div_ceil(2), ..whole }];
         }
-        lo.planner().pairs(vectors).iter().map(|c| Slice { first: c.first, blocks: c.blocks, panels: c.panels, ..whole }).collect()
+        lo.planner()
+            .pairs(vectors)
+            .iter()
+            .map(|c| Slice { first: c.first, blocks: c.blocks, panels: c.panels, ..whole })
+            .collect()
     }
 
     /// Adds the steps.

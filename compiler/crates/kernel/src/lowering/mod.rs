@@ -89,6 +89,8 @@ impl Forms {
 pub struct Lowering<'a> {
     graph: &'a Graph,
     target: &'a Target,
+    /// What the current node is compiled for: less than the target where it has to be exact.
+    node_target: Target,
     planner: &'a Planner,
     plan: FormPlan,
     schedule: Schedule,
@@ -144,6 +146,7 @@ pub fn lower_with(
     let mut lo = Lowering {
         graph,
         target,
+        node_target: *target,
         planner,
         plan,
         schedule: Schedule::default(),
@@ -168,6 +171,7 @@ pub fn lower_with(
         let node = graph.node(job.view.node);
         lo.node = Some(job.view.node);
         lo.name = node.name.clone();
+        lo.node_target = planner.target_of(job.view.node);
         lo.subnormals = subnormals[i];
         lo.position = i;
         if node.inputs().iter().flatten().any(|v| missing.contains(v)) {
@@ -243,7 +247,7 @@ fn prepare<'g>(
     let view = view::view(graph, planner, n)?;
     if !forms::is_view(graph, n) {
         for &family in families {
-            if let Some(wishes) = family.take(&view, planner.target()) {
+            if let Some(wishes) = family.take(&view, &planner.target_of(n)) {
                 return Ok(Job { view, family: Some(family), wishes });
             }
         }
@@ -252,9 +256,9 @@ fn prepare<'g>(
 }
 
 impl<'a> Lowering<'a> {
-    /// What is compiled for.
+    /// What the current node is compiled for.
     pub fn target(&self) -> &Target {
-        self.target
+        &self.node_target
     }
     /// Decides how products are computed.
     pub fn planner(&self) -> &'a Planner {

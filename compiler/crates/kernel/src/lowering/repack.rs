@@ -104,7 +104,15 @@ impl Lowering<'_> {
         };
         let name = format!("{}.convert", self.graph.value(v).name);
         let operands = vec![at(from, Access::Read), at(to, Access::Write)];
-        self.schedule.steps.push(Step { name, node: None, kernel, operands, units: convert.units(), flops: 0, subnormals: Subnormals::Any });
+        self.schedule.steps.push(Step {
+            name,
+            node: None,
+            kernel,
+            operands,
+            units: convert.units(),
+            flops: 0,
+            subnormals: Subnormals::Any,
+        });
         Some(())
     }
 
