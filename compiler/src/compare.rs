@@ -41,9 +41,21 @@ pub struct Deviation {
     pub got: f64,
     /// What the reference is there.
     pub want: f64,
+    /// Root of the mean square of all differences, as a share of that of the reference.
+    pub rms: f64,
 }
 
 impl Deviation {
+    /// The same judged as a whole, as reduced precision is: by the share that [`rms`](Self::rms) is of `bound`.
+    pub fn judged_by_rms(self, bound: f64) -> Deviation {
+        Deviation { excess: self.rms / bound, ..self }
+    }
+
+    /// How far the reference is above the differences, in decibels.
+    pub fn decibels(&self) -> f64 {
+        -20.0 * self.rms.log10()
+    }
+
     /// Whether every element is within the tolerance.
     pub fn is_within(&self) -> bool {
         self.excess <= 1.0
@@ -66,7 +78,11 @@ pub fn compare(reference: &Tensor, got: &Tensor, tolerance: Tolerance) -> Result
     }
     let exact = !reference.dtype().is_float();
     let mut worst = Deviation::default();
+    let (mut noise, mut signal) = (0.0f64, 0.0f64);
     for (index, (want, got)) in reference.to_f64s().into_iter().zip(got.to_f64s()).enumerate() {
+        if want.is_finite() {
+            signal += want * want;
+        }
         if want == got || (want.is_nan() && got.is_nan()) {
             continue;
         }
@@ -75,9 +91,13 @@ pub fn compare(reference: &Tensor, got: &Tensor, tolerance: Tolerance) -> Result
         let allowed = if exact { 0.0 } else { tolerance.of(want) };
         let excess = if off.is_finite() && allowed.is_finite() { off / allowed } else { f64::INFINITY };
         worst.absolute = worst.absolute.max(off);
+        noise += off * off;
         if excess > worst.excess {
             worst = Deviation { excess, index, got, want, ..worst };
         }
+    }
+    if noise > 0.0 {
+        worst.rms = (noise / signal.max(f64::MIN_POSITIVE)).sqrt();
     }
     Ok(worst)
 }
@@ -105,6 +125,16 @@ mod tests {
         assert_eq!(excess(&[1.0], &[f32::NAN]), f64::INFINITY);
         assert_eq!(excess(&[f32::INFINITY], &[1.0]), f64::INFINITY);
         assert_eq!(excess(&[1.0], &[f32::NEG_INFINITY]), f64::INFINITY);
+    }
+
+    #[test]
+    fn the_whole_is_judged_by_mean_squares() {
+        let tensor = |v: &[f32]| Tensor::new([v.len()], v.to_vec());
+        let d = compare(&tensor(&[3.0, 4.0]), &tensor(&[3.0, 4.5]), Tolerance::F32).unwrap();
+        assert!((d.rms - 0.1).abs() < 1e-9 && (d.decibels() - 20.0).abs() < 1e-6);
+        assert!(d.judged_by_rms(0.11).is_within() && !d.judged_by_rms(0.09).is_within());
+        assert_eq!(compare(&tensor(&[1.0]), &tensor(&[1.0]), Tolerance::F32).unwrap().rms, 0.0);
+        assert_eq!(compare(&tensor(&[1.0]), &tensor(&[f32::NAN]), Tolerance::F32).unwrap().rms, f64::INFINITY);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mnnc_codegen::Target;
 use mnnc_import::{Format, ImportOptions, Imported, Limits};
-use mnnc_ir::Graph;
+use mnnc_ir::{Graph, NodeId};
 use mnnc_transform::{Hooks, Manager, OptLevel, Pipeline, Prefer, Report, Target as Purpose};
 
 use crate::error::Result;
@@ -43,12 +43,22 @@ pub enum Precision {
     /// Everything that stays within the tolerance of the closing check.
     #[default]
     Normal,
+    /// bf16 with sums in `f32`, where the processor multiplies it and the closing check finds a layer's error within bounds.
+    Low,
+}
+
+impl Precision {
+    /// Every choice with its name.
+    pub const ALL: [(Precision, &'static str); 3] =
+        [(Precision::High, "high"), (Precision::Normal, "normal"), (Precision::Low, "low")];
 }
 
 /// The compiler with its options.
 #[derive(Clone, Debug, Default)]
 pub struct Compiler {
     pub(crate) options: CompileOptions,
+    /// Nodes of the optimised graph that are computed in `f32`, whatever the precision.
+    pub(crate) exact: Vec<NodeId>,
 }
 
 /// A model that was read, checked and typed.
@@ -85,7 +95,7 @@ impl Model {
 impl Compiler {
     /// A compiler with these options.
     pub fn new(options: CompileOptions) -> Self {
-        Compiler { options }
+        Compiler { options, exact: Vec::new() }
     }
 
     /// Its options.

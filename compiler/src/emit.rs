@@ -12,6 +12,7 @@ use crate::error::{self, Result};
 use crate::inputs;
 use crate::native::diagnostics;
 use crate::output;
+use crate::reduced;
 use crate::verify::Verification;
 
 /// What a compilation writes.
@@ -104,6 +105,17 @@ impl Compiler {
             Some(inputs) if runs_here => self.verify_layers(model, &graph, inputs)?,
             _ => Vec::new(),
         };
+        if self.reduces() && self.exact.is_empty() {
+            let exact = reduced::inexact(&graph, &layers);
+            if !exact.is_empty() {
+                let names: Vec<&str> = exact.iter().map(|&n| graph.node(n).name.as_str()).collect();
+                let note = format!("in f32, where bf16 adds more than 3 % of error: {}", names.join(", "));
+                let mut done = Compiler { exact, ..self.clone() }.compile_native(model, kind, path, verify)?;
+                done.notes.push(note);
+                return Ok(done);
+            }
+        }
+        done.notes.extend(self.reduction_note());
         let mut lowered = self.lower_graph(model, &graph)?;
         if self.options.name.is_none() {
             // `NAME.h` and `NAME.json` stand beside `NAME.o`.
@@ -125,6 +137,16 @@ impl Compiler {
                     "an output was out of tolerance with Winograd convolution: compiled without, as by --precision high".into(),
                 );
                 return Ok(done);
+            }
+            if self.reduces() && runs_here {
+                let note = reduced::measured(&found);
+                if found.outputs.iter().any(|o| !o.deviation.is_within()) {
+                    let options = CompileOptions { precision: Precision::Normal, ..self.options.clone() };
+                    let mut done = Compiler::new(options).compile_native(model, kind, path, verify)?;
+                    done.notes.push(format!("in f32 after all, for the bound is 10 %: {note}"));
+                    return Ok(done);
+                }
+                done.notes.push(note);
             }
             found.layers.extend(layers);
             done.accept(found)?;

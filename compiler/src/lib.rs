@@ -13,6 +13,7 @@ pub mod npy;
 pub mod onnxruntime;
 pub mod output;
 pub mod profile;
+mod reduced;
 pub mod roofline;
 pub mod summary;
 pub mod timing;

@@ -34,7 +34,13 @@ impl Compiler {
         tuned: Option<Tuned>,
     ) -> Result<mnnc_codegen::Model> {
         let hash = model.imported.source_hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let options = Options { name: self.symbol_prefix(model), source_hash: hash, tuned };
+        let options = Options {
+            name: self.symbol_prefix(model),
+            source_hash: hash,
+            tuned,
+            reduced: self.reduces(),
+            exact: self.exact.clone(),
+        };
         // Transformed weights are up to four times as large.
         let plain = self.options.precision == Precision::High || self.options.prefer == Prefer::Size;
         let families = if plain { families::direct() } else { families::ALL.to_vec() };
@@ -42,9 +48,11 @@ impl Compiler {
             .map_err(|e| diagnostics(e, &model.path().display().to_string()))
     }
 
-    /// The target, this machine's own if none was chosen.
+    /// The target, this machine's own if none was chosen. Instructions for reduced precision are not asked of the processor unless that
+    /// is wanted.
     pub fn target(&self) -> Target {
-        self.options.target.clone().unwrap_or_else(Target::host)
+        let target = self.options.target.clone().unwrap_or_else(Target::host);
+        if self.options.precision == Precision::Low { target } else { target.in_f32() }
     }
 
     /// What the symbols of native code begin with: the name that was chosen, else the model file's.

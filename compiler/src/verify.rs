@@ -20,6 +20,7 @@ use crate::engine;
 use crate::error::{self, Result};
 use crate::library::{self, Library};
 use crate::native::diagnostics;
+use crate::reduced;
 
 /// Relative change of inputs that stands for the rounding of a whole network: four units in the last place of f32.
 const NUDGE: f64 = 1.0 / (1 << 22) as f64;
@@ -78,6 +79,13 @@ impl Verification {
         Err(Diagnostic::verification(message).node(&bad.node).op(&bad.op).into())
     }
 
+    /// Judges the outputs as a whole, as those of reduced precision are.
+    fn judge_by_rms(&mut self) {
+        for o in &mut self.outputs {
+            o.deviation = o.deviation.judged_by_rms(reduced::OUTPUT);
+        }
+    }
+
     /// The layer or output that is off most.
     pub fn worst(&self) -> Option<&Layer> {
         let all = self.layers.iter().chain(&self.outputs);
@@ -119,6 +127,10 @@ impl Compiler {
             let jit = Jit::new(one).map_err(|e| diagnostics(e, ""))?;
             let computed = jit.run(inputs).map_err(|e| diagnostics(e, ""))?;
             found.outputs.extend(outputs(optimised, &reference, &computed, Tolerance::F32));
+            if self.reduces() {
+                found.judge_by_rms();
+                continue;
+            }
             if found.outputs.iter().any(|o| !o.deviation.is_within()) {
                 let noise = noise(model.graph(), inputs, &reference)?;
                 let tolerance = with_noise(noise);
@@ -133,12 +145,17 @@ impl Compiler {
     pub(crate) fn verify_layers(&self, model: &Model, optimised: &Graph, inputs: &[Tensor]) -> Result<Vec<Layer>> {
         let mut computed = self.native_layers(model, optimised, inputs)?.into_iter();
         let mut layers = Vec::new();
+        let reduces = self.reduces();
         // Compared as they come: the evaluator's results need not be kept.
         let mut observe = |n: NodeId, expected: &[Tensor]| {
             // Nodes of bodies run too, but only results of the main region can be watched.
             if optimised.node(n).region() == Some(optimised.main()) {
                 for (want, (v, got)) in expected.iter().zip(&mut computed) {
-                    layers.push(layer(optimised, v, want, &got, Tolerance::of_layer(want)));
+                    let mut layer = layer(optimised, v, want, &got, Tolerance::of_layer(want));
+                    if reduces {
+                        layer.deviation = layer.deviation.judged_by_rms(reduced::OUTPUT);
+                    }
+                    layers.push(layer);
                 }
             }
         };
@@ -205,7 +222,9 @@ impl Compiler {
         let graph = model.graph();
         let mut found =
             Verification { outputs: outputs(graph, reference, computed, Tolerance::F32), ..Verification::default() };
-        if found.first_bad().is_some() {
+        if self.reduces() {
+            found.judge_by_rms();
+        } else if found.first_bad().is_some() {
             // The evaluator's own movement: its distance from another reference must not pass for noise.
             let noise = noise(graph, inputs, &evaluate(graph, inputs)?)?;
             found.noise = Some(noise);
@@ -224,6 +243,7 @@ pub(crate) fn layer(graph: &Graph, v: ValueId, want: &Tensor, got: &Tensor, tole
     let deviation = compare(want, got, tolerance).unwrap_or(Deviation {
         excess: f64::INFINITY,
         absolute: f64::INFINITY,
+        rms: f64::INFINITY,
         ..Deviation::default()
     });
     let producer = graph.producer(v);

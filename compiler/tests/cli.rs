@@ -391,3 +391,23 @@ fn damaged_tune_files_are_one_error_each() {
     std::fs::write(tuned.desk.path("good.json"), right).unwrap();
     tuned.desk.ok(&["compile", "net.onnx", "-o", "net.o", "--tune", "good.json"]);
 }
+
+/// Reduced precision states its error, or why there is none; it is no matter of .mnn files.
+#[test]
+fn low_precision_reports_its_error() {
+    let desk = Desk::new();
+    let done = desk.json(&["compile", "net.onnx", "-o", "net.o", "--precision", "low", "--json"]);
+    let notes: Vec<&str> = done["notes"].as_array().unwrap().iter().filter_map(|n| n.as_str()).collect();
+    assert!(
+        notes.iter().any(|n| n.contains("in bf16: outputs are off by") || n.contains("computed in f32")),
+        "{notes:?}"
+    );
+    let rms = done["outputs"][0]["rms"].as_f64().unwrap();
+    assert!(rms < 0.1, "{rms}");
+    let plain = desk.json(&["compile", "net.onnx", "-o", "avx2.o", "--cpu", "avx2", "--precision", "low", "--json"]);
+    assert!(plain["notes"].to_string().contains("computed in f32"), "{plain}");
+    assert!(desk.fails(2, &["compile", "net.onnx", "-o", "net.mnn", "--precision", "low"]).contains("native code"));
+    assert!(
+        desk.fails(1, &["compile", "net.onnx", "-o", "net.o", "--precision", "tiny"]).contains("high, normal, low")
+    );
+}

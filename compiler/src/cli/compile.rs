@@ -56,19 +56,9 @@ struct PrecisionArgs {
     /// Elements that share a scale, with --weight-bits.
     #[arg(long, value_name = "N", requires = "weight_bits", help_heading = "Precision")]
     weight_block: Option<u32>,
-    /// How exact the computation must be; all of it is in f32 so far.
-    #[arg(long, value_enum, default_value = "normal", help_heading = "Precision")]
-    precision: Precision,
     /// Whether memory is scarce; nothing is traded for it so far.
     #[arg(long, value_enum, default_value = "normal", help_heading = "Precision")]
     memory: Memory,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Precision {
-    High,
-    Normal,
-    Low,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -83,7 +73,6 @@ impl PrecisionArgs {
         let refused = [
             (self.fp16, "--fp16"),
             (self.weight_bits.is_some(), "--weight-bits"),
-            (self.precision == Precision::Low, "--precision low"),
             (self.memory == Memory::Low, "--memory low"),
         ];
         match refused.iter().find(|(asked, _)| *asked) {
@@ -125,14 +114,15 @@ pub fn run(args: Args) -> Result<()> {
             .remedy(format!("give it one of the extensions {known}, or say --emit"))
             .into());
     };
+    if emit == Emit::Mnn && args.opt.precision == mnnc::Precision::Low {
+        return Err(Diagnostic::unsupported("--precision low is for native code; .mnn files are written in f32")
+            .remedy("leave it out: MNN has a precision setting of its own when it loads the file")
+            .into());
+    }
     let options = CompileOptions {
         target: args.target.target()?,
         tune: args.tune.file()?,
         name: args.name.clone(),
-        precision: match args.precision.precision {
-            Precision::High => mnnc::Precision::High,
-            Precision::Normal | Precision::Low => mnnc::Precision::Normal,
-        },
         ..args.model.options(Some(&args.opt))
     };
     let compiler = Compiler::new(options);
@@ -194,7 +184,13 @@ fn as_json(done: &Compiled, seconds: f64) -> serde_json::Value {
             "op": w.op,
             "error": w.deviation.absolute,
             "of_tolerance": w.deviation.excess,
+            "rms": w.deviation.rms,
         })),
+        "outputs": done.verification.iter().flat_map(|v| &v.outputs).map(|o| json!({
+            "value": o.value,
+            "error": o.deviation.absolute,
+            "rms": o.deviation.rms,
+        })).collect::<Vec<_>>(),
         "notes": done.notes,
         "seconds": seconds,
     })

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mnnc::error::{self, Result};
 use mnnc::tune::TuneFile;
-use mnnc::{CompileOptions, Compiler, Format, Hooks, Limits, Model, OptLevel, Prefer, Target};
+use mnnc::{CompileOptions, Compiler, Format, Hooks, Limits, Model, OptLevel, Precision, Prefer, Target};
 
 use super::progress::Step;
 
@@ -92,6 +92,9 @@ pub struct OptArgs {
     /// What choices are made in favour of: normal, size or speed.
     #[arg(long, value_name = "WHAT", default_value = "normal", value_parser = prefer)]
     opt_prefer: Prefer,
+    /// How exact the computation must be: high, normal, or low (bf16 with sums in f32, on processors that have it).
+    #[arg(long, value_name = "WHAT", default_value = "normal", value_parser = precision, help_heading = "Precision")]
+    pub precision: Precision,
     /// Print the graph to stderr after this pass, or after every pass with `all`.
     #[arg(long, value_name = "PASS", help_heading = "Debugging")]
     print_ir_after: Vec<String>,
@@ -123,6 +126,7 @@ impl ModelArgs {
             limits: self.limits(),
             opt_level: opt.map_or_else(OptLevel::default, |o| o.opt_level),
             prefer: opt.map_or_else(Prefer::default, |o| o.opt_prefer),
+            precision: opt.map_or_else(Precision::default, |o| o.precision),
             hooks: opt.map_or_else(Hooks::default, OptArgs::hooks),
             ..CompileOptions::default()
         }
@@ -150,6 +154,12 @@ fn opt_level(text: &str) -> std::result::Result<OptLevel, String> {
 
 fn prefer(text: &str) -> std::result::Result<Prefer, String> {
     text.parse()
+}
+
+fn precision(text: &str) -> std::result::Result<Precision, String> {
+    let known = Precision::ALL.map(|(_, name)| name).join(", ");
+    let found = Precision::ALL.into_iter().find(|(_, name)| *name == text);
+    found.map(|(p, _)| p).ok_or_else(|| format!("`{text}` is none of {known}"))
 }
 
 /// `name=1x3x224x224`; the name may itself contain `=`.

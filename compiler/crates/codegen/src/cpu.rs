@@ -3,7 +3,7 @@
 
 use crate::CodegenError;
 use crate::emit::function;
-use crate::target::{Arch, Cpu, Level};
+use crate::target::{Arch, Cpu, Level, Target};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value};
@@ -21,6 +21,7 @@ const BF16: u32 = 1 << 6;
 const DOTPROD: u32 = 1 << 7;
 const FP16: u32 = 1 << 8;
 const I8MM: u32 = 1 << 9;
+const AMX_BF16: u32 = 1 << 10;
 
 /// The capabilities, as bits of the capability word, that code for `cpu` needs.
 pub(crate) fn needs(cpu: Cpu) -> u32 {
@@ -34,6 +35,7 @@ pub(crate) fn needs(cpu: Cpu) -> u32 {
     let extra = [
         (Features::VNNI, vnni),
         (Features::BF16, BF16),
+        (Features::AMX_BF16, AMX_BF16),
         (Features::DOTPROD, DOTPROD),
         (Features::FP16, FP16),
         (Features::I8MM, I8MM),
@@ -43,9 +45,10 @@ pub(crate) fn needs(cpu: Cpu) -> u32 {
 
 /// Emits `fn() -> i32`, the capability word. It is kept in one word of memory, because `cpuid` is slow under a
 /// hypervisor; threads that compute it at the same time write the same.
-pub(crate) fn define(module: &mut dyn Module, arch: Arch, name: &str) -> Result<FuncId, CodegenError> {
-    let compute = match arch {
-        Arch::X64 => define_x64(module, name)?,
+pub(crate) fn define(module: &mut dyn Module, target: &Target, name: &str) -> Result<FuncId, CodegenError> {
+    let tiles = target.cpus.iter().any(|c| c.features.contains(Features::AMX_BF16));
+    let compute = match target.arch {
+        Arch::X64 => define_x64(module, name, tiles)?,
         Arch::A64 => define_a64(module, name)?,
     };
     let cache = module.declare_data(&format!("{name}.cpu_word"), Linkage::Local, true, false)?;
@@ -97,7 +100,15 @@ const CPUID: &[u8] = &[
 /// `uint32_t xgetbv(void)` of register 0: `xor ecx, ecx; xgetbv; ret`.
 const XGETBV: &[u8] = &[0x31, 0xc9, 0x0f, 0x01, 0xd0, 0xc3];
 
-fn define_x64(module: &mut dyn Module, name: &str) -> Result<FuncId, CodegenError> {
+/// `uint32_t request(void)`: whether Linux lets this process use the tiles' state, 1 or 0, by `arch_prctl(ARCH_REQ_XCOMP_PERM, 18)`:
+/// `mov edi, 0x1023; mov esi, 18; mov eax, 158; syscall; xor ecx, ecx; test eax, eax; sete cl; mov eax, ecx; ret`.
+#[rustfmt::skip]
+const REQUEST_TILES: &[u8] = &[
+    0xbf, 0x23, 0x10, 0x00, 0x00, 0xbe, 0x12, 0x00, 0x00, 0x00, 0xb8, 0x9e, 0x00, 0x00, 0x00, 0x0f, 0x05, 0x31, 0xc9, 0x85,
+    0xc0, 0x0f, 0x94, 0xc1, 0x89, 0xc8, 0xc3,
+];
+
+fn define_x64(module: &mut dyn Module, name: &str, tiles: bool) -> Result<FuncId, CodegenError> {
     let mut sig = module.make_signature();
     sig.params.extend([AbiParam::new(I32), AbiParam::new(I32), AbiParam::new(I64)]);
     let cpuid = module.declare_function(&format!("{name}.cpuid"), Linkage::Local, &sig)?;
@@ -106,7 +117,10 @@ fn define_x64(module: &mut dyn Module, name: &str) -> Result<FuncId, CodegenErro
     sig.returns.push(AbiParam::new(I32));
     let xgetbv = module.declare_function(&format!("{name}.xgetbv"), Linkage::Local, &sig)?;
     module.define_function_bytes(xgetbv, 16, XGETBV, &[])?;
+    let request = module.declare_function(&format!("{name}.request_tiles"), Linkage::Local, &sig)?;
+    module.define_function_bytes(request, 16, REQUEST_TILES, &[])?;
     query(module, &format!("{name}.cpu_ask"), |module, b| {
+        let request = module.declare_func_in_func(request, b.func);
         let cpuid = module.declare_func_in_func(cpuid, b.func);
         let xgetbv = module.declare_func_in_func(xgetbv, b.func);
         let slot = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 16, 4));
@@ -133,7 +147,7 @@ fn define_x64(module: &mut dyn Module, name: &str) -> Result<FuncId, CodegenErro
         let top = b.ins().iconst(I32, -1);
         let [max, ..] = leaf(b, top, 0, 0);
         let [_, _, c1, _] = leaf(b, max, 1, 0);
-        let [max7, b7, c7, _] = leaf(b, max, 7, 0);
+        let [max7, b7, c7, d7] = leaf(b, max, 7, 0);
         let [a71, ..] = leaf(b, max, 7, 1);
         let zero = b.ins().iconst(I32, 0);
         let one_sub = b.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, max7, 1);
@@ -174,8 +188,26 @@ fn define_x64(module: &mut dyn Module, name: &str) -> Result<FuncId, CodegenErro
         let vnni = [v3, all(b, a71, &[4])];
         grant(b, &vnni, VNNI_256);
         let bf16 = [v4, all(b, a71, &[5])];
-        grant(b, &bf16, BF16);
-        word
+        let bf16 = grant(b, &bf16, BF16);
+        // AMX-BF16 and AMX-TILE, whose state the system must have (XCR0) and grant to the process: it is asked only where
+        // the code has a use for it.
+        if !tiles {
+            return word;
+        }
+        let there = [all(b, d7, &[22, 24]), all(b, xcr0, &[17, 18])];
+        let there = b.ins().band(there[0], there[1]);
+        let there = b.ins().band(there, bf16);
+        let (ask, next) = (b.create_block(), b.create_block());
+        b.append_block_param(next, I32);
+        b.ins().brif(there, ask, &[], next, &[zero.into()]);
+        b.switch_to_block(ask);
+        let call = b.ins().call(request, &[]);
+        let granted = b.inst_results(call)[0];
+        b.ins().jump(next, &[granted.into()]);
+        b.switch_to_block(next);
+        let granted = b.block_params(next)[0];
+        let bit = b.ins().ishl_imm_u(granted, i64::from(AMX_BF16.trailing_zeros()));
+        b.ins().bor(word, bit)
     })
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn emit(module: &mut dyn Module, model: &Model, weights: &mut Weights
     // The strongest first.
     choices.reverse();
     let cpu = match choices.iter().any(|c| c.needs != 0) {
-        true => Some(cpu::define(module, model.target.arch, name)?),
+        true => Some(cpu::define(module, &model.target, name)?),
         false => None,
     };
     let workspace_size = define_constant_function(module, &format!("{name}_workspace_size"), model.workspace())?;

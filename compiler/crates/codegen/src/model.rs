@@ -3,7 +3,7 @@
 use crate::CodegenError;
 use crate::target::{Cpu, Target};
 use mnnc_ir::types::Quant;
-use mnnc_ir::{DType, Def, Graph, ValueId};
+use mnnc_ir::{DType, Def, Graph, NodeId, ValueId};
 use mnnc_kernel::cost::{Choice, Problem};
 use mnnc_kernel::plan::check::check;
 use mnnc_kernel::weights::AlignedBytes;
@@ -72,6 +72,10 @@ pub struct Options {
     pub source_hash: String,
     /// Schedules that were measured best.
     pub tuned: Option<Tuned>,
+    /// Whether values may be rounded to bf16, where the target multiplies it. If not, its instructions are not asked for either.
+    pub reduced: bool,
+    /// Nodes that are computed in `f32` all the same.
+    pub exact: Vec<NodeId>,
 }
 
 /// Schedules for one processor, which go before those of the cost model.
@@ -105,6 +109,10 @@ impl Model {
         families: &[&'static dyn Family],
         options: &Options,
     ) -> Result<Model, CodegenError> {
+        let mut target = target.clone();
+        if !options.reduced {
+            target = target.in_f32();
+        }
         let name = if options.name.is_empty() { &graph.name } else { &options.name };
         let interface = Interface {
             name: identifier(name),
@@ -114,7 +122,7 @@ impl Model {
         };
         let variants =
             target.cpus.iter().map(|&cpu| variant(graph, cpu, families, options)).collect::<Result<_, _>>()?;
-        Ok(Model { interface, target: target.clone(), variants })
+        Ok(Model { interface, target, variants })
     }
 
     /// Bytes of workspace that a call needs, whatever the level.
@@ -153,6 +161,7 @@ fn variant(
         Some(planner) => (planner, families),
         None => (Planner::new(mnnc_vector::Target::AVX2), &[][..]),
     };
+    let planner = planner.with_exact(options.exact.clone());
     let mut schedule = lower_with(graph, &planner, families).map_err(CodegenError::Lowering)?;
     check_size(schedule.buffers.iter().map(|(_, b)| b.bytes).fold(0, usize::saturating_add), MOST_BUFFERS)?;
     let plan = Plan::new(&schedule);

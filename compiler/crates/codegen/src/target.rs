@@ -119,6 +119,10 @@ impl Cpu {
     pub fn planner(&self) -> Option<Planner> {
         self.vector().map(|target| Planner::for_core(target, self.core))
     }
+    /// The processor without some of its features.
+    pub const fn without(self, features: Features) -> Cpu {
+        Cpu { level: self.level, features: self.features.difference(features), core: self.core }
+    }
     /// The processor that this program runs on.
     pub fn host() -> Cpu {
         host()
@@ -162,6 +166,7 @@ pub struct Target {
 
 const VNNI: Features = Features::VNNI;
 const BF16: Features = Features::BF16;
+const AMX: Features = Features::AMX_BF16;
 const DOT: Features = Features::DOTPROD;
 
 /// Names for `--cpu`, with what they mean.
@@ -189,8 +194,9 @@ const NAMES: &[(&str, Level, Features, Core)] = &[
     ("skylake-avx512", Level::X64V4, Features::empty(), Core::SkylakeServer),
     ("cascadelake", Level::X64V4, VNNI, Core::SkylakeServer),
     ("icelake-server", Level::X64V4, VNNI, Core::IceLakeServer),
-    ("sapphirerapids", Level::X64V4, VNNI.union(BF16), Core::SapphireRapids),
-    ("graniterapids", Level::X64V4, VNNI.union(BF16), Core::SapphireRapids),
+    ("cooperlake", Level::X64V4, VNNI.union(BF16), Core::SkylakeServer),
+    ("sapphirerapids", Level::X64V4, VNNI.union(BF16).union(AMX), Core::SapphireRapids),
+    ("graniterapids", Level::X64V4, VNNI.union(BF16).union(AMX), Core::SapphireRapids),
     ("armv8-a", Level::A64, Features::empty(), Core::Neon),
     ("neon", Level::A64, Features::empty(), Core::Neon),
     ("cortex-a53", Level::A64, Features::empty(), Core::Neon),
@@ -271,6 +277,12 @@ impl Target {
         t.binary_format = target_lexicon::BinaryFormat::Elf;
         t
     }
+    /// The target without the instructions that compute in bf16.
+    pub fn in_f32(mut self) -> Target {
+        self.cpus.iter_mut().for_each(|cpu| *cpu = cpu.without(BF16 | AMX));
+        self.cpus.dedup();
+        self
+    }
     /// Whether this machine can run the code.
     pub fn runs_here(&self) -> bool {
         self.cpus.iter().any(Cpu::runs_here)
@@ -302,6 +314,7 @@ fn host() -> Cpu {
     let level = if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("bmi2") {
         features.set(VNNI, has!("avx512vnni"));
         features.set(BF16, has!("avx512bf16"));
+        features.set(AMX, has!("avx512bf16") && has_tiles());
         Level::X64V4
     } else if has!("avx2") && has!("fma") && has!("f16c") && has!("bmi2") && has!("lzcnt") {
         features.set(VNNI, has!("avxvnni"));
@@ -312,6 +325,28 @@ fn host() -> Cpu {
         Level::X64V1
     };
     Cpu { level, features, core: host::core(level) }
+}
+
+/// Whether the processor has AMX-TILE and AMX-BF16 and the system lets this process use the tiles' state.
+#[cfg(target_arch = "x86_64")]
+fn has_tiles() -> bool {
+    // Bits 22 and 24 of edx. Leaf 7 is there: AVX-512 is.
+    let there = std::arch::x86_64::__cpuid_count(7, 0).edx >> 22 & 0b101 == 0b101;
+    there && tiles_are_granted()
+}
+
+/// Asks the system for the tiles' state, which it keeps for the whole process once it has agreed.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn tiles_are_granted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XTILEDATA: libc::c_long = 18;
+    // SAFETY: the call takes two numbers and changes nothing but which registers this process may use.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XTILEDATA) == 0 }
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn tiles_are_granted() -> bool {
+    false
 }
 
 #[cfg(target_arch = "aarch64")]

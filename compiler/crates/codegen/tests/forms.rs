@@ -10,6 +10,7 @@ use mnnc_ir::scalar::{ScalarBuilder, Source};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, OpError, Tensor, TensorType, ValueId};
 use mnnc_kernel::{Family, Forms, Halo, LoopKernel, Lowering, View, Wish};
 use mnnc_ops::Evaluator;
+use mnnc_vector::Features;
 use support::deviation;
 use support::network::floats;
 
@@ -273,4 +274,63 @@ fn threads_do_not_change_a_bit() {
             }
         }
     }
+}
+
+/// Root of the mean square of the differences, as a share of that of the reference. NaN where only one side has it.
+fn rms(got: &Tensor, want: &Tensor) -> f64 {
+    let pairs = got.to_f64s().into_iter().zip(want.to_f64s());
+    let (noise, signal) = pairs
+        .filter(|(g, w)| g != w && !(g.is_nan() && w.is_nan()))
+        .fold((0.0, 0.0), |(n, s), (g, w)| (n + (g - w) * (g - w), s + w * w));
+    if noise == 0.0 { 0.0 } else { f64::sqrt(noise / signal) }
+}
+
+/// bf16 between the layers of random networks, with AMX and without: near the reference, and the same in every run, whatever the
+/// workspace held before.
+#[test]
+fn reduced_networks_stay_near() {
+    let host = Target::host();
+    let with = |features: Features| Target { cpus: vec![host.cpus[0].without(features)], ..host.clone() };
+    let targets = [with(Features::empty()), with(Features::AMX_BF16)];
+    if !host.cpus[0].features.contains(Features::BF16) {
+        eprintln!("skipped: this CPU has no bf16");
+        return;
+    }
+    let (mut reduced, mut worst) = (0, 0.0f64);
+    for seed in 0..120 {
+        let (g, feeds) = random_network(seed);
+        let want = Evaluator::new(&g).run(&feeds).unwrap_or_else(|e| panic!("seed {seed}: {e:?}"));
+        for target in &targets {
+            let options = Options { reduced: true, ..Options::default() };
+            let model = Model::compile(&g, target, mnnc_kernel::families::ALL, &options).unwrap();
+            reduced += usize::from(model.variants[0].schedule.kernels.iter().any(|(_, k)| k.name.contains("bf16_")));
+            let jit = Jit::new(model).unwrap();
+            let mut workspace = jit.workspace();
+            workspace.fill(0xff);
+            let first = jit.run_in(&mut workspace, &feeds).unwrap();
+            let second = jit.run_in(&mut workspace, &feeds).unwrap();
+            for (i, ((got, again), want)) in first.iter().zip(&second).zip(&want).enumerate() {
+                let off = rms(got, want);
+                assert!(off <= 0.05, "seed {seed} output {i}: off by {off} in the mean square");
+                assert!(got.bytes()[..] == again.bytes()[..], "seed {seed} output {i} is not the same again");
+                worst = worst.max(off);
+            }
+        }
+    }
+    assert!(reduced > 100 && worst > 1e-4, "{reduced} networks were reduced, off by {worst}");
+}
+
+/// Without being asked for, nothing is rounded, and the processor need not have bf16.
+#[test]
+fn precision_is_reduced_on_request_only() {
+    let (g, _) = random_network(3);
+    let target = Target::parse(Some("x86_64-linux"), Some("sapphirerapids")).unwrap();
+    let model = Model::compile(&g, &target, mnnc_kernel::families::ALL, &Options::default()).unwrap();
+    assert!(!model.target.cpus[0].features.intersects(Features::BF16 | Features::AMX_BF16));
+    let options = Options { reduced: true, ..Options::default() };
+    let model = Model::compile(&g, &target, mnnc_kernel::families::ALL, &options).unwrap();
+    assert!(model.target.cpus[0].features.contains(Features::BF16 | Features::AMX_BF16));
+    let exact = Options { exact: g.schedule().to_vec(), ..options };
+    let model = Model::compile(&g, &target, mnnc_kernel::families::ALL, &exact).unwrap();
+    assert!(model.variants[0].schedule.kernels.iter().all(|(_, k)| !k.name.contains("bf16_")));
 }

@@ -49,6 +49,12 @@ pub enum Wish {
     Plain,
     /// In channel blocks of the target's lanes, with at least this zero border.
     Blocked(Halo),
+    /// In blocks of twice as many channels rounded to bf16, with at least this zero border; what fills up the last block is zero.
+    Reduced(Halo),
+    /// In channel blocks, [`Wish::Blocked`] or [`Wish::Reduced`], whichever is there.
+    Image(Halo),
+    /// Dense, row-major, rounded to bf16.
+    PlainReduced,
     /// Channel by channel, each plane with at least this zero border: what a first layer with its few channels reads.
     Planar(Halo),
 }

@@ -70,7 +70,7 @@ mod text;
 mod verify;
 mod x64;
 
-pub use builder::{IntoRhs, KernelBuilder, Reg, Src, Var};
+pub use builder::{IntoRhs, KernelBuilder, Reg, Src, TileShapes, Var};
 pub use compile::{CompileError, CompiledKernel, Stats};
 pub use ir::{Cmp, CmpType, Cond, Elem, Gpr, Hint, IntType, Kernel, Mask, Mem, Rhs, ShuffleOp, Type, Value, Vector};
 pub use target::{Features, Isa, Target, Width};

@@ -27,6 +27,8 @@ bitflags::bitflags! {
         const I8MM = 1 << 3;
         /// AArch64: arithmetic on 16-bit floats.
         const FP16 = 1 << 4;
+        /// x86: AMX tiles with products of bf16 pairs (`tdpbf16ps`). The system must have granted their state to the process.
+        const AMX_BF16 = 1 << 5;
     }
 }
 
@@ -155,6 +157,32 @@ impl Target {
             Isa::X64Avx2 => "avx2",
             Isa::A64Neon => "neon",
         }
+    }
+
+    /// The target without some of its optional features.
+    pub const fn without(&self, features: Features) -> Target {
+        Target { isa: self.isa, features: self.features.difference(features) }
+    }
+
+    /// Whether products of bf16 pairs may be used.
+    pub const fn has_bf16(&self) -> bool {
+        matches!(self.isa, Isa::X64Avx512) && self.features.contains(Features::BF16)
+    }
+
+    /// Whether AMX tiles may be used.
+    pub const fn has_tiles(&self) -> bool {
+        self.has_bf16() && self.features.contains(Features::AMX_BF16)
+    }
+
+    /// Name with the optional features, as at the head of the text form: `avx512+bf16`.
+    pub fn full_name(&self) -> String {
+        let features = self.features.iter_names().map(|(n, _)| format!("+{}", n.to_lowercase()));
+        std::iter::once(self.name().to_owned()).chain(features).collect()
+    }
+
+    /// The feature of this name in [`Target::full_name`].
+    pub(crate) fn feature(name: &str) -> Option<Features> {
+        Features::all().iter_names().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, f)| f)
     }
 
     /// Inverse of [`Target::name`].

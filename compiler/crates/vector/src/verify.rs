@@ -1,7 +1,12 @@
 //! Checks every invariant of the IR and reports all violations.
 
-use crate::ir::{BlockId, Gpr, Inst, IntImmOp, Kernel, Mem, MemArg, MemUse, Op, Rhs, Terminator, Type, Value, VecOp};
+use crate::ir::{
+    BlockId, Elem, Gpr, Inst, IntImmOp, Kernel, Mem, MemArg, MemUse, Op, Rhs, Terminator, Type, Value, VecOp,
+};
 use crate::target::{Isa, Width};
+
+/// Most bytes of [`Op::Scratch`]; a thread's stack has room for it beside everything else.
+const MAX_SCRATCH: u32 = 32 << 10;
 
 impl Kernel {
     /// All violations of the IR's invariants, as sentences; empty for a valid kernel. Never panics, whatever the kernel holds.
@@ -142,6 +147,10 @@ impl Verifier<'_> {
     }
 
     fn instructions(&mut self) {
+        let all = self.kernel.blocks.iter().flat_map(|b| &b.insts);
+        if all.filter(|i| matches!(i.op, Op::Scratch(_))).count() > 1 {
+            self.problems.push("a kernel has one scratch area".to_owned());
+        }
         let max = self.kernel.target.width();
         for (i, ty) in self.kernel.types.iter().enumerate() {
             if let Type::Vec(w) | Type::Mask(w) = ty
@@ -184,6 +193,9 @@ impl Verifier<'_> {
         }
         if let Some(mem) = inst.mem.as_ref().and_then(MemArg::mem) {
             self.address(mem)?;
+            if matches!(inst.op, Op::TileLoad(_) | Op::TileStore(_)) && !matches!(mem.index, Some((_, 1))) {
+                return Err("the index of a tile's address is its stride, of scale 1".to_owned());
+            }
         }
         let typed = || {
             let given = inst.args.iter().chain(&inst.results);
@@ -239,7 +251,27 @@ impl Verifier<'_> {
                 Width::W256 => require(*s < 4, "two bits select 256-bit parts"),
                 Width::W128 => Err("128-bit vectors have one part".to_owned()),
             },
-            Op::StoreConvert(e) => require(*e == crate::ir::Elem::F16, "stores convert to f16 only"),
+            Op::StoreConvert(Elem::F16) => Ok(()),
+            Op::StoreConvert(Elem::Bf16) | Op::DotBf16 => require(self.kernel.target.has_bf16(), "needs BF16"),
+            Op::PackBf16 => {
+                require(self.kernel.target.has_bf16(), "needs BF16")?;
+                require(width == Width::W512, "packs whole vectors")
+            }
+            Op::StoreConvert(_) => Err("stores convert to 16-bit floats only".to_owned()),
+            Op::Scratch(n) => {
+                require(!neon, "is for x86-64")?;
+                require(*n <= MAX_SCRATCH, "is larger than a page of stack may be")
+            }
+            Op::TileConfig | Op::TileRelease => require(self.kernel.target.has_tiles(), "needs AMX"),
+            Op::TileZero(t) | Op::TileLoad(t) | Op::TileStore(t) => {
+                require(self.kernel.target.has_tiles(), "needs AMX")?;
+                require(*t < 8, "there are 8 tiles")
+            }
+            Op::TileDot(c, a, b) => {
+                require(self.kernel.target.has_tiles(), "needs AMX")?;
+                require([c, a, b].iter().all(|t| **t < 8), "there are 8 tiles")?;
+                require(c != a && c != b && a != b, "needs three tiles")
+            }
             _ => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use mnnc_vector::{Cmp, Gpr, IntType, KernelBuilder, ShuffleOp, Src, Target, Vector};
+use mnnc_vector::{Cmp, Elem, Features, Gpr, IntType, KernelBuilder, ShuffleOp, Src, Target, TileShapes, Vector};
 
 /// The instructions that `build` adds to an empty kernel.
 fn listing(target: &Target, build: impl FnOnce(&mut KernelBuilder, Gpr, Vector, Vector)) -> Vec<String> {
@@ -57,6 +57,39 @@ fn avx512_forms() {
     });
     assert_eq!(mnemonics(&l), ["vmovups", "vpermi2ps", "vmovups"], "{l:?}");
     assert!(l[0].contains("(%rip)"), "{l:?}");
+}
+
+#[test]
+fn bf16_and_tile_forms() {
+    let t = Target { features: Features::BF16 | Features::AMX_BF16, ..Target::AVX512 };
+    let l = listing(&t, |b, p, x, y| {
+        let v = b.dot_bf16(x, y, Src::Broadcast(p.at(4)));
+        let w = b.load_convert(Elem::Bf16, p.at(32));
+        b.store_convert(Elem::Bf16, w, p.at(64));
+        let packed = b.pack_bf16(v, w);
+        b.store(packed, p.at(0));
+    });
+    let want = ["vdpbf16ps", "vpmovzxwd", "vpslld", "vcvtneps2bf16", "vmovups", "vcvtne2ps2bf16", "vmovups"];
+    assert_eq!(mnemonics(&l), want, "{l:?}");
+    assert!(l[0].contains("{1to16}") && l[4].contains("%ymm"), "{l:?}");
+    let mut b = KernelBuilder::new(&t, "tiles");
+    let p = b.arg(0);
+    let rows = b.scratch(1024);
+    b.tile_config(&TileShapes { tiles: [(16, 64); 8] });
+    let stride = b.int(64);
+    b.tile_zero(0);
+    b.tile_load(4, p, stride, 128);
+    b.tile_dot(0, 4, 6);
+    b.tile_store(0, rows, stride, 0);
+    b.tile_release();
+    let l = support::disassemble_x64(&b.compile().unwrap_or_else(|e| panic!("{e}")));
+    // The frame holds the scratch area and what its alignment may skip.
+    assert!(l[0].starts_with("sub $0x440,%rsp") && l.iter().any(|l| l == "add $0x440,%rsp"), "{l:?}");
+    let all = mnemonics(&l).join(" ");
+    assert!(all.starts_with("sub mov lea and lea ldtilecfg"), "{l:?}");
+    assert!(all.contains("tilezero tileloadd tdpbf16ps tilestored tilerelease"), "{l:?}");
+    assert!(l.iter().any(|l| l.starts_with("tileloadd 0x80(%") && l.ends_with("%tmm4")), "{l:?}");
+    assert!(l.iter().any(|l| l == "tdpbf16ps %tmm6,%tmm4,%tmm0"), "{l:?}");
 }
 
 #[test]

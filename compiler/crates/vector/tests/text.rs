@@ -71,6 +71,15 @@ fn every_name_is_its_own() {
         Op::MaskConst(3),
         Op::MaskFirst,
         Op::MaskNot,
+        Op::DotBf16,
+        Op::PackBf16,
+        Op::Scratch(4096),
+        Op::TileConfig,
+        Op::TileRelease,
+        Op::TileZero(3),
+        Op::TileLoad(4),
+        Op::TileStore(0),
+        Op::TileDot(1, 4, 6),
         Op::Table([7].as_slice().into()),
         Op::TableAddr([].as_slice().into()),
     ];
@@ -112,6 +121,11 @@ fn mistakes_are_named() {
         ("%4:gpr = const<-5>", "%4:vec16 = vload_low<3> [%3]", "number of lanes"),
         ("%4:gpr = const<-5>", "%4:gpr = shli<64> %3", "0 to 63"),
         ("%4:gpr = const<-5>", "%4:vec16 = table<1, 2>", "one word a lane"),
+        ("fma %7, %5, bcast", "dot_bf16 %7, %5, bcast", "needs BF16"),
+        ("vstore_masked %10, %11,", "vstore.bf16 %11,", "needs BF16"),
+        ("vstore_masked %10, %11,", "vstore.u8 %11,", "16-bit floats only"),
+        ("%4:gpr = const<-5>", "%4:gpr = const<-5>\n  tile_release", "needs AMX"),
+        ("%4:gpr = const<-5>", "%4:gpr = scratch<1000000>", "page of stack"),
     ];
     for (from, to, message) in cases {
         let found = problems(&GOOD.replace(from, to));
@@ -122,10 +136,31 @@ fn mistakes_are_named() {
 }
 
 #[test]
+fn mistakes_with_tiles_are_named() {
+    let with = |line: &str| {
+        let text = GOOD.replace(" avx512 {", " avx512+bf16+amx_bf16 {");
+        text.replace("%4:gpr = const<-5>", &format!("%4:gpr = scratch<64>\n  {line}"))
+    };
+    for (line, message) in [
+        ("tile_zero<8>", "there are 8 tiles"),
+        ("tile_dot<1, 1, 2>", "needs three tiles"),
+        ("tile_load<1> [%3]", "is its stride"),
+        ("tile_load<1> [%3 + %1*2]", "is its stride"),
+    ] {
+        let found = problems(&with(line));
+        assert!(found.iter().any(|p| p.contains(message)), "{line}: {found:?}");
+    }
+    assert_eq!(problems(&with("tile_load<1> [%3 + %1*1 + 64]")), Vec::<String>::new());
+    let twice = with("tile_release").replace("load.i64 [%0]", "scratch<64>");
+    assert!(problems(&twice).iter().any(|p| p.contains("one scratch area")));
+}
+
+#[test]
 fn grammar_errors_name_the_line() {
     let cases = [
         ("", "line 1"),
         ("kernel \"x\" sse2 {", "unknown target"),
+        ("kernel \"x\" avx512+bf17 {", "unknown feature"),
         (&GOOD.replace("%4:gpr = const<-5>", "%5:gpr = const<-5>"), "line 5: %5 is defined where %4 is next"),
         (&GOOD.replace("const<-5>", "konst<-5>"), "no op `konst`"),
         (&GOOD.replace("0x40000000", "0x400000000"), "32 bits"),

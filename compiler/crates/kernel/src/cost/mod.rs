@@ -25,7 +25,7 @@ pub use tiling::Tiling;
 
 use crate::machine::{Core, Machine};
 use mnnc_ir::NodeId;
-use mnnc_vector::Target;
+use mnnc_vector::{Features, Target};
 use std::collections::HashMap;
 
 /// Largest error by rounding, estimated, that one convolution may have, in units of its largest result. Plain single precision
@@ -42,6 +42,8 @@ pub struct Planner {
     /// See [`ERROR_BUDGET`].
     error_budget: f64,
     tuned: HashMap<Problem, Choice>,
+    /// Nodes that are computed in `f32`, whatever the target allows.
+    exact: Vec<NodeId>,
 }
 
 /// How a node's product is computed.
@@ -66,7 +68,25 @@ impl Planner {
     /// For a kind of core.
     pub fn for_core(target: Target, core: Core) -> Planner {
         let machine = Machine::of(core, &target);
-        Planner { target, machine, resident: usize::MAX, error_budget: ERROR_BUDGET, tuned: HashMap::new() }
+        Planner {
+            target,
+            machine,
+            resident: usize::MAX,
+            error_budget: ERROR_BUDGET,
+            tuned: HashMap::new(),
+            exact: Vec::new(),
+        }
+    }
+
+    /// Has these nodes computed in `f32`, whatever the target allows.
+    pub fn with_exact(self, exact: Vec<NodeId>) -> Planner {
+        Planner { exact, ..self }
+    }
+
+    /// What a node is compiled for.
+    pub fn target_of(&self, node: NodeId) -> Target {
+        let exact = self.exact.contains(&node);
+        if exact { self.target.without(Features::BF16 | Features::AMX_BF16) } else { self.target }
     }
 
     /// For a model with so many bytes of weights: they come from the cache that holds them all, or from memory.
@@ -95,6 +115,11 @@ impl Planner {
     /// The panels of a product by the implicit GEMM, and for each the tiles and units.
     pub fn panels(&self, p: &Problem, d: &Direct) -> Vec<Class> {
         self.classes(p, d).into_iter().map(|c| panels::shared(c, p)).collect()
+    }
+
+    /// Panels of `blocks` vectors of output channels for AMX tiles.
+    pub fn pairs(&self, blocks: usize) -> Vec<Class> {
+        panels::pairs(blocks)
     }
 
     /// The cut of a product whose panels are `blocks` vectors wide.

@@ -68,6 +68,14 @@ pub(super) fn shared(class: Class, p: &Problem) -> Class {
     if small && (uneven || long) { Class { tiling: Tiling { group_rows: half, ..tiling }, ..class } } else { class }
 }
 
+/// Two blocks a panel, as AMX tiles compute them; an odd one is alone. Tiles cut the output by themselves.
+pub(super) fn pairs(blocks: usize) -> Vec<Class> {
+    let (panels, odd) = (blocks / 2, blocks % 2);
+    let class = |first, blocks, panels| Class { first, blocks, panels, tiling: Tiling::PIXEL };
+    let all = [class(0, 2, panels), class(blocks - odd, 1, odd)];
+    all.into_iter().filter(|c| c.panels > 0).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,10 @@
 
 use crate::families::dense::Dense;
 use crate::families::igemm::pack;
-use crate::families::igemm::spec::Window;
-use crate::families::sides::{fits_image, from_offset, image_strides, image_wishes, place_image};
+use crate::families::igemm::spec::{Number, Window};
+use crate::families::sides::{
+    can_reduce, fits_image, from_offset, image_strides, image_wish, image_wishes, place_image, vectors,
+};
 use crate::families::window;
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
@@ -23,9 +25,13 @@ impl Family for Conv {
 
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let geometry = Geometry::read(view, target)?;
-        let wish = if geometry.one_row { Wish::Plain } else { geometry.wish(target) };
+        let wish = match geometry.one_row {
+            true => Wish::Plain,
+            false if geometry.pixels_of_taps(target) => Wish::Plain,
+            false => geometry.wish(target),
+        };
         let mut wishes = vec![(view.inputs.first().copied().flatten()?, wish)];
-        wishes.extend(image_wishes(view));
+        wishes.extend(image_wishes(view, target));
         Some(wishes)
     }
 
@@ -41,7 +47,12 @@ impl Family for Conv {
         let (input, output) = if g.one_row {
             (row_image(lo, x, &g)?, lo.temp_image(y, &g.shape.dims(), target.lanes(), Halo::default())?)
         } else {
-            (lo.input(x, g.wish(&target))?, lo.output_in_place(view, Forms::BLOCKED, &view.inputs)?)
+            let input = if g.pixels_of_taps(&target) { first_layer(lo, x, &g)? } else { lo.input(x, g.wish(&target))? };
+            let reduced = match g.kind {
+                Kind::Dense => target.has_bf16(),
+                Kind::Depthwise => can_reduce(&input.storage, &target),
+            };
+            (input, lo.output_in_place(view, Forms { reduced, ..Forms::BLOCKED }, &view.inputs)?)
         };
         let node = Lowered { g: &g, weights, bias, input, output, target };
         match g.kind {
@@ -55,6 +66,24 @@ impl Family for Conv {
         }
         Ok(())
     }
+}
+
+/// Channels of a tap where the taps of a row lie together.
+const TAP: usize = 4;
+/// bf16 numbers that a row of a tile holds.
+const TILE: usize = 32;
+
+/// Few channels, rounded to bf16, four of them together, with a border that holds the whole of the last tile row.
+fn first_layer(lo: &mut Lowering, x: ValueId, g: &Geometry) -> Result<Placed, OpError> {
+    let from = lo.input(x, Wish::Plain)?;
+    let steps = (TAP * g.window.kernel[1]).div_ceil(TILE);
+    let last = (g.shape.axes[1].output - 1) * g.window.stride[1] + steps * TILE / TAP;
+    let right = last.saturating_sub(g.halo.left + g.shape.axes[1].input);
+    let halo = Halo { right: right.max(g.halo.right), ..g.halo };
+    let dims = [g.shape.batch, g.shape.inputs, g.shape.axes[0].input, g.shape.axes[1].input];
+    let to = lo.reduced_image(x, &dims, TAP, halo)?;
+    lo.copy(x, &from, &to);
+    Ok(to)
 }
 
 /// The input of a convolution over one dimension, copied into an image of one row.
@@ -136,7 +165,23 @@ impl Geometry {
     /// Few channels are read plane by plane: most of a block would be padding.
     pub(super) fn wish(&self, target: &Target) -> Wish {
         let few = self.kind == Kind::Dense && self.shape.groups == 1 && self.shape.inputs <= target.lanes() / 4;
-        if few { Wish::Planar(self.halo) } else { Wish::Blocked(self.halo) }
+        if few {
+            return Wish::Planar(self.halo);
+        }
+        match self.kind {
+            Kind::Depthwise if !self.one_row => image_wish(target, self.halo),
+            Kind::Dense if self.reduced(target) => Wish::Reduced(self.halo),
+            _ => Wish::Blocked(self.halo),
+        }
+    }
+    /// Whether pairs of bf16 are multiplied.
+    fn reduced(&self, target: &Target) -> bool {
+        target.has_bf16() && self.kind == Kind::Dense && self.shape.groups == 1 && !self.one_row
+    }
+    /// Whether the taps of a filter row are read as the channels of overlapping pixels of four channels each: what tiles do with the
+    /// few channels of a first layer.
+    fn pixels_of_taps(&self, target: &Target) -> bool {
+        target.has_tiles() && self.reduced(target) && self.shape.inputs <= TAP && self.window.dilation[1] == 1
     }
     /// Output rows and columns.
     pub(super) fn out(&self) -> [usize; 2] {
@@ -172,10 +217,12 @@ impl Lowered<'_> {
 
     fn dense(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let shape = &self.g.shape;
-        let epilogue = place_image(view.epilogue.as_ref(), lo, &shape.dims())?;
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &self.output.storage)?;
         let values = self.weights.view::<f32>();
         let [kh, kw] = self.g.window.kernel;
-        let dense = Dense {
+        let reduced = self.input.storage.dtype == DType::BF16;
+        let input = image_strides(&self.input.storage, &self.input.storage.dims);
+        let mut dense = Dense {
             family: "conv",
             images: shape.batch,
             groups: shape.groups,
@@ -183,15 +230,26 @@ impl Lowered<'_> {
             outputs: shape.outputs,
             window: self.g.window,
             out: self.g.out(),
+            number: Number::of(&self.input.storage),
             block_in: self.input.storage.block.unwrap_or(1),
             input: self.first_tap(),
-            input_strides: image_strides(&self.input.storage, &self.input.storage.dims),
+            input_strides: input,
             output: self.result(),
             output_strides: image_strides(&self.output.storage, &shape.dims()),
             weight: &|o, [c, y, x]| values[((o * shape.inputs + c) * kh + y) * kw + x],
             bias: &self.bias_values(),
             epilogue: &epilogue,
         };
+        let taps = |o: usize, [at, y, _]: [usize; 3]| {
+            let [x, c] = [at / TAP, at % TAP];
+            if x < kw && c < shape.inputs { values[((o * shape.inputs + c) * kh + y) * kw + x] } else { 0.0 }
+        };
+        if reduced && self.g.pixels_of_taps(&self.target) {
+            dense.inputs = (TAP * kw).next_multiple_of(TILE);
+            dense.block_in = dense.inputs;
+            dense.window.kernel[1] = 1;
+            dense.weight = &taps;
+        }
         let name = lo.graph().node(view.node).name.clone();
         dense.lower(lo, &name)
     }
@@ -199,12 +257,13 @@ impl Lowered<'_> {
     fn depthwise(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let (shape, lanes) = (&self.g.shape, self.target.lanes());
         let dims = shape.dims();
-        let epilogue = place_image(view.epilogue.as_ref(), lo, &dims)?;
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &self.output.storage)?;
         let [kh, kw] = self.g.window.kernel;
-        let blocks = shape.groups.div_ceil(lanes);
+        let blocks = vectors(&self.output.storage, &self.target);
         let spec = window::Spec {
             images: shape.batch,
             blocks,
+            channels: shape.groups,
             source: window::Source::Image,
             size: [shape.axes[0].input, shape.axes[1].input],
             input: image_strides(&self.input.storage, &self.input.storage.dims),
@@ -217,7 +276,8 @@ impl Lowered<'_> {
             sides: epilogue.sides,
         };
         let name = lo.graph().node(view.node).name.clone();
-        let packed = weights(lo, &format!("{name}.weight"), window::pack(&self.weights.view::<f32>(), kh * kw, lanes));
+        let packed = window::pack(&self.weights.view::<f32>(), kh * kw, blocks, lanes);
+        let packed = weights(lo, &format!("{name}.weight"), packed);
         let bias = pack::pack_channels(&self.bias_values(), 0, blocks * lanes);
         let bias = weights(lo, &format!("{name}.bias"), bias);
         let key = window::name("depthwise", &spec, &self.target);

@@ -3,7 +3,7 @@
 //! between inputs, and nothing is added up in memory.
 
 use crate::families::dense::Dense;
-use crate::families::igemm::spec::{Strides, Window};
+use crate::families::igemm::spec::{Number, Strides, Window};
 use crate::families::sides::{fits_image, from_offset, image_strides, image_wishes, place_image};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
@@ -101,7 +101,7 @@ impl Family for ConvTranspose {
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(mnnc_ir::ValueId, Wish)>> {
         let node = Node::read(view, target)?;
         let mut wishes = vec![(view.inputs.first().copied().flatten()?, Wish::Blocked(node.halo))];
-        wishes.extend(image_wishes(view));
+        wishes.extend(image_wishes(view, target));
         Some(wishes)
     }
 
@@ -117,7 +117,7 @@ impl Family for ConvTranspose {
         let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
         let dims = shape.dims();
         let (from, to) = (image_strides(&input.storage, &input.storage.dims), image_strides(&output.storage, &dims));
-        let epilogue = place_image(view.epilogue.as_ref(), lo, &dims)?;
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let name = lo.graph().node(view.node).name.clone();
         let [rows, cols] = &shape.axes[..] else { return Err(missing()) };
         for py in phases(rows) {
@@ -146,6 +146,7 @@ impl Family for ConvTranspose {
                     outputs: shape.outputs,
                     window: Window { kernel: [py.taps, px.taps], ..Window::POINT },
                     out: [py.count, px.count],
+                    number: Number::F32,
                     block_in: input.storage.block.unwrap_or(1),
                     input: from_offset(&input.read(), first),
                     input_strides: from,

@@ -6,12 +6,13 @@
 
 use crate::cost::{Problem, Tiling};
 use crate::families::conv::{compiled, weights};
-use crate::families::igemm::spec::{Spec, Strides, Window};
-use crate::families::igemm::{self, pack};
+use crate::families::igemm::spec::{Number, Spec, Strides, Window};
+use crate::families::igemm::{self, pack, tiles};
 use crate::families::sides::{PlacedEpilogue, from_offset};
 use crate::lowering::Lowering;
 use crate::schedule::Operand;
 use mnnc_ir::OpError;
+use mnnc_vector::Target;
 
 /// A weight by output channel and `[input channel of the group, filter row, filter column]`.
 pub type Weight<'a> = &'a (dyn Fn(usize, [usize; 3]) -> f32 + Sync);
@@ -32,6 +33,8 @@ pub struct Dense<'a> {
     pub window: Window,
     /// Output rows and columns.
     pub out: [usize; 2],
+    /// What input and weights are computed with: bf16 for one group only.
+    pub number: Number,
     /// Input channels that lie together.
     pub block_in: usize,
     /// Input, at the first tap of the first output pixel.
@@ -85,6 +88,9 @@ impl Dense<'_> {
     fn slices(&self, lo: &mut Lowering) -> Vec<Slice> {
         let lanes = lo.target().lanes();
         let total = self.groups * self.outputs;
+        if self.groups == 1 && (self.output_strides.half > 0 || self.on_tiles(lo.target())) {
+            return self.pairs_of_vectors(lo);
+        }
         if self.groups == 1 || (self.inputs.is_multiple_of(lanes) && self.outputs.is_multiple_of(lanes)) {
             let classes = lo.panels(&self.problem());
             let of_group = |g: usize| {
@@ -118,6 +124,28 @@ impl Dense<'_> {
             .collect()
     }
 
+    fn on_tiles(&self, target: &Target) -> bool {
+        self.number == Number::Bf16 && target.has_tiles()
+    }
+
+    /// Two vectors a panel, as tiles compute them and blocks of bf16 hold them; the last is alone only where the output has no
+    /// second one.
+    fn pairs_of_vectors(&self, lo: &Lowering) -> Vec<Slice> {
+        let lanes = lo.target().lanes();
+        let tiling = lo.planner().tiling(&self.problem(), 2);
+        let whole =
+            Slice { tiling, first: 0, blocks: 2, panels: 0, end: self.outputs, channel: 0, inputs: self.inputs };
+        let vectors = self.outputs.div_ceil(lanes);
+        if self.output_strides.half > 0 {
+            return vec![Slice { panels: vectors.div_ceil(2), ..whole }];
+        }
+        lo.planner()
+            .pairs(vectors)
+            .iter()
+            .map(|c| Slice { first: c.first, blocks: c.blocks, panels: c.panels, ..whole })
+            .collect()
+    }
+
     /// Adds the steps.
     ///
     /// # Errors
@@ -126,11 +154,18 @@ impl Dense<'_> {
         let target = *lo.target();
         let lanes = target.lanes();
         for slice in self.slices(lo) {
+            // Channels an element of the input, and elements in the order of the reduction: tiles take whole rows.
+            let (element, whole) = match self.number {
+                Number::F32 => (1, 1),
+                Number::Bf16 if target.has_tiles() => (2, tiles::PAIRS),
+                Number::Bf16 => (2, 1),
+            };
             let spec = Spec {
                 images: self.images,
-                channels_in: slice.inputs,
-                first_in: slice.channel % self.block_in,
-                block_in: self.block_in,
+                number: self.number,
+                channels_in: slice.inputs.div_ceil(element).next_multiple_of(whole),
+                first_in: slice.channel % self.block_in / element,
+                block_in: self.block_in / element,
                 input: self.input_strides,
                 window: self.window,
                 out: self.out,
@@ -139,6 +174,7 @@ impl Dense<'_> {
                 panels: slice.panels,
                 tiling: slice.tiling,
                 last_lanes: lanes,
+                channels_out: slice.end - slice.first * lanes,
                 weights_image: 0,
                 has_bias: true,
                 epilogue: self.epilogue.f.clone(),
@@ -153,15 +189,15 @@ impl Dense<'_> {
             let count = slice.panels * slice.blocks * lanes;
             let bias = weights(lo, &format!("{name}.bias"), pack::pack_channels(self.bias, slice.first * lanes, count));
             let key = igemm::name(self.family, &spec, &target);
-            let units = spec.units();
-            let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
+            let units = igemm::units(&spec, &target);
+            let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::compile(&spec, t, &key)))?;
             let input = from_offset(&self.input, slice.channel / self.block_in * self.input_strides.plane);
             let mut operands = vec![input, packed, bias];
             for (side, o) in self.epilogue.sides.iter().zip(&self.epilogue.operands) {
-                operands.push(from_offset(o, slice.first * side.strides.plane));
+                operands.push(from_offset(o, side.strides.vector(slice.first)));
             }
-            let mut output = from_offset(&self.output, slice.first * self.output_strides.plane);
-            if self.images == 1 {
+            let mut output = from_offset(&self.output, self.output_strides.vector(slice.first));
+            if self.images == 1 && self.output_strides.half == 0 {
                 // Slices write planes of their own, and may run at the same time.
                 output.bytes = output.bytes.min(slice.panels * slice.blocks * self.output_strides.plane);
             }

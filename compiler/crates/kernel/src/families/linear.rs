@@ -4,8 +4,8 @@
 use crate::cost::Problem;
 use crate::families::conv::{compiled, weights};
 use crate::families::epilogue;
-use crate::families::igemm::spec::{Spec, Strides, Window};
-use crate::families::igemm::{self, pack};
+use crate::families::igemm::spec::{Number, Spec, Strides, Window};
+use crate::families::igemm::{self, pack, tiles};
 use crate::families::sides::{Side, from_offset};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
@@ -73,6 +73,12 @@ impl Product {
         (fits && p.sides_fit(view, &dims)).then_some(p)
     }
 
+    /// bf16 where the rows are whole pairs, or whole rows of tiles.
+    fn number(&self, target: &Target) -> Number {
+        let whole = if target.has_tiles() { 2 * tiles::PAIRS } else { 2 };
+        if target.has_bf16() && self.depth.is_multiple_of(whole) { Number::Bf16 } else { Number::F32 }
+    }
+
     /// Side operands are of the result's shape, or one row.
     fn sides_fit(&self, view: &View, dims: &[usize]) -> bool {
         view.epilogue.as_ref().is_none_or(|e| {
@@ -95,10 +101,11 @@ impl Family for Linear {
         "linear"
     }
 
-    fn take(&self, view: &View, _: &Target) -> Option<Vec<(ValueId, Wish)>> {
+    fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let p = Product::read(view)?;
         let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
-        Some(sides.iter().copied().chain([p.x]).map(|v| (v, Wish::Plain)).collect())
+        let x = (p.x, if p.number(target) == Number::Bf16 { Wish::PlainReduced } else { Wish::Plain });
+        Some(sides.iter().map(|&v| (v, Wish::Plain)).chain([x]).collect())
     }
 
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
@@ -111,7 +118,12 @@ impl Family for Linear {
             Some((values, beta)) => (0..p.cols).map(|n| beta * values[n % values.len()]).collect(),
             None => vec![0.0; p.cols],
         };
-        let input = lo.input(p.x, Wish::Plain)?;
+        let number = p.number(&target);
+        let (wish, element) = match number {
+            Number::F32 => (Wish::Plain, 1),
+            Number::Bf16 => (Wish::PlainReduced, 2),
+        };
+        let input = lo.input(p.x, wish)?;
         let mut sides = Vec::new();
         let mut side_operands = Vec::new();
         for &v in view.epilogue.as_ref().map_or(&[][..], |e| &e.sides) {
@@ -124,7 +136,11 @@ impl Family for Linear {
         let name = lo.graph().node(view.node).name.clone();
         let blocks = p.cols.div_ceil(lanes);
         let tail = p.cols % lanes;
-        for class in lo.panels(&Problem::matrices(1, p.rows, p.depth, p.cols)) {
+        let classes = match number {
+            Number::Bf16 if target.has_tiles() => lo.planner().pairs(blocks),
+            _ => lo.panels(&Problem::matrices(1, p.rows, p.depth, p.cols)),
+        };
+        for class in classes {
             // The last panel stores part of its last vector only: a kernel of its own.
             let ends_here = tail > 0 && class.first + class.blocks * class.panels == blocks;
             let whole = class.panels - usize::from(ends_here);
@@ -136,10 +152,11 @@ impl Family for Linear {
                 }
                 let spec = Spec {
                     images: 1,
-                    channels_in: p.depth,
+                    number,
+                    channels_in: p.depth / element,
                     first_in: 0,
-                    block_in: p.depth.max(2),
-                    input: Strides { pixel: 4 * p.depth, ..Strides::default() },
+                    block_in: (p.depth / element).max(2),
+                    input: Strides { pixel: 4 * p.depth / element, number, ..Strides::default() },
                     window: Window::POINT,
                     out: [1, p.rows],
                     output: Strides { plane: 4 * lanes, pixel: 4 * p.cols, ..Strides::default() },
@@ -147,6 +164,7 @@ impl Family for Linear {
                     panels: count,
                     tiling: class.tiling,
                     last_lanes,
+                    channels_out: p.cols - first * lanes,
                     weights_image: 0,
                     has_bias: true,
                     epilogue: view.epilogue.as_ref().map(|e| e.f.clone()),
@@ -161,8 +179,8 @@ impl Family for Linear {
                 let packed_bias =
                     weights(lo, &format!("{name}.bias"), pack::pack_channels(&bias, first * lanes, width));
                 let key = igemm::name("linear", &spec, &target);
-                let units = spec.units();
-                let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
+                let units = igemm::units(&spec, &target);
+                let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::compile(&spec, t, &key)))?;
                 let skip = first * 4 * lanes;
                 let mut operands = vec![input.read(), packed, packed_bias];
                 operands.extend(side_operands.iter().map(|o| from_offset(o, skip)));

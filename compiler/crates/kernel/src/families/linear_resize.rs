@@ -59,9 +59,9 @@ impl Family for LinearResize {
         "linear_resize"
     }
 
-    fn take(&self, view: &View, _: &Target) -> Option<Vec<(ValueId, Wish)>> {
+    fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let mut wishes = vec![(read(view)?.0, Wish::Blocked(Halo::default()))];
-        wishes.extend(image_wishes(view));
+        wishes.extend(image_wishes(view, target));
         Some(wishes)
     }
 
@@ -70,7 +70,7 @@ impl Family for LinearResize {
         let input = lo.input(x, Wish::Blocked(Halo::default()))?;
         let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
         let dims = output.storage.dims.clone();
-        let epilogue = place_image(view.epilogue.as_ref(), lo, &dims)?;
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let spec = Spec {
             blocks: dims[1].div_ceil(lo.target().lanes()),
             out: [dims[2], dims[3]],

@@ -3,7 +3,7 @@
 use crate::cost::Problem;
 use crate::families::conv::compiled;
 use crate::families::igemm;
-use crate::families::igemm::spec::{Spec, Strides, Window};
+use crate::families::igemm::spec::{Number, Spec, Strides, Window};
 use crate::families::sides::{Side, from_offset};
 use crate::families::walk::{advance, bump};
 use crate::families::{epilogue, fingerprint};
@@ -73,7 +73,7 @@ impl Family for Matmul {
         let lanes = target.lanes();
         let x = lo.input(p.x, Wish::Plain)?.read();
         let w = lo.input(p.w, Wish::Plain)?.read();
-        let strides = Strides { image: 4 * p.rows * p.cols, plane: 4 * lanes, row: 0, pixel: 4 * p.cols };
+        let strides = Strides { image: 4 * p.rows * p.cols, plane: 4 * lanes, pixel: 4 * p.cols, ..Strides::default() };
         let (mut sides, mut side_operands) = (Vec::new(), Vec::new());
         for &v in view.epilogue.as_ref().map_or(&[][..], |e| &e.sides) {
             sides.push(Side { strides, splat: false });
@@ -99,6 +99,7 @@ impl Family for Matmul {
 
                 let spec = Spec {
                     images: p.batch,
+                    number: Number::F32,
                     channels_in: p.depth,
                     first_in: 0,
                     block_in: p.depth.max(2),
@@ -114,6 +115,7 @@ impl Family for Matmul {
                     panels: count,
                     tiling: class.tiling,
                     last_lanes,
+                    channels_out: 0,
                     weights_image: image,
                     has_bias: false,
                     epilogue: view.epilogue.as_ref().map(|e| e.f.clone()),

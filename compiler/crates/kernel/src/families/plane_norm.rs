@@ -78,7 +78,7 @@ impl Family for PlaneNorm {
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let node = read(view, target)?;
         let mut wishes = vec![(node.x, Wish::Blocked(Halo::default()))];
-        wishes.extend(image_wishes(view));
+        wishes.extend(image_wishes(view, target));
         Some(wishes)
     }
 
@@ -89,7 +89,7 @@ impl Family for PlaneNorm {
         let input = lo.input(node.x, Wish::Blocked(Halo::default()))?;
         let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
         let dims = output.storage.dims.clone();
-        let epilogue = place_image(view.epilogue.as_ref(), lo, &dims)?;
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let blocks = dims[1].div_ceil(lanes);
         let per_unit = (node.together / lanes).max(1);
         let spec = Spec {

@@ -1,13 +1,14 @@
 //! Side operands of an epilogue: residuals, per-channel factors, per-image scales.
 
 use crate::families::epilogue;
-use crate::families::igemm::spec::Strides;
+use crate::families::igemm::spec::{Number, Strides};
 use crate::family::{Epilogue, View, Wish};
 use crate::lowering::Lowering;
 use crate::schedule::{Access, Operand};
 use crate::storage::{Halo, Storage};
 use mnnc_ir::scalar::ScalarFn;
 use mnnc_ir::{DType, Graph, OpError, Tensor, ValueId};
+use mnnc_vector::Target;
 
 /// How an epilogue reads one further operand.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -21,7 +22,29 @@ pub struct Side {
 /// The strides of a rank-4 tensor in channel blocks (or planes), 0 where its size is 1 but `like`'s is not.
 pub fn image_strides(s: &Storage, like: &[usize]) -> Strides {
     let stride = |d: usize| if s.dims[d] == 1 && like[d] != 1 { 0 } else { s.strides[d] };
-    Strides { image: stride(0), plane: stride(1), row: stride(2), pixel: stride(3) }
+    let number = Number::of(s);
+    let half = match (number, s.block) {
+        (Number::Bf16, Some(block)) if stride(1) > 0 => block,
+        _ => 0,
+    };
+    Strides { image: stride(0), plane: stride(1), row: stride(2), pixel: stride(3), half, number }
+}
+
+/// How a kernel that works channel by channel reads an image.
+pub fn image_wish(target: &Target, halo: Halo) -> Wish {
+    if target.has_bf16() { Wish::Image(halo) } else { Wish::Blocked(halo) }
+}
+
+/// Whether a kernel that reads this image channel by channel can write blocks of bf16: they hold whole pairs of vectors, which must
+/// be there to read, too.
+pub fn can_reduce(input: &Storage, target: &Target) -> bool {
+    target.has_bf16() && (input.dtype == DType::BF16 || vectors(input, target).is_multiple_of(2))
+}
+
+/// Vectors of channels of a blocked image, those that fill up the last block of bf16 included.
+pub fn vectors(s: &Storage, target: &Target) -> usize {
+    let blocks = s.dims[1].div_ceil(s.block.unwrap_or(target.lanes()));
+    if s.dtype == DType::BF16 { 2 * blocks } else { blocks }
 }
 
 /// An epilogue with its operands placed, for a kernel that works on blocked images.
@@ -50,13 +73,29 @@ fn side_fits(g: &Graph, v: ValueId, dims: &[usize]) -> bool {
 }
 
 /// Wishes for the side operands of a blocked result.
-pub fn image_wishes(view: &View) -> Vec<(ValueId, Wish)> {
+pub fn image_wishes(view: &View, target: &Target) -> Vec<(ValueId, Wish)> {
     let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
-    sides.iter().map(|&v| (v, Wish::Blocked(Halo::default()))).collect()
+    let low = target.has_bf16();
+    let wish = |v: ValueId| {
+        // One number for all channels is read as it is.
+        let splat = view.graph.ty(v).static_dims().is_some_and(|d| d.len() == 4 && d[1] == 1);
+        if low && !splat { Wish::Image(Halo::default()) } else { Wish::Blocked(Halo::default()) }
+    };
+    sides.iter().map(|&v| (v, wish(v))).collect()
 }
 
-/// Places the side operands for a blocked result of shape `dims`.
-pub fn place_image(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize]) -> Result<PlacedEpilogue, OpError> {
+/// Places the side operands for a blocked result. They are stored as it is: in blocks of bf16 if it is, so that all have the same
+/// blocks.
+pub fn place_image(e: Option<&Epilogue>, lo: &mut Lowering, output: &Storage) -> Result<PlacedEpilogue, OpError> {
+    place(e, lo, &output.dims, Number::of(output))
+}
+
+/// As [`place_image`], for a result of shape `dims` in blocks of `f32`.
+pub fn place_f32_image(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize]) -> Result<PlacedEpilogue, OpError> {
+    place(e, lo, dims, Number::F32)
+}
+
+fn place(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize], number: Number) -> Result<PlacedEpilogue, OpError> {
     let mut out = PlacedEpilogue::default();
     let Some(e) = e else { return Ok(out) };
     out.f = Some(e.f.clone());
@@ -64,7 +103,10 @@ pub fn place_image(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize]) -> R
         let (storage, operand) = match lo.constant(v) {
             Some(t) => constant_image(lo, v, t)?,
             None => {
-                let p = lo.input(v, Wish::Blocked(Halo::default()))?;
+                let splat = lo.graph().ty(v).static_dims().is_some_and(|d| d.get(1) == Some(&1) && dims[1] != 1);
+                let reduced = number == Number::Bf16 && !splat;
+                let wish = if reduced { Wish::Reduced(Halo::default()) } else { Wish::Blocked(Halo::default()) };
+                let p = lo.input(v, wish)?;
                 let operand = from_offset(&p.read(), p.storage.offset);
                 (p.storage, operand)
             }
@@ -81,7 +123,10 @@ fn constant_image(lo: &mut Lowering, v: ValueId, t: &Tensor) -> Result<(Storage,
     let mut dims = vec![1; 4usize.saturating_sub(t.dims().len())];
     dims.extend_from_slice(t.dims());
     let lanes = lo.target().lanes();
-    let storage = Storage::blocked(DType::F32, &dims, lanes, Halo::default())
+    // Filled up to whole blocks of either kind.
+    let channels = if dims[1] == 1 { 1 } else { dims[1].next_multiple_of(2 * lanes) };
+    let padded = [dims[0], channels, dims[2], dims[3]];
+    let storage = Storage::blocked(DType::F32, &padded, lanes, Halo::default())
         .ok_or_else(|| OpError::unsupported("a side operand is too large"))?;
     let mut out = vec![0f32; storage.bytes / 4];
     let values = t.view::<f32>();

@@ -1,10 +1,10 @@
 //! Pointers that walk over images, in kernels.
 
 use crate::families::epilogue;
-use crate::families::igemm::spec::Strides;
+use crate::families::igemm::spec::{Number, Strides};
 use crate::families::sides::Side;
 use mnnc_ir::scalar::ScalarFn;
-use mnnc_vector::{Gpr, KernelBuilder, Mem, Var, Vector};
+use mnnc_vector::{Elem, Gpr, KernelBuilder, Mask, Mem, Var, Vector};
 
 /// `base + index * stride`.
 pub fn advance(b: &mut KernelBuilder, base: Gpr, index: Gpr, stride: usize) -> Gpr {
@@ -35,6 +35,8 @@ pub fn bump(b: &mut KernelBuilder, p: Var<Gpr>, forward: usize, back: usize) {
 pub struct Results {
     output: Var<Gpr>,
     sides: Vec<Var<Gpr>>,
+    /// Lanes of each vector that are channels, where the others are to be stored as zero.
+    live: Vec<Mask>,
 }
 
 /// Where an image-like operand starts for the current unit.
@@ -55,14 +57,55 @@ impl Place {
     pub fn of(self, b: &mut KernelBuilder, base: Gpr, s: &Strides) -> Gpr {
         let at = advance(b, base, self.image, s.image);
         let at = advance(b, at, self.row, s.row);
-        advance(b, at, self.panel, s.plane * self.blocks)
+        if s.half == 0 || self.blocks.is_multiple_of(2) {
+            return advance(b, at, self.panel, s.vector(self.blocks));
+        }
+        let vector = self.vector(b);
+        let block = b.int_shr(vector, 1);
+        let odd = b.int_and(vector, 1);
+        let at = advance(b, at, block, s.plane);
+        advance(b, at, odd, s.half)
+    }
+    /// The first vector of channels.
+    fn vector(self, b: &mut KernelBuilder) -> Gpr {
+        if self.blocks == 1 { self.panel } else { b.int_mul(self.panel, self.blocks as i32) }
     }
 }
 
 impl Results {
     /// Loads the pointers: side operands from argument `first` on, then the output.
     pub fn new(b: &mut KernelBuilder, output: Gpr, sides: &[Gpr]) -> Results {
-        Results { output: b.var(output), sides: sides.iter().map(|&s| b.var(s)).collect() }
+        Results { output: b.var(output), sides: sides.iter().map(|&s| b.var(s)).collect(), live: Vec::new() }
+    }
+    /// Has lanes that are no channel stored as zero, as blocks of bf16 promise. There are `channels` from the first place of
+    /// the operand on.
+    pub fn zero_behind(mut self, b: &mut KernelBuilder, output: &Strides, channels: usize, place: Place) -> Results {
+        let lanes = b.lanes();
+        if output.half > 0 && !channels.is_multiple_of(2 * lanes) {
+            let first = place.vector(b);
+            let done = b.int_mul(first, lanes as i32);
+            let total = b.int(channels as i64);
+            let left = b.int_sub(total, done);
+            self.live = (0..place.blocks)
+                .map(|j| {
+                    let left = b.int_add(left, -((j * lanes) as i32));
+                    b.tail_mask_dyn(left)
+                })
+                .collect();
+        }
+        self
+    }
+    /// Pointers of their own, at the same place.
+    pub fn fork(&self, b: &mut KernelBuilder) -> Results {
+        let mut copy = |v: Var<Gpr>| {
+            let now = b.get(v);
+            b.var(now)
+        };
+        Results {
+            output: copy(self.output),
+            sides: self.sides.iter().map(|&s| copy(s)).collect(),
+            live: self.live.clone(),
+        }
     }
     /// Moves by rows and pixels.
     pub fn bump(&self, b: &mut KernelBuilder, output: &Strides, sides: &[Side], rows: usize, pixels: isize) {
@@ -88,18 +131,77 @@ impl Results {
         [row, col, block]: [usize; 3],
         lanes: usize,
     ) {
-        let at = |p: Gpr, s: &Strides| -> Mem { p.at((row * s.row + col * s.pixel + block * s.plane) as i32) };
+        let result = self.finished(b, f, sides, value, [row, col, block], lanes);
+        let mem = b.get(self.output).at((row * output.row + col * output.pixel + output.vector(block)) as i32);
+        match output.number {
+            Number::F32 => b.store_part(result, mem, lanes),
+            Number::Bf16 => b.store_convert(Elem::Bf16, result, mem),
+        }
+    }
+
+    /// As [`store`](Self::store), for the two vectors of a block.
+    #[allow(clippy::too_many_arguments, reason = "the position of one block")]
+    pub fn store_block(
+        &self,
+        b: &mut KernelBuilder,
+        f: Option<&ScalarFn>,
+        output: &Strides,
+        sides: &[Side],
+        values: [Vector; 2],
+        [row, col]: [usize; 2],
+    ) {
+        let lanes = b.lanes();
+        if output.number == Number::F32 {
+            for (j, v) in values.into_iter().enumerate() {
+                self.store(b, f, output, sides, v, [row, col, j], lanes);
+            }
+            return;
+        }
+        let [low, high] = [0, 1].map(|j| self.finished(b, f, sides, values[j], [row, col, j], lanes));
+        let packed = b.pack_bf16(low, high);
+        let mem = b.get(self.output).at((row * output.row + col * output.pixel) as i32);
+        b.store(packed, mem);
+    }
+
+    /// The value after the epilogue.
+    fn finished(
+        &self,
+        b: &mut KernelBuilder,
+        f: Option<&ScalarFn>,
+        sides: &[Side],
+        value: Vector,
+        [row, col, block]: [usize; 3],
+        lanes: usize,
+    ) -> Vector {
         let result = match f {
             None => value,
             Some(f) => epilogue::emit(b, f, &mut |b, i| match i.checked_sub(1) {
                 None => value,
                 Some(i) => {
-                    let mem = at(b.get(self.sides[i]), &sides[i].strides);
-                    if sides[i].splat { b.broadcast(mem) } else { b.load_part(mem, lanes) }
+                    let s = &sides[i].strides;
+                    let mem = b.get(self.sides[i]).at((row * s.row + col * s.pixel + s.vector(block)) as i32);
+                    match (sides[i].splat, s.number) {
+                        (true, _) => b.broadcast(mem),
+                        (false, Number::F32) => b.load_part(mem, lanes),
+                        (false, Number::Bf16) => b.load_convert(Elem::Bf16, mem),
+                    }
                 }
             }),
         };
-        let mem = at(b.get(self.output), output);
-        b.store_part(result, mem, lanes);
+        match self.live.get(block) {
+            None => result,
+            Some(&live) => {
+                let zero = b.zero();
+                b.select(live, result, zero)
+            }
+        }
+    }
+}
+
+/// A vector of numbers as `f32`.
+pub fn load(b: &mut KernelBuilder, number: Number, mem: Mem) -> Vector {
+    match number {
+        Number::F32 => b.load(mem),
+        Number::Bf16 => b.load_convert(Elem::Bf16, mem),
     }
 }

@@ -4,7 +4,7 @@ use super::{Lowering, Placed, forms};
 use crate::family::Wish;
 use crate::schedule::{Buffer, BufferId, BufferKind};
 use crate::storage::Storage;
-use mnnc_ir::{OpError, Tensor, ValueId};
+use mnnc_ir::{DType, OpError, Tensor, ValueId};
 
 impl Lowering<'_> {
     /// Packed weights, aligned to 64 bytes in the arena in order of first use. Equal contents are stored once.
@@ -26,12 +26,21 @@ impl Lowering<'_> {
                 let storage = Storage::plain(t.dtype(), t.dims()).ok_or_else(forms::too_large)?;
                 Placed { buffer: self.weight_bytes(&name, t.bytes()), storage }
             }
-            Wish::Blocked(halo) | Wish::Planar(halo) => {
+            Wish::PlainReduced => {
+                let storage = Storage::plain(DType::BF16, t.dims()).ok_or_else(forms::too_large)?;
+                Placed { buffer: self.weight_bytes(&name, &rounded(t)), storage }
+            }
+            Wish::Reduced(halo) => {
+                let storage = Storage::blocked(DType::BF16, t.dims(), 2 * self.target.lanes(), halo)
+                    .ok_or_else(forms::too_large)?;
+                Placed { buffer: self.weight_bytes(&name, &pack(&rounded(t), &storage)), storage }
+            }
+            Wish::Blocked(halo) | Wish::Planar(halo) | Wish::Image(halo) => {
                 let block = if matches!(wish, Wish::Planar(_)) { 1 } else { self.target.lanes() };
                 let storage = Storage::blocked(t.dtype(), t.dims(), block, halo).ok_or_else(|| {
                     OpError::unsupported(format!("a constant of shape {:?} has no blocked form", t.dims()))
                 })?;
-                Placed { buffer: self.weight_bytes(&name, &pack(t, &storage)), storage }
+                Placed { buffer: self.weight_bytes(&name, &pack(t.bytes(), &storage)), storage }
             }
         };
         self.placed.entry(v).or_insert_with(Vec::new).push(place.clone());
@@ -39,12 +48,17 @@ impl Lowering<'_> {
     }
 }
 
+/// The elements of an `f32` tensor rounded to bf16.
+fn rounded(t: &Tensor) -> Vec<u8> {
+    t.view::<f32>().iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect()
+}
+
 /// The bytes of a dense tensor laid out as `to` says, zeros elsewhere.
-fn pack(t: &Tensor, to: &Storage) -> Vec<u8> {
-    let size = t.dtype().size();
+fn pack(elements: &[u8], to: &Storage) -> Vec<u8> {
+    let size = to.dtype.size();
     let mut out = vec![0; to.bytes];
     let mut index = vec![0; to.dims.len()];
-    for element in t.bytes().chunks_exact(size) {
+    for element in elements.chunks_exact(size) {
         let at = to.address(&index);
         out[at..at + size].copy_from_slice(element);
         for (i, &d) in index.iter_mut().zip(&to.dims).rev() {

@@ -17,6 +17,8 @@ use std::collections::HashMap;
 pub(super) enum Form {
     Plain,
     Blocked(Halo),
+    /// Blocks of twice as many channels, rounded to bf16.
+    Reduced(Halo),
 }
 
 /// A place that a value must end up in.
@@ -31,6 +33,8 @@ pub(super) enum Home {
 #[derive(Default)]
 struct Votes {
     blocked: usize,
+    reduced: usize,
+    image: usize,
     plain: usize,
     weak: isize,
     halo: Halo,
@@ -38,17 +42,30 @@ struct Votes {
 
 impl Votes {
     fn form(&self) -> Form {
-        let blocked = match (self.blocked, self.plain) {
+        let blocked = match (self.blocked + self.reduced + self.image, self.plain) {
             (0, 0) => self.weak > 0,
             (b, p) => b > 0 && b >= p,
         };
-        if blocked { Form::Blocked(self.halo) } else { Form::Plain }
+        let reduced = self.reduced + self.image > 0 && self.reduced >= self.blocked;
+        match (blocked, reduced) {
+            (true, true) => Form::Reduced(self.halo),
+            (true, false) => Form::Blocked(self.halo),
+            (false, _) => Form::Plain,
+        }
     }
     fn add(&mut self, wish: Wish) {
         match wish {
             Wish::Any => {}
             // A border is added when the planes are copied.
-            Wish::Plain | Wish::Planar(_) => self.plain += 1,
+            Wish::Plain | Wish::Planar(_) | Wish::PlainReduced => self.plain += 1,
+            Wish::Reduced(h) => {
+                self.reduced += 1;
+                self.halo = self.halo.union(h);
+            }
+            Wish::Image(h) => {
+                self.image += 1;
+                self.halo = self.halo.union(h);
+            }
             Wish::Blocked(h) => {
                 self.blocked += 1;
                 self.halo = self.halo.union(h);
@@ -110,6 +127,7 @@ impl FormPlan {
             let as_result = match result {
                 Form::Plain => Wish::Plain,
                 Form::Blocked(h) => Wish::Blocked(h),
+                Form::Reduced(h) => Wish::Reduced(h),
             };
             let mut inputs: Vec<ValueId> = node.inputs().iter().flatten().copied().collect();
             inputs.sort_unstable();
@@ -125,7 +143,7 @@ impl FormPlan {
                 } else if concat_axis(graph, n).is_some() {
                     votes.add(as_result);
                 } else if graph.ty(x).rank() == 4 && graph.ty(x).dtype == DType::F32 {
-                    votes.weak += if matches!(result, Form::Blocked(_)) { 1 } else { -1 };
+                    votes.weak += if matches!(result, Form::Blocked(_) | Form::Reduced(_)) { 1 } else { -1 };
                 }
             }
         }
@@ -141,11 +159,13 @@ impl FormPlan {
             let Some(&y) = graph.node(n).outputs().first() else {
                 continue;
             };
-            if let (Some(_), Form::Blocked(mut h)) = (concat_axis(graph, n), self.form(y)) {
+            let form = self.form(y);
+            if let (Some(_), Form::Blocked(mut h) | Form::Reduced(mut h)) = (concat_axis(graph, n), form) {
                 for x in graph.node(n).inputs().iter().flatten() {
                     h = h.union(self.halo(*x));
                 }
-                self.form.insert(y, Form::Blocked(h));
+                let reduced = matches!(form, Form::Reduced(_));
+                self.form.insert(y, if reduced { Form::Reduced(h) } else { Form::Blocked(h) });
                 self.halo.insert(y, h);
             }
         }
@@ -223,6 +243,7 @@ fn concat_offsets(graph: &Graph, target: &Target, n: NodeId, axis: usize, form: 
     let whole = match form {
         Form::Plain => Storage::plain(ty.dtype, &dims)?,
         Form::Blocked(h) => Storage::blocked(ty.dtype, &dims, target.lanes(), h)?,
+        Form::Reduced(h) => Storage::blocked(DType::BF16, &dims, 2 * target.lanes(), h)?,
     };
     let mut start = 0;
     let mut out = Vec::new();

@@ -30,7 +30,7 @@ use crate::schedule::{
 use crate::storage::{Halo, Storage};
 use crate::{generic, view};
 use forms::{Form, FormPlan};
-use mnnc_ir::{Graph, NodeId, OpError, Tensor, Traits, ValueId};
+use mnnc_ir::{DType, Graph, NodeId, OpError, Tensor, Traits, ValueId};
 use mnnc_vector::{CompiledKernel, Target};
 use std::collections::{HashMap, HashSet};
 
@@ -64,20 +64,23 @@ pub struct Forms {
     pub plain: bool,
     /// In channel blocks of the target's lanes, with any halo.
     pub blocked: bool,
+    /// In blocks of twice as many channels rounded to bf16, with any halo, the last block filled up with zeros.
+    pub reduced: bool,
 }
 
 impl Forms {
     /// Only plain.
-    pub const PLAIN: Forms = Forms { plain: true, blocked: false };
+    pub const PLAIN: Forms = Forms { plain: true, blocked: false, reduced: false };
     /// Only blocked.
-    pub const BLOCKED: Forms = Forms { plain: false, blocked: true };
+    pub const BLOCKED: Forms = Forms { plain: false, blocked: true, reduced: false };
     /// Either.
-    pub const BOTH: Forms = Forms { plain: true, blocked: true };
+    pub const BOTH: Forms = Forms { plain: true, blocked: true, reduced: false };
 
     fn allows(self, form: Form) -> bool {
         match form {
             Form::Plain => self.plain,
             Form::Blocked(_) => self.blocked,
+            Form::Reduced(_) => self.reduced,
         }
     }
 }
@@ -86,6 +89,8 @@ impl Forms {
 pub struct Lowering<'a> {
     graph: &'a Graph,
     target: &'a Target,
+    /// What the current node is compiled for: less than the target where it has to be exact.
+    node_target: Target,
     planner: &'a Planner,
     plan: FormPlan,
     schedule: Schedule,
@@ -141,6 +146,7 @@ pub fn lower_with(
     let mut lo = Lowering {
         graph,
         target,
+        node_target: *target,
         planner,
         plan,
         schedule: Schedule::default(),
@@ -165,6 +171,7 @@ pub fn lower_with(
         let node = graph.node(job.view.node);
         lo.node = Some(job.view.node);
         lo.name = node.name.clone();
+        lo.node_target = planner.target_of(job.view.node);
         lo.subnormals = subnormals[i];
         lo.position = i;
         if node.inputs().iter().flatten().any(|v| missing.contains(v)) {
@@ -219,6 +226,10 @@ fn roles(jobs: &[Job], target: &Target) -> Vec<Role> {
         .map(|j| line_buffer::Candidate { view: &j.view, family: j.family.map_or("", |f| f.name()) })
         .collect();
     let mut roles = vec![Role::Alone; jobs.len()];
+    // The layers of a chain pass `f32` through L1. Those of a network in bf16 are faster one by one.
+    if target.has_bf16() {
+        return roles;
+    }
     for c in line_buffer::find(&candidates, target) {
         c.nodes().for_each(|i| roles[i] = Role::Inner);
         roles[c.last()] = Role::Last(c);
@@ -236,7 +247,7 @@ fn prepare<'g>(
     let view = view::view(graph, planner, n)?;
     if !forms::is_view(graph, n) {
         for &family in families {
-            if let Some(wishes) = family.take(&view, planner.target()) {
+            if let Some(wishes) = family.take(&view, &planner.target_of(n)) {
                 return Ok(Job { view, family: Some(family), wishes });
             }
         }
@@ -245,9 +256,9 @@ fn prepare<'g>(
 }
 
 impl<'a> Lowering<'a> {
-    /// What is compiled for.
+    /// What the current node is compiled for.
     pub fn target(&self) -> &Target {
-        self.target
+        &self.node_target
     }
     /// Decides how products are computed.
     pub fn planner(&self) -> &'a Planner {
@@ -281,7 +292,8 @@ impl<'a> Lowering<'a> {
     /// # Errors
     /// A blocked form of a value whose rank is not 4; a size that overflows.
     pub fn input(&mut self, v: ValueId, wish: Wish) -> Result<Placed, OpError> {
-        if let Some(found) = self.placed.get(&v).and_then(|forms| forms.iter().find_map(|p| self.as_wished(p, wish))) {
+        if let Some(found) = self.placed.get(&v).and_then(|forms| forms.iter().find_map(|p| self.as_wished(v, p, wish)))
+        {
             return Ok(found);
         }
         if let Some(t) = self.graph.constant(v) {
@@ -292,9 +304,19 @@ impl<'a> Lowering<'a> {
         })?;
         let to = match wish {
             Wish::Blocked(h) => self.temp_in_form(v, Form::Blocked(h.union(self.plan.halo(v))))?,
+            Wish::Reduced(h) => self.temp_in_form(v, Form::Reduced(h.union(self.plan.halo(v))))?,
+            Wish::Image(h) => {
+                let h = h.union(self.plan.halo(v));
+                let reduced = matches!(self.plan.form(v), Form::Reduced(_));
+                self.temp_in_form(v, if reduced { Form::Reduced(h) } else { Form::Blocked(h) })?
+            }
+            Wish::PlainReduced => {
+                let storage = Storage::plain(DType::BF16, &from.storage.dims).ok_or_else(forms::too_large)?;
+                self.temp_in_storage(v, storage)
+            }
             Wish::Any | Wish::Plain => self.temp_in_form(v, Form::Plain)?,
             Wish::Planar(h) => {
-                let storage = Storage::blocked(from.storage.dtype, &from.storage.dims, 1, h);
+                let storage = Storage::blocked(self.graph.ty(v).dtype, &from.storage.dims, 1, h);
                 self.temp_in_storage(v, storage.ok_or_else(forms::too_large)?)
             }
         };
@@ -329,8 +351,9 @@ impl<'a> Lowering<'a> {
 
     fn other_form(&self, v: ValueId, can: Forms) -> Result<Form, OpError> {
         match self.plan.form(v) {
-            Form::Plain if can.blocked => Ok(Form::Blocked(self.plan.halo(v))),
-            Form::Blocked(_) if can.plain => Ok(Form::Plain),
+            Form::Plain | Form::Reduced(_) if can.blocked => Ok(Form::Blocked(self.plan.halo(v))),
+            Form::Plain | Form::Blocked(_) if can.reduced => Ok(Form::Reduced(self.plan.halo(v))),
+            Form::Blocked(_) | Form::Reduced(_) if can.plain => Ok(Form::Plain),
             _ => Err(OpError::unsupported("the kernel can write its result in no form at all")),
         }
     }
@@ -347,6 +370,21 @@ impl<'a> Lowering<'a> {
         halo: Halo,
     ) -> Result<Placed, OpError> {
         let storage = Storage::blocked(self.graph.ty(v).dtype, dims, block, halo).ok_or_else(forms::too_large)?;
+        Ok(self.temp_in_storage(v, storage))
+    }
+
+    /// As [`temp_image`](Self::temp_image), rounded to bf16.
+    ///
+    /// # Errors
+    /// If the size overflows, or `dims` is not of rank 4.
+    pub(crate) fn reduced_image(
+        &mut self,
+        v: ValueId,
+        dims: &[usize],
+        block: usize,
+        halo: Halo,
+    ) -> Result<Placed, OpError> {
+        let storage = Storage::blocked(DType::BF16, dims, block, halo).ok_or_else(forms::too_large)?;
         Ok(self.temp_in_storage(v, storage))
     }
 
@@ -462,6 +500,7 @@ impl<'a> Lowering<'a> {
             let form = match self.plan.form(y) {
                 Form::Plain => Wish::Any,
                 Form::Blocked(h) => Wish::Blocked(h),
+                Form::Reduced(h) => Wish::Reduced(h),
             };
             let place = self.input(x, form)?;
             self.placed.entry(y).or_default().push(place);
@@ -486,11 +525,23 @@ impl<'a> Lowering<'a> {
     }
 
     /// A form that exists, seen as the wish wants it.
-    fn as_wished(&self, p: &Placed, wish: Wish) -> Option<Placed> {
+    fn as_wished(&self, v: ValueId, p: &Placed, wish: Wish) -> Option<Placed> {
+        let lanes = self.target.lanes();
+        let rounded = p.storage.dtype != self.graph.ty(v).dtype;
+        let wished = match wish {
+            Wish::Image(_) => rounded,
+            Wish::Reduced(_) | Wish::PlainReduced => true,
+            _ => false,
+        };
+        if rounded != wished {
+            return None;
+        }
         let storage = match wish {
             Wish::Any => Some(p.storage.clone()),
-            Wish::Plain => p.storage.as_plain(),
-            Wish::Blocked(h) => p.storage.as_blocked(self.target.lanes()).filter(|s| s.halo.covers(h)),
+            Wish::Plain | Wish::PlainReduced => p.storage.as_plain(),
+            Wish::Image(h) if !rounded => p.storage.as_blocked(lanes).filter(|s| s.halo.covers(h)),
+            Wish::Reduced(h) | Wish::Image(h) => p.storage.as_blocked(2 * lanes).filter(|s| s.halo.covers(h)),
+            Wish::Blocked(h) => p.storage.as_blocked(lanes).filter(|s| s.halo.covers(h)),
             Wish::Planar(h) => {
                 let planes = p.storage.block == Some(1) && p.storage.halo.covers(h);
                 if planes { Some(p.storage.clone()) } else { p.storage.as_plain().filter(|_| h.is_empty()) }
@@ -504,10 +555,13 @@ impl<'a> Lowering<'a> {
         let dims = ty.static_dims().ok_or_else(|| OpError::unsupported("a shape is dynamic"))?;
         match form {
             Form::Plain => Storage::plain(ty.dtype, &dims).ok_or_else(forms::too_large),
-            Form::Blocked(_) if dims.len() != 4 => {
+            Form::Blocked(_) | Form::Reduced(_) if dims.len() != 4 => {
                 Err(OpError::unsupported(format!("a value of rank {} has no blocked form", dims.len())))
             }
             Form::Blocked(h) => Storage::blocked(ty.dtype, &dims, self.target.lanes(), h).ok_or_else(forms::too_large),
+            Form::Reduced(h) => {
+                Storage::blocked(DType::BF16, &dims, 2 * self.target.lanes(), h).ok_or_else(forms::too_large)
+            }
         }
     }
 

@@ -3,8 +3,9 @@
 use super::forms::{Form, Home};
 use super::{Lowering, Placed, forms};
 use crate::families::copy;
+use crate::families::copy::convert::Convert;
 use crate::schedule::{Access, Buffer, BufferKind, LoopKernel, Operand, Step, Subnormals};
-use crate::storage::Storage;
+use crate::storage::{Halo, Storage};
 use crate::{Wish, generic};
 use mnnc_ir::compute::Stage;
 use mnnc_ir::scalar::{Cmp, ScalarBuilder, Source};
@@ -66,9 +67,53 @@ impl Lowering<'_> {
     /// Adds the step that copies a value from one form to another. What fills up the last block is
     /// unspecified.
     pub(crate) fn copy(&mut self, v: ValueId, from: &Placed, to: &Placed) {
-        if self.copy_by_vectors(v, from, to).is_none() {
+        let copied = if copy::convert::converts(&from.storage, &to.storage) {
+            self.convert(v, from, to)
+        } else {
+            self.copy_by_vectors(v, from, to)
+        };
+        if copied.is_none() {
             self.copy_by_elements(v, from, to);
         }
+    }
+
+    /// Copies from `f32` to bf16 or back, by way of blocks of `f32` where no kernel does both.
+    fn convert(&mut self, v: ValueId, from: &Placed, to: &Placed) -> Option<()> {
+        let Some(convert) = Convert::new(&from.storage, &to.storage, self.target) else {
+            let (blocks, dims) = (self.target.lanes(), &to.storage.dims);
+            let between = Storage::blocked(DType::F32, dims, blocks, Halo::default())?;
+            let steps = [(&from.storage, &between), (&between, &to.storage)];
+            let possible = |(a, b): (&Storage, &Storage)| {
+                !copy::convert::converts(a, b) || Convert::new(a, b, self.target).is_some()
+            };
+            if from.storage.block == Some(blocks)
+                || to.storage.block == Some(blocks)
+                || !steps.into_iter().all(possible)
+            {
+                return None;
+            }
+            let between = self.temp_in_storage(v, between);
+            self.copy(v, from, &between);
+            self.copy(v, &between, to);
+            return Some(());
+        };
+        let kernel = self.cached_kernel(convert.name(self.target), |t| convert.compile(t)).ok()?;
+        let at = |p: &Placed, access| {
+            let start = p.storage.offset;
+            Operand { buffer: p.buffer, offset: start, bytes: p.storage.bytes - start, access }
+        };
+        let name = format!("{}.convert", self.graph.value(v).name);
+        let operands = vec![at(from, Access::Read), at(to, Access::Write)];
+        self.schedule.steps.push(Step {
+            name,
+            node: None,
+            kernel,
+            operands,
+            units: convert.units(),
+            flops: 0,
+            subnormals: Subnormals::Any,
+        });
+        Some(())
     }
 
     /// Copies with the tuned kernels, where they can.

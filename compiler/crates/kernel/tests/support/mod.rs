@@ -9,7 +9,7 @@ use mnnc_ir::{DType, Tensor};
 use mnnc_kernel::program::{Arg, Base, Program, Run};
 use mnnc_kernel::schedule::{BufferId, BufferKind, KernelId};
 use mnnc_kernel::{KernelCode, LoopKernel, Schedule, Storage};
-use mnnc_vector::{CompiledKernel, Isa, Target};
+use mnnc_vector::{CompiledKernel, Features, Isa, Target};
 
 /// The x64 targets that this CPU can run; says which it cannot.
 pub fn native_targets() -> Vec<Target> {
@@ -30,6 +30,27 @@ pub fn native_targets() -> Vec<Target> {
         eprintln!("skipped: no vector target of this CPU");
     }
     debug_assert!(have.iter().all(|t| t.isa != Isa::A64Neon));
+    have
+}
+
+/// AVX-512 with bf16, without and with tiles, as far as this CPU has them and the system grants their state; says what it lacks.
+pub fn reduced_targets() -> Vec<Target> {
+    let mut have = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    if native_targets().contains(&Target::AVX512) && is_x86_feature_detected!("avx512bf16") {
+        have.push(Target { features: Features::BF16, ..Target::AVX512 });
+        // Leaf 7: AMX-BF16 and AMX-TILE are bits 22 and 24 of edx.
+        let edx = std::arch::x86_64::__cpuid_count(7, 0).edx;
+        // SAFETY: ARCH_REQ_XCOMP_PERM (0x1023) of component 18, tile data, only changes what this process may use.
+        if edx >> 22 & 5 == 5 && unsafe { libc::syscall(libc::SYS_arch_prctl, 0x1023, 18) } == 0 {
+            have.push(Target { features: Features::BF16 | Features::AMX_BF16, ..Target::AVX512 });
+        }
+    }
+    match have.len() {
+        0 => eprintln!("skipped: this CPU has no bf16"),
+        1 => eprintln!("skipped: this CPU has no AMX, or the system does not grant it"),
+        _ => {}
+    }
     have
 }
 
@@ -304,9 +325,14 @@ fn interpret(k: &LoopKernel, args: &[*mut u8], begin: usize, end: usize) {
             }
         };
         let at = k.output.address(&index);
-        assert_eq!(k.stage.dtype, DType::F32, "the interpreter does f32 only");
         // SAFETY: the storage lies inside the operand.
-        unsafe { output.add(at).cast::<f32>().write_unaligned(value as f32) };
+        unsafe {
+            match k.output.dtype {
+                DType::F32 => output.add(at).cast::<f32>().write_unaligned(value as f32),
+                DType::BF16 => output.add(at).cast::<u16>().write_unaligned(half::bf16::from_f64(value).to_bits()),
+                d => panic!("store of {d}"),
+            }
+        };
     }
 }
 
@@ -330,6 +356,7 @@ fn eval(f: &ScalarFn, k: &LoopKernel, args: &[*mut u8], axes: &[usize], e: Expr)
                 let p = args[i].add(s.address(&index));
                 match s.dtype {
                     DType::F32 => f64::from(p.cast::<f32>().read_unaligned()),
+                    DType::BF16 => f64::from(half::bf16::from_bits(p.cast::<u16>().read_unaligned())),
                     DType::I64 => p.cast::<i64>().read_unaligned() as f64,
                     d => panic!("load of {d}"),
                 }

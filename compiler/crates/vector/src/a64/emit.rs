@@ -192,6 +192,15 @@ impl Emitter {
             | Op::Half(_)
             | Op::Concat
             | Op::Reduce(_) => self.lanes(c),
+            Op::DotBf16
+            | Op::PackBf16
+            | Op::Scratch(_)
+            | Op::TileConfig
+            | Op::TileRelease
+            | Op::TileZero(_)
+            | Op::TileLoad(_)
+            | Op::TileStore(_)
+            | Op::TileDot(..) => Err(EncodeError::new("an instruction of x86-64")),
         }
     }
 

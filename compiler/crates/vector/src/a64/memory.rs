@@ -42,6 +42,11 @@ impl Emitter {
                         self.access(Access::LDR_D, d, c.address());
                         self.rr(enc::FCVTL, d, d);
                     }
+                    Elem::Bf16 => {
+                        self.access(Access::LDR_D, d, c.address());
+                        self.rr(enc::USHLL_4S, d, d);
+                        self.word(enc::shl_v(d, d, 16));
+                    }
                     Elem::I8 | Elem::U8 => {
                         let signed = *elem == Elem::I8;
                         self.access(Access::LDR_S, d, c.address());

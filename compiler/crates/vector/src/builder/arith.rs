@@ -129,6 +129,16 @@ impl KernelBuilder {
         Vector(self.emit_like(acc.0, Op::FmaLane(FmaOp::Add, lane as u8), &[acc.0, a.0, b.0], None))
     }
 
+    /// `acc` plus the products of the bf16 halves of each lane; see [`Op::DotBf16`].
+    pub fn dot_bf16(&mut self, acc: Vector, a: Vector, b: impl Into<Src>) -> Vector {
+        Vector(self.emit_src(Op::DotBf16, &[acc.0, a.0], b.into()))
+    }
+
+    /// Both vectors as bf16 in one, `low` first.
+    pub fn pack_bf16(&mut self, low: Vector, high: Vector) -> Vector {
+        Vector(self.emit_like(low.0, Op::PackBf16, &[low.0, high.0], None))
+    }
+
     /// `a * b + c`, rounded once: a step of Horner's scheme, where `a` is not used again and `c` may be a constant.
     pub fn mul_add(&mut self, a: Vector, b: Vector, c: impl Into<Src>) -> Vector {
         Vector(self.emit_src(Op::MulAdd, &[a.0, b.0], c.into()))

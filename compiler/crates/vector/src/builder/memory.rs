@@ -131,12 +131,12 @@ impl KernelBuilder {
         Gpr(self.emit_like(v.0, Op::ToGpr, &[v.0], None))
     }
 
-    /// Loads one element a lane and widens it: f16 to f32, 8-bit integers to i32.
+    /// Loads one element a lane and widens it: 16-bit floats to f32, 8-bit integers to i32.
     pub fn load_convert(&mut self, elem: Elem, mem: Mem) -> Vector {
         Vector(self.emit(Op::LoadConvert(elem), &[], Some(MemArg::At(mem))))
     }
 
-    /// Narrows each lane and stores it: f32 to f16.
+    /// Narrows each lane and stores it: f32 to a 16-bit float.
     pub fn store_convert(&mut self, elem: Elem, v: Vector, mem: Mem) {
         let width = self.width_of(v.0);
         self.emit_at(width, Op::StoreConvert(elem), &[v.0], Some(MemArg::At(mem)));

@@ -10,9 +10,11 @@ mod integer;
 mod lanes;
 mod memory;
 mod source;
+mod tiles;
 
 pub use control::IntoRhs;
 pub use source::Src;
+pub use tiles::TileShapes;
 
 use crate::ir::{Block, BlockId, Gpr, Inst, Kernel, Mask, MemArg, Op, Terminator, Type, Value, Vector};
 use crate::target::{Target, Width};

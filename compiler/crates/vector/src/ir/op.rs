@@ -157,6 +157,8 @@ named! {
     Elem {
         /// IEEE half precision, to or from f32, rounding to nearest even.
         F16 = "f16",
+        /// The upper half of f32, rounding to nearest even; stores need [`Features::BF16`](crate::Features).
+        Bf16 = "bf16",
         /// Signed bytes, to or from i32 (loads only).
         I8 = "i8",
         /// Unsigned bytes, to or from i32 (loads only).
@@ -168,7 +170,7 @@ impl Elem {
     /// Size in memory.
     pub const fn bytes(self) -> usize {
         match self {
-            Elem::F16 => 2,
+            Elem::F16 | Elem::Bf16 => 2,
             Elem::I8 | Elem::U8 => 1,
         }
     }
@@ -402,6 +404,11 @@ pub enum Op {
     FmaLane(FmaOp, u8),
     /// `a * b + c`, rounded once; the result wants the register of `a` (x64) or `c` (NEON).
     MulAdd,
+    /// `acc + a.hi * b.hi + a.lo * b.lo` of the two bf16 halves of each lane, denormals taken as zero; the result wants the
+    /// accumulator's register. Needs BF16.
+    DotBf16,
+    /// Both vectors rounded to bf16: those of `a` in the low half of the bits, those of `b` in the high half. Needs BF16.
+    PackBf16,
     /// Shift of 32-bit lanes by 0 to 31.
     Shift(ShiftOp, u8),
     /// Comparison to a mask.
@@ -436,4 +443,20 @@ pub enum Op {
     Mask(MaskOp),
     /// Complement of a mask.
     MaskNot,
+
+    /// Address of so many bytes of the function's own frame, aligned to 64; at most once in a kernel. x64 only.
+    Scratch(u32),
+    /// Shapes of the tiles, from the 64 bytes of the memory operand in the processor's own form; all tiles become zero. A kernel that
+    /// configures tiles releases them before it returns.
+    TileConfig,
+    /// The tiles go out of use.
+    TileRelease,
+    /// Tile `.0` of 8 becomes zero.
+    TileZero(u8),
+    /// Rows of a tile from memory: base and displacement are the first, the index (of scale 1) is the stride in bytes.
+    TileLoad(u8),
+    /// Rows of a tile to memory; the address is as for [`Op::TileLoad`].
+    TileStore(u8),
+    /// Tile `.0 += .1 * .2`: rows of bf16 pairs times rows of pairs, each accumulated in f32 as for [`Op::DotBf16`].
+    TileDot(u8, u8, u8),
 }

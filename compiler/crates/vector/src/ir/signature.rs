@@ -83,7 +83,8 @@ impl Op {
             Op::Gather(_) => (&[V], &[V], Address),
             Op::Vec(_) => (&[V, V], &[V], LastArg),
             Op::Unary(_) | Op::Shift(..) => (&[V], &[V], No),
-            Op::Fma(_) | Op::MulAdd => (&[V, V, V], &[V], LastArg),
+            Op::Fma(_) | Op::MulAdd | Op::DotBf16 => (&[V, V, V], &[V], LastArg),
+            Op::PackBf16 => (&[V, V], &[V], No),
             Op::FmaLane(..) => (&[V, V, V], &[V], No),
             Op::Compare(..) => (&[V, V], &[M], LastArg),
             Op::Select => (&[M, V, V], &[V], No),
@@ -96,6 +97,9 @@ impl Op {
             Op::MaskFirst => (&[G], &[M], No),
             Op::Mask(_) => (&[M, M], &[M], No),
             Op::MaskNot => (&[M], &[M], No),
+            Op::Scratch(_) => (&[], &[G], No),
+            Op::TileConfig | Op::TileLoad(_) | Op::TileStore(_) => (&[], &[], Address),
+            Op::TileRelease | Op::TileZero(_) | Op::TileDot(..) => (&[], &[], No),
         };
         Signature { args, results, mem }
     }

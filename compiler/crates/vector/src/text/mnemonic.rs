@@ -57,6 +57,15 @@ impl Op {
             Op::MaskFirst => name = "mask_first".into(),
             Op::Mask(op) => name = op.name().into(),
             Op::MaskNot => name = "mask_not".into(),
+            Op::DotBf16 => name = "dot_bf16".into(),
+            Op::PackBf16 => name = "pack_bf16".into(),
+            Op::Scratch(n) => (name, imm) = ("scratch".into(), vec![(*n).into()]),
+            Op::TileConfig => name = "tile_config".into(),
+            Op::TileRelease => name = "tile_release".into(),
+            Op::TileZero(t) => (name, imm) = ("tile_zero".into(), vec![(*t).into()]),
+            Op::TileLoad(t) => (name, imm) = ("tile_load".into(), vec![(*t).into()]),
+            Op::TileStore(t) => (name, imm) = ("tile_store".into(), vec![(*t).into()]),
+            Op::TileDot(c, a, b) => (name, imm) = ("tile_dot".into(), [*c, *a, *b].map(i64::from).to_vec()),
         }
         (name, imm)
     }
@@ -73,6 +82,9 @@ impl Op {
                 Some(op) => Some(op),
                 None => table(name, words()?),
             },
+            [c, a, b] if name == "tile_dot" => {
+                Some(Op::TileDot(u8::try_from(c).ok()?, u8::try_from(a).ok()?, u8::try_from(b).ok()?))
+            }
             _ => table(name, words()?),
         }
     }
@@ -99,6 +111,10 @@ fn with_number(name: &str, v: i64) -> Option<Op> {
         "broadcast_lane" => Op::BroadcastLane(byte()?),
         "parts" => Op::Parts(byte()?),
         "mask_const" => Op::MaskConst(byte()?),
+        "scratch" => Op::Scratch(u32::try_from(v).ok()?),
+        "tile_zero" => Op::TileZero(byte()?),
+        "tile_load" => Op::TileLoad(byte()?),
+        "tile_store" => Op::TileStore(byte()?),
         _ => {
             if let Some(op) = IntImmOp::from_name(name) {
                 Op::IntImm(op, v)
@@ -130,6 +146,10 @@ fn plain(name: &str) -> Option<Op> {
         "concat" => Op::Concat,
         "mask_first" => Op::MaskFirst,
         "mask_not" => Op::MaskNot,
+        "dot_bf16" => Op::DotBf16,
+        "pack_bf16" => Op::PackBf16,
+        "tile_config" => Op::TileConfig,
+        "tile_release" => Op::TileRelease,
         _ => return named(name).or_else(|| dotted(name)),
     };
     Some(fixed)

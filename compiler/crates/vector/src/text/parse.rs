@@ -93,7 +93,11 @@ impl<'a> Parser<'a> {
         }
         let Token::Quoted(name) = self.next()? else { return Err("the kernel needs a quoted name".to_owned()) };
         let target = self.word()?;
-        let target = Target::from_name(target).ok_or_else(|| format!("unknown target `{target}`"))?;
+        let mut target = Target::from_name(target).ok_or_else(|| format!("unknown target `{target}`"))?;
+        while self.accept('+')? {
+            let name = self.word()?;
+            target.features |= Target::feature(name).ok_or_else(|| format!("unknown feature `{name}`"))?;
+        }
         self.expect('{')?;
         let mut blocks = Vec::new();
         while !self.accept('}')? {

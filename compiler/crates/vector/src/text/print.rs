@@ -36,7 +36,7 @@ impl fmt::Display for Mem {
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "kernel {:?} {} {{", self.name, self.target)?;
+        writeln!(f, "kernel {:?} {} {{", self.name, self.target.full_name())?;
         for (b, block) in self.blocks.iter().enumerate() {
             write!(f, "block{b}")?;
             if !block.params.is_empty() {

@@ -20,7 +20,10 @@ pub(super) struct Emitter<'a> {
     pub kernel: &'a Kernel,
     /// The value whose addition was the last to set the flags, so that a comparison with zero is free.
     pub flags_of: Option<Value>,
-    spill_bytes: i32,
+    /// Bytes of the frame below the saved registers: spill slots, then scratch.
+    frame_bytes: i32,
+    /// Bytes of the spill slots.
+    pub spill_bytes: i32,
     saved: Vec<usize>,
 }
 
@@ -133,7 +136,8 @@ impl Emitter<'_> {
     }
 
     fn inst(&mut self, c: &Ctx<'_>) -> Result<(), EncodeError> {
-        let sets_flags_of = matches!(c.inst.op, Op::Int(_) | Op::IntImm(..) | Op::IntConst(_) | Op::IntSelect(_));
+        let sets_flags_of =
+            matches!(c.inst.op, Op::Int(_) | Op::IntImm(..) | Op::IntConst(_) | Op::IntSelect(_) | Op::Scratch(_));
         if sets_flags_of || matches!(c.inst.op, Op::MaskConst(_)) {
             self.flags_of = None;
         }
@@ -167,6 +171,8 @@ impl Emitter<'_> {
             | Op::Fma(_)
             | Op::FmaLane(..)
             | Op::MulAdd
+            | Op::DotBf16
+            | Op::PackBf16
             | Op::Shift(..)
             | Op::Compare(..)
             | Op::Select
@@ -183,6 +189,13 @@ impl Emitter<'_> {
             | Op::Half(_)
             | Op::Concat
             | Op::Reduce(_) => self.lanes(c),
+            Op::Scratch(_) => self.scratch(c),
+            Op::TileConfig
+            | Op::TileRelease
+            | Op::TileZero(_)
+            | Op::TileLoad(_)
+            | Op::TileStore(_)
+            | Op::TileDot(..) => self.tiles(c),
         }
     }
 
@@ -190,16 +203,16 @@ impl Emitter<'_> {
         for r in self.saved.clone() {
             self.op(Code::Push_r64, &[O::R(gpr64(r))])?;
         }
-        if self.spill_bytes > 0 {
-            self.op(Code::Sub_rm64_imm32, &[O::R(Register::RSP), O::I(self.spill_bytes)])?;
+        if self.frame_bytes > 0 {
+            self.op(Code::Sub_rm64_imm32, &[O::R(Register::RSP), O::I(self.frame_bytes)])?;
         }
         Ok(())
     }
 
     fn epilogue(&mut self) -> Result<(), EncodeError> {
         self.op(Code::VEX_Vzeroupper, &[])?;
-        if self.spill_bytes > 0 {
-            self.op(Code::Add_rm64_imm32, &[O::R(Register::RSP), O::I(self.spill_bytes)])?;
+        if self.frame_bytes > 0 {
+            self.op(Code::Add_rm64_imm32, &[O::R(Register::RSP), O::I(self.frame_bytes)])?;
         }
         for r in self.saved.clone().into_iter().rev() {
             self.op(Code::Pop_r64, &[O::R(gpr64(r))])?;
@@ -277,9 +290,15 @@ pub(super) fn encode(a: &Allocated<'_>) -> Result<(Vec<u8>, usize), CompileError
     let blocks = kernel.blocks.len();
     let spill_bytes = i32::try_from(a.output.num_spillslots * 8).unwrap_or(i32::MAX);
     let saved: Vec<usize> = CALLEE_SAVED.into_iter().filter(|r| a.uses_register(RegClass::Int, *r)).collect();
-    let frame = a.output.num_spillslots * 8 + saved.len() * 8;
+    let scratch = kernel.blocks.iter().flat_map(|b| &b.insts).find_map(|i| match i.op {
+        Op::Scratch(n) => Some(n as usize + super::tiles::ALIGN),
+        _ => None,
+    });
+    let below = a.output.num_spillslots * 8 + scratch.unwrap_or(0);
+    let frame_bytes = i32::try_from(below).unwrap_or(i32::MAX);
+    let frame = below + saved.len() * 8;
     let asm = Asm::new(blocks).map_err(|e| fail("prologue".to_owned(), e.into()))?;
-    let mut e = Emitter { asm, isa: kernel.target.isa, kernel, flags_of: None, spill_bytes, saved };
+    let mut e = Emitter { asm, isa: kernel.target.isa, kernel, flags_of: None, frame_bytes, spill_bytes, saved };
     e.prologue().map_err(|x| fail("prologue".to_owned(), x))?;
 
     let layout = a.layout();

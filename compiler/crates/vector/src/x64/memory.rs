@@ -63,9 +63,25 @@ impl Emitter<'_> {
             }
             Op::StoreMasked => self.vop(&codes::MASKMOV_STORE, w, &[O::M(c.address()), O::R(c.src(0)), O::R(c.src(1))]),
             Op::Broadcast => self.vop(&codes::BROADCASTSS, w, &[O::R(c.dst()), O::M(c.address())]),
+            Op::LoadConvert(Elem::Bf16) => {
+                let d = O::R(c.dst());
+                self.vop(&codes::PMOVZXWD, w, &[d, O::M(c.address())])?;
+                let shift = if avx512 { &codes::PSLLD_EVEX } else { &codes::PSLLD_VEX };
+                self.vop(shift, w, &[d, d, O::I(16)])
+            }
+            Op::StoreConvert(Elem::Bf16) => {
+                let (half, store) = match w {
+                    Width::W512 => (Width::W256, pick(&codes::MOVU_STORE, self.isa, Width::W256)),
+                    Width::W256 => (Width::W128, pick(&codes::MOVU_STORE, self.isa, Width::W128)),
+                    Width::W128 => (Width::W128, Code::EVEX_Vmovsd_m64_k1_xmm),
+                };
+                let t = O::R(vec(half, c.temp(0)));
+                self.vop(&codes::CVTNEPS2BF16, w, &[t, O::R(c.src(0))])?;
+                self.op(store, &[O::M(c.address()), t])
+            }
             Op::LoadConvert(elem) => {
                 let family = match elem {
-                    Elem::F16 => &codes::CVTPH2PS,
+                    Elem::F16 | Elem::Bf16 => &codes::CVTPH2PS,
                     Elem::I8 => &codes::PMOVSXBD,
                     Elem::U8 => &codes::PMOVZXBD,
                 };

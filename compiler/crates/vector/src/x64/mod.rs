@@ -7,10 +7,11 @@ mod integer;
 mod lanes;
 mod memory;
 mod operands;
+mod tiles;
 mod vector;
 
 use crate::compile::CompileError;
-use crate::ir::{Inst, IntImmOp, IntOp, Kernel, Op, ShuffleOp};
+use crate::ir::{Elem, Inst, IntImmOp, IntOp, Kernel, Op, ShuffleOp};
 use crate::regalloc::{Allocated, Class, Constraints};
 use crate::target::{Isa, Width};
 use regalloc2::{MachineEnv, PReg, PRegSet, RegClass};
@@ -57,7 +58,8 @@ pub(crate) fn constraints(kernel: &Kernel, inst: &Inst) -> Constraints {
         Op::IntImm(IntImmOp::Add | IntImmOp::Mul, _) => Constraints::default(),
         Op::IntImm(..) => Constraints::tied(0),
         Op::IntSelect(_) => Constraints::tied(3),
-        Op::Fma(_) | Op::MulAdd => Constraints::tied(0),
+        Op::Fma(_) | Op::MulAdd | Op::DotBf16 => Constraints::tied(0),
+        Op::StoreConvert(Elem::Bf16) => Constraints::default().with_temp(Class::Vec),
         Op::FmaLane(..) => Constraints::tied(0).with_temp(Class::Vec),
         Op::Gather(_) => Constraints::early().with_temp(if avx512 { Class::Mask } else { Class::Vec }),
         Op::Shuffle(ShuffleOp::Even | ShuffleOp::Odd | ShuffleOp::ZipLo | ShuffleOp::ZipHi) if width != Width::W128 => {

@@ -31,6 +31,11 @@ impl Emitter<'_> {
                 let addend = self.last(c, 2);
                 self.vop(&codes::FMADD213PS, w, &[O::R(c.dst()), O::R(c.src(1)), addend])
             }
+            Op::DotBf16 => {
+                let b = self.last(c, 2);
+                self.vop(&codes::DPBF16PS, w, &[O::R(c.dst()), O::R(c.src(1)), b])
+            }
+            Op::PackBf16 => self.vop(&codes::CVTNE2PS2BF16, w, &[O::R(c.dst()), O::R(c.src(1)), O::R(c.src(0))]),
             Op::Shift(op, n) => {
                 let family = match (op, avx512) {
                     (ShiftOp::Shl, true) => &codes::PSLLD_EVEX,

@@ -4,7 +4,7 @@
 
 mod qemu;
 
-use mnnc_vector::{CompiledKernel, Isa, Target};
+use mnnc_vector::{CompiledKernel, Features, Isa, Target};
 
 /// Whether the CPU that runs the tests has the instructions of an x64 target.
 pub fn cpu_has(target: &Target) -> bool {
@@ -23,6 +23,25 @@ pub fn cpu_has(target: &Target) -> bool {
         }
         _ => false,
     }
+}
+
+/// AVX-512 with these features, if this CPU has them and the system grants their state; says so if not.
+pub fn with_features(features: Features) -> Option<Target> {
+    let mut have = Features::empty();
+    #[cfg(target_arch = "x86_64")]
+    if cpu_has(&Target::AVX512) {
+        have.set(Features::BF16, is_x86_feature_detected!("avx512bf16"));
+        // Leaf 7: AMX-BF16 and AMX-TILE are bits 22 and 24 of edx.
+        let edx = std::arch::x86_64::__cpuid_count(7, 0).edx;
+        // SAFETY: ARCH_REQ_XCOMP_PERM (0x1023) of component 18, tile data, only changes what this process may use.
+        let granted = edx >> 22 & 5 == 5 && unsafe { libc::syscall(libc::SYS_arch_prctl, 0x1023, 18) } == 0;
+        have.set(Features::AMX_BF16, granted);
+    }
+    if !have.contains(features) {
+        eprintln!("skipped: this CPU has no {features:?}");
+        return None;
+    }
+    Some(Target { features, ..Target::AVX512 })
 }
 
 /// The x64 targets that this CPU can run; says which it cannot.

@@ -1,6 +1,7 @@
 //! Copies that rearrange elements: from one storage to another, transposition.
 
 mod boxes;
+pub mod convert;
 pub mod emit;
 pub mod loops;
 mod moves;

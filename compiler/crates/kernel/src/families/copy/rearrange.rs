@@ -56,7 +56,7 @@ fn read(view: &View, target: &Target) -> Option<Node> {
         if !plain && !blocked {
             return None;
         }
-        forms.push(Forms { plain, blocked });
+        forms.push(Forms { plain, blocked, reduced: false });
     }
     (moves.len() == view.outputs.len()).then_some(Node { moves, forms })
 }

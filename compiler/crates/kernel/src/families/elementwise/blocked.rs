@@ -1,11 +1,11 @@
 //! A chain over images in channel blocks.
 
 use crate::families::epilogue;
-use crate::families::igemm::spec::Strides;
+use crate::families::igemm::spec::{Number, Strides};
 use crate::families::sides::Side;
-use crate::families::walk::{Place, bump};
+use crate::families::walk::{Place, bump, load};
 use mnnc_ir::scalar::ScalarFn;
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
+use mnnc_vector::{CompileError, CompiledKernel, Elem, Gpr, KernelBuilder, Mask, Target, Var, Vector};
 
 /// Vectors done at once, so that their latencies overlap.
 const UNROLL: usize = 4;
@@ -15,8 +15,10 @@ const UNROLL: usize = 4;
 pub struct Spec {
     /// Batch elements.
     pub images: usize,
-    /// Channel blocks.
+    /// Vectors of channels.
     pub blocks: usize,
+    /// Channels; what lies beyond in a block of bf16 is stored as zero.
+    pub channels: usize,
     /// Rows and columns.
     pub size: [usize; 2],
     /// Output strides.
@@ -45,7 +47,17 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
         let image = b.int_div(unit, spec.blocks as u32);
         let row = b.int(0);
         let place = Place { image, panel, blocks: 1, row };
+        let live = (spec.output.half > 0 && !spec.channels.is_multiple_of(2 * b.lanes())).then(|| {
+            let done = b.int_mul(panel, b.lanes() as i32);
+            let total = b.int(spec.channels as i64);
+            let left = b.int_sub(total, done);
+            b.tail_mask_dyn(left)
+        });
+        // Operands in blocks of one vector end with the channels; what is behind them is not used.
+        let last = spec.channels.div_ceil(b.lanes()) as i32 - 1;
+        let within = if live.is_some() { b.int_min(panel, last) } else { panel };
         let at = Pointers {
+            live,
             output: {
                 let p = place.of(b, output, &spec.output);
                 b.var(p)
@@ -54,6 +66,7 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
                 .iter()
                 .zip(&spec.sides)
                 .map(|(&p, s)| {
+                    let place = if s.strides.half == 0 { Place { panel: within, ..place } } else { place };
                     let p = place.of(b, p, &s.strides);
                     b.var(p)
                 })
@@ -75,6 +88,8 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
 }
 
 struct Pointers {
+    /// Lanes that are channels, where the others are stored as zero.
+    live: Option<Mask>,
     output: Var<Gpr>,
     sides: Vec<Var<Gpr>>,
 }
@@ -96,12 +111,24 @@ fn pixels(b: &mut KernelBuilder, spec: &Spec, at: &Pointers, n: usize) {
             epilogue::emit(b, &spec.f, &mut |b, i| {
                 let side = &spec.sides[i];
                 let mem = b.get(at.sides[i]).at((c * side.strides.pixel) as i32);
-                if side.splat { b.broadcast(mem) } else { b.load(mem) }
+                if side.splat { b.broadcast(mem) } else { load(b, side.strides.number, mem) }
             })
         })
         .collect();
     for (c, v) in results.into_iter().enumerate() {
         let mem = b.get(at.output).at((c * spec.output.pixel) as i32);
-        b.store(v, mem);
+        match spec.output.number {
+            Number::F32 => b.store(v, mem),
+            Number::Bf16 => {
+                let v = match at.live {
+                    None => v,
+                    Some(live) => {
+                        let zero = b.zero();
+                        b.select(live, v, zero)
+                    }
+                };
+                b.store_convert(Elem::Bf16, v, mem);
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ pub mod plain;
 
 use crate::families::conv::compiled;
 use crate::families::image::is_image;
-use crate::families::sides::{fits_image, from_offset, image_strides, image_wishes, place_image};
+use crate::families::sides::{fits_image, from_offset, image_strides, image_wishes, place_image, vectors};
 use crate::families::{epilogue, fingerprint};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
@@ -20,10 +20,10 @@ impl Family for Elementwise {
         "elementwise"
     }
 
-    fn take(&self, view: &View, _: &Target) -> Option<Vec<(ValueId, Wish)>> {
+    fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let dims = result_dims(view)?;
         if is_image(view.graph, view.outputs[0]) && fits_image(view, &dims) {
-            return Some(image_wishes(view));
+            return Some(image_wishes(view, target));
         }
         let sides = &view.epilogue.as_ref()?.sides;
         Some(sides.iter().map(|&v| (v, Wish::Plain)).collect())
@@ -33,14 +33,16 @@ impl Family for Elementwise {
         let missing = || OpError::unsupported("not an element-wise chain of this family");
         let dims = result_dims(view).ok_or_else(missing)?;
         let can_block = dims.len() == 4 && fits_image(view, &dims);
-        let output = lo.output_in_place(view, Forms { plain: true, blocked: can_block }, &[])?;
+        let reduced = can_block && lo.target().has_bf16();
+        let output = lo.output_in_place(view, Forms { plain: true, blocked: can_block, reduced }, &[])?;
         let epilogue = view.epilogue.as_ref().ok_or_else(missing)?;
         let flops = epilogue.f.nodes.len() * dims.iter().product::<usize>();
         if output.storage.block.is_some() {
-            let placed = place_image(Some(epilogue), lo, &dims)?;
+            let placed = place_image(Some(epilogue), lo, &output.storage)?;
             let spec = blocked::Spec {
                 images: dims[0],
-                blocks: dims[1].div_ceil(lo.target().lanes()),
+                blocks: vectors(&output.storage, lo.target()),
+                channels: dims[1],
                 size: [dims[2], dims[3]],
                 output: image_strides(&output.storage, &dims),
                 f: epilogue.f.clone(),

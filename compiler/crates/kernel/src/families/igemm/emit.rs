@@ -2,7 +2,7 @@
 
 use super::ahead::Ahead;
 use super::order::{Loop, Nest, UNROLL, nests};
-use super::spec::{Spec, Strides};
+use super::spec::{Number, Spec, Strides};
 use crate::cost::Tiling;
 use crate::families::tile::Tile;
 use crate::families::walk::{Place, Results, add, advance, bump};
@@ -85,7 +85,7 @@ impl Emitter<'_> {
             let first_row = b.int_mul(group, self.plan.group_rows as i32);
 
             let place = Place { image, panel, blocks: spec.blocks, row: first_row };
-            let per_row = Strides { plane: 0, row: spec.input.row * spec.window.stride[0], ..spec.input };
+            let per_row = Strides { plane: 0, half: 0, row: spec.input.row * spec.window.stride[0], ..spec.input };
             let input = place.of(b, input, &per_row);
             let output = place.of(b, output, &spec.output);
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
@@ -98,7 +98,8 @@ impl Emitter<'_> {
                 (a, b.var(zero))
             });
             let panel = Panel { weights, bias, ahead };
-            let cursor = Cursor { input: b.var(input), results: Results::new(b, output, &sides) };
+            let results = Results::new(b, output, &sides).zero_behind(b, &spec.output, spec.channels_out, place);
+            let cursor = Cursor { input: b.var(input), results };
             self.rows(b, &cursor, panel, first_row);
         });
     }
@@ -231,7 +232,10 @@ impl Emitter<'_> {
             for (j, &w) in weights.iter().enumerate() {
                 let var = acc[p * spec.blocks + j];
                 let sum = b.get(var);
-                let sum = b.fma(sum, x, w);
+                let sum = match spec.number {
+                    Number::F32 => b.fma(sum, x, w),
+                    Number::Bf16 => b.dot_bf16(sum, x, w),
+                };
                 b.set(var, sum);
             }
         }

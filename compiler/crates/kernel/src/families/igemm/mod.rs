@@ -10,24 +10,43 @@
 //! * [`order`] is the order of the reduction, shared by the code and the packing of the weights;
 //! * [`pack`] lays weights out in that order: `[panel][reduction step][blocks * lanes]`;
 //! * [`ahead`] fetches the next panel of weights while this one is used;
-//! * [`emit`] writes the kernel.
+//! * [`emit`] writes the kernel;
+//! * [`tiles`] writes it for AMX.
+//!
+//! With bf16, what is broadcast and multiplied is a pair of channels; all else is the same.
 
 mod ahead;
 pub mod emit;
 pub mod order;
 pub mod pack;
 pub mod spec;
+pub mod tiles;
 
-use mnnc_vector::Target;
-use spec::Spec;
+use mnnc_vector::{CompileError, CompiledKernel, Target};
+use spec::{Number, Spec};
+
+/// Number of units of the kernel.
+pub fn units(spec: &Spec, target: &Target) -> usize {
+    if tiles::takes(spec, target) { tiles::units(spec) } else { spec.units() }
+}
+
+/// Compiles the kernel.
+pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
+    if tiles::takes(spec, target) { tiles::compile(spec, target, name) } else { emit::compile(spec, target, name) }
+}
 
 /// Full name of the kernel of a spec: people read its front, the hash keeps different ones apart.
 pub fn name(family: &str, spec: &Spec, target: &Target) -> String {
     let [kh, kw] = spec.window.kernel;
     let [sh, sw] = spec.window.stride;
     let text = format!("{spec:?}");
+    let with = match spec.number {
+        Number::F32 => "",
+        Number::Bf16 if target.has_tiles() => "+amx_bf16",
+        Number::Bf16 => "+bf16",
+    };
     format!(
-        "{family}_k{kh}x{kw}s{sh}x{sw}_c{}_b{}_{}x{}_{target}_{}",
+        "{family}_k{kh}x{kw}s{sh}x{sw}_c{}_b{}_{}x{}_{target}{with}_{}",
         spec.channels_in,
         spec.blocks,
         spec.out[0],

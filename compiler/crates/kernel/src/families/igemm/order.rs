@@ -102,7 +102,7 @@ pub fn steps(spec: &Spec) -> Vec<[usize; 3]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::spec::{Strides, Window};
+    use super::super::spec::{Number, Strides, Window};
     use super::*;
     use crate::cost::Tiling;
 
@@ -117,7 +117,8 @@ mod tests {
                         channels_in,
                         first_in,
                         block_in,
-                        input: Strides { image: 0, plane: 4096, row: 512, pixel: 64 },
+                        number: Number::F32,
+                        input: Strides { plane: 4096, row: 512, pixel: 64, ..Strides::default() },
                         window: Window { kernel, stride: [1, 1], dilation: [1, 1] },
                         out: [1, 1],
                         output: Strides::default(),
@@ -125,6 +126,7 @@ mod tests {
                         panels: 1,
                         tiling: Tiling::PIXEL,
                         last_lanes: 16,
+                        channels_out: 16,
                         weights_image: 0,
                         has_bias: false,
                         epilogue: None,

@@ -2,7 +2,26 @@
 
 use crate::cost::Tiling;
 use crate::families::sides::Side;
+use crate::storage::Storage;
+use mnnc_ir::DType;
 use mnnc_ir::scalar::ScalarFn;
+
+/// How numbers lie in memory; all are computed with as `f32`.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Number {
+    /// As `f32`.
+    #[default]
+    F32,
+    /// Rounded to bf16.
+    Bf16,
+}
+
+impl Number {
+    /// Of a storage.
+    pub fn of(s: &Storage) -> Number {
+        if s.dtype == DType::BF16 { Number::Bf16 } else { Number::F32 }
+    }
+}
 
 /// Byte strides of a tensor seen as images of rows of pixels of channel blocks.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -15,6 +34,17 @@ pub struct Strides {
     pub row: usize,
     /// From one pixel to the next.
     pub pixel: usize,
+    /// From the first vector of channels of a block to its second; 0 where a block is one vector.
+    pub half: usize,
+    /// What lies there.
+    pub number: Number,
+}
+
+impl Strides {
+    /// Bytes to a vector of channels, counted from the first of a block.
+    pub fn vector(&self, index: usize) -> usize {
+        if self.half == 0 { index * self.plane } else { index / 2 * self.plane + index % 2 * self.half }
+    }
 }
 
 /// Extents of the filter and how it moves.
@@ -39,6 +69,8 @@ impl Window {
 pub struct Spec {
     /// Batch elements.
     pub images: usize,
+    /// What input and weights are. With bf16, two channels are one element: `channels_in`, `first_in` and `block_in` count pairs.
+    pub number: Number,
     /// Input channels.
     pub channels_in: usize,
     /// Position of the first of them in its block; 0 but for groups that begin inside a block.
@@ -61,6 +93,8 @@ pub struct Spec {
     pub tiling: Tiling,
     /// Lanes of the last vector of a panel that are stored; all but in the tail of a row-major output.
     pub last_lanes: usize,
+    /// Output channels from the first panel on; what lies beyond in a block of bf16 is stored as zero.
+    pub channels_out: usize,
     /// Bytes from the weights of one image to those of the next: 0 but for products of two computed matrices.
     pub weights_image: usize,
     /// Whether a bias vector starts the sums; else they start at zero and argument 2 is unused.

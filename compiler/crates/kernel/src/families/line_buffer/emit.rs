@@ -10,7 +10,7 @@ use super::window_layer::{Kind, WindowLayer};
 use crate::families::conv::Geometry;
 use crate::families::fingerprint;
 use crate::families::pool::{GlobalPool, PoolTail};
-use crate::families::sides::{from_offset, place_image};
+use crate::families::sides::{from_offset, place_f32_image};
 use crate::families::tile::split_evenly;
 use crate::family::View;
 use crate::lowering::{Forms, Lowering, Placed};
@@ -50,7 +50,7 @@ pub(super) fn lower(
     };
     let third = Geometry::read(point, &target).ok_or_else(missing)?;
     let to = lo.output_in_place(point, Forms::BLOCKED, &dense.inputs)?;
-    let epilogue = place_image(point.epilogue.as_ref(), lo, &third.shape.dims())?;
+    let epilogue = place_f32_image(point.epilogue.as_ref(), lo, &third.shape.dims())?;
     let third = ThirdLayer::new(&third, point, epilogue, lo)?;
     let [images, channels] = [head.dense.shape.batch, head.dense.shape.outputs];
     for chunk in &head.chunks {

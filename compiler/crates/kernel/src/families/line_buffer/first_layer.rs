@@ -4,7 +4,7 @@ use super::chain::{Chunk, Head};
 use super::part::{bias_values, constants, extent};
 use crate::cost::{Problem, Tiling};
 use crate::families::conv::{compiled, weights};
-use crate::families::igemm::spec::{Spec, Strides};
+use crate::families::igemm::spec::{Number, Spec, Strides};
 use crate::families::igemm::{self, pack};
 use crate::families::sides::{from_offset, image_strides};
 use crate::family::View;
@@ -39,6 +39,7 @@ impl FirstLayer {
         let panels = g.shape.outputs.div_ceil(lanes) / head.blocks();
         let spec = Spec {
             images: 1,
+            number: Number::F32,
             channels_in: g.shape.inputs,
             first_in: 0,
             block_in: s.block.unwrap_or(1),
@@ -50,6 +51,7 @@ impl FirstLayer {
             panels,
             tiling: Tiling::PIXEL,
             last_lanes: lanes,
+            channels_out: g.shape.outputs,
             weights_image: 0,
             has_bias: true,
             epilogue: view.epilogue.as_ref().map(|e| e.f.clone()),

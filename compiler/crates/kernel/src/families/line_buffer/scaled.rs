@@ -6,7 +6,7 @@ use super::third_layer::ThirdLayer;
 use crate::families::conv::{Geometry, compiled};
 use crate::families::elementwise::blocked;
 use crate::families::fingerprint;
-use crate::families::sides::{from_offset, place_image};
+use crate::families::sides::{from_offset, place_f32_image};
 use crate::family::View;
 use crate::lowering::{Forms, Lowering, Placed};
 use crate::storage::{Halo, Storage};
@@ -23,10 +23,10 @@ pub(super) fn lower(map: &View, point: &View, lo: &mut Lowering) -> Result<(), O
     let (&[images, channels, height, width], Some(epilogue)) = (&dims[..], &map.epilogue) else {
         return Err(missing());
     };
-    let placed = place_image(Some(epilogue), lo, &dims)?;
+    let placed = place_f32_image(Some(epilogue), lo, &dims)?;
     let third = Geometry::read(point, &target).ok_or_else(missing)?;
     let to = lo.output(point.outputs[0], Forms::BLOCKED)?;
-    let after = place_image(point.epilogue.as_ref(), lo, &third.shape.dims())?;
+    let after = place_f32_image(point.epilogue.as_ref(), lo, &third.shape.dims())?;
     let third = ThirdLayer::new(&third, point, after, lo)?;
     let blocks = channels.div_ceil(target.lanes());
     let mut start = 0;

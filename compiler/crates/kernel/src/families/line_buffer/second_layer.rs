@@ -5,7 +5,7 @@ use super::part::{Part, bias_values, constants, extent};
 use super::window_layer::Kind;
 use crate::families::conv::{compiled, weights};
 use crate::families::igemm::pack;
-use crate::families::sides::{PlacedEpilogue, image_strides, place_image};
+use crate::families::sides::{PlacedEpilogue, image_strides, place_f32_image};
 use crate::families::window::{self, Source};
 use crate::family::View;
 use crate::lowering::Lowering;
@@ -35,14 +35,14 @@ impl SecondLayer {
             Kind::Max => Vec::new(),
             Kind::Depthwise => {
                 let (values, bias) = constants(view, lo)?;
-                let packed = window::pack(&values.view::<f32>(), taps, lanes);
+                let packed = window::pack(&values.view::<f32>(), taps, channels.div_ceil(lanes), lanes);
                 let bias = pack::pack_channels(&bias_values(bias, channels), 0, channels.next_multiple_of(lanes));
                 vec![weights(lo, &format!("{name}.weight"), packed), weights(lo, &format!("{name}.bias"), bias)]
             }
         };
         let each = if layer.kind == Kind::Max { 1 } else { 2 };
         let flops = each * taps * dims.iter().product::<usize>();
-        Ok(SecondLayer { parameters, taps, epilogue: place_image(view.epilogue.as_ref(), lo, &dims)?, flops })
+        Ok(SecondLayer { parameters, taps, epilogue: place_f32_image(view.epilogue.as_ref(), lo, &dims)?, flops })
     }
 
     /// Bytes of each parameter that one channel block takes.
@@ -67,6 +67,7 @@ impl SecondLayer {
         let spec = window::Spec {
             images: 1,
             blocks: ring.blocks,
+            channels: ring.blocks * target.lanes(),
             source: if ring.whole { Source::Image } else { Source::Rows },
             size: [layer.rows.input, layer.cols.input],
             input: from,

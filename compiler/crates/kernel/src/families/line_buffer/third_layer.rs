@@ -3,7 +3,7 @@
 use super::part::{Part, bias_values, constants};
 use crate::families::conv::Geometry;
 use crate::families::dense::Dense;
-use crate::families::igemm::spec::Window;
+use crate::families::igemm::spec::{Number, Window};
 use crate::families::sides::{PlacedEpilogue, from_offset, image_strides};
 use crate::family::View;
 use crate::lowering::{Lowering, Placed};
@@ -52,6 +52,7 @@ impl<'a> ThirdLayer<'a> {
             outputs: shape.outputs,
             window: Window::POINT,
             out: [rows, cols],
+            number: Number::F32,
             block_in: strip.storage.block.unwrap_or(1),
             input: Operand { access: Access::Read, ..strip.read() },
             input_strides: from,

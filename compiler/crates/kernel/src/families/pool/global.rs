@@ -3,9 +3,9 @@
 use crate::families::conv::compiled;
 use crate::families::epilogue;
 use crate::families::fingerprint;
-use crate::families::igemm::spec::Strides;
-use crate::families::sides::{from_offset, image_strides};
-use crate::families::walk::{Place, bump};
+use crate::families::igemm::spec::{Number, Strides};
+use crate::families::sides::{can_reduce, from_offset, image_strides, image_wish, vectors};
+use crate::families::walk::{Place, Results, bump, load};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
 use crate::schedule::{KernelId, Operand};
@@ -27,8 +27,9 @@ struct Spec {
     channels: usize,
     size: [usize; 2],
     input: Strides,
-    /// Bytes from one image of results to the next, and from one block of channels to the next.
-    output: [usize; 2],
+    /// Vectors of channels.
+    vectors: usize,
+    output: Strides,
     /// The last vector of an image may only be stored in part.
     exact: bool,
     f: Option<ScalarFn>,
@@ -63,15 +64,17 @@ impl Family for GlobalPool {
         "global_pool"
     }
 
-    fn take(&self, view: &View, _: &Target) -> Option<Vec<(ValueId, Wish)>> {
-        Some(vec![(pooled(view)?.0, Wish::Blocked(Halo::default()))])
+    fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
+        Some(vec![(pooled(view)?.0, image_wish(target, Halo::default()))])
     }
 
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let (x, average) = pooled(view).ok_or_else(|| OpError::unsupported("not a global pooling"))?;
         let lanes = lo.target().lanes();
-        let input = lo.input(x, Wish::Blocked(Halo::default()))?;
-        let output = lo.output(view.outputs[0], Forms::BOTH)?;
+        let target = *lo.target();
+        let input = lo.input(x, image_wish(&target, Halo::default()))?;
+        let reduced = can_reduce(&input.storage, &target);
+        let output = lo.output(view.outputs[0], Forms { reduced, ..Forms::BOTH })?;
         let (dims, out) = (input.storage.dims.clone(), &output.storage);
         let blocked = out.block.is_some();
         let spec = Spec {
@@ -80,7 +83,12 @@ impl Family for GlobalPool {
             channels: dims[1],
             size: [dims[2], dims[3]],
             input: image_strides(&input.storage, &dims),
-            output: [out.strides[0], if blocked { out.strides[1] } else { 4 * lanes }],
+            vectors: if blocked { vectors(out, &target) } else { dims[1].div_ceil(lanes) },
+            output: if blocked {
+                Strides { row: 0, pixel: 0, ..image_strides(out, &out.dims) }
+            } else {
+                Strides { image: out.strides[0], plane: 4 * lanes, ..Strides::default() }
+            },
             exact: !blocked && !dims[1].is_multiple_of(lanes),
             f: view.epilogue.as_ref().map(|e| e.f.clone()),
         };
@@ -88,7 +96,7 @@ impl Family for GlobalPool {
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(compile(&spec, t, &key)))?;
         let operands = vec![from_offset(&input.read(), input.storage.offset), from_offset(&output.write(), out.offset)];
         let flops = dims.iter().product::<usize>();
-        lo.step(kernel, operands, dims[0] * dims[1].div_ceil(lanes), flops as u64);
+        lo.step(kernel, operands, dims[0] * spec.vectors, flops as u64);
         Ok(())
     }
 }
@@ -151,7 +159,7 @@ impl GlobalPool {
 fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
     let mut b = KernelBuilder::new(target, name);
     let lanes = b.lanes();
-    let blocks = spec.channels.div_ceil(lanes);
+    let blocks = spec.vectors;
     let (input, output) = (b.arg(0), b.arg(1));
     let (begin, end) = (b.begin(), b.end());
     b.for_range(begin, end, 1, |b, unit| {
@@ -160,8 +168,7 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
         let row = b.int(0);
         let place = Place { image, panel, blocks: 1, row };
         let from = place.of(b, input, &spec.input);
-        let to = Strides { image: spec.output[0], plane: spec.output[1], row: 0, pixel: 0 };
-        let to = place.of(b, output, &to);
+        let to = place.of(b, output, &spec.output);
         let [rows, cols] = spec.size;
         let at = b.var(from);
         let acc: Vec<Var<Vector>> = (0..UNROLL)
@@ -174,7 +181,14 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
             for (i, &var) in acc[..n].iter().enumerate() {
                 let mem = b.get(at).at((i * spec.input.pixel) as i32);
                 let old = b.get(var);
-                let new = if spec.average { b.add(old, mem) } else { b.max(old, mem) };
+                let new = match (spec.average, spec.input.number) {
+                    (true, Number::F32) => b.add(old, mem),
+                    (false, Number::F32) => b.max(old, mem),
+                    (average, Number::Bf16) => {
+                        let v = load(b, Number::Bf16, mem);
+                        if average { b.add(old, v) } else { b.max(old, v) }
+                    }
+                };
                 b.set(var, new);
             }
         };
@@ -204,7 +218,8 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
             let mask = b.tail_mask_dyn(left);
             b.store_masked(value, to.at(0), mask);
         } else {
-            b.store(value, to.at(0));
+            let results = Results::new(b, to, &[]).zero_behind(b, &spec.output, spec.channels, place);
+            results.store(b, None, &spec.output, &[], value, [0, 0, 0], lanes);
         }
     });
     b.compile()

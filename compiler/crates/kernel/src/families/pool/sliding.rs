@@ -1,7 +1,9 @@
 //! Max and average pooling.
 
 use crate::families::conv::{compiled, weights};
-use crate::families::sides::{fits_image, from_offset, image_strides, image_wishes, place_image};
+use crate::families::sides::{
+    can_reduce, fits_image, from_offset, image_strides, image_wish, image_wishes, place_image, vectors,
+};
 use crate::families::window::{self, Spec, halo, max, sum};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
@@ -84,22 +86,24 @@ impl Family for Pool {
 
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let g = Geometry::read(view, target)?;
-        let mut wishes = vec![(g.x, Wish::Blocked(g.halo()))];
-        wishes.extend(image_wishes(view));
+        let mut wishes = vec![(g.x, image_wish(target, g.halo()))];
+        wishes.extend(image_wishes(view, target));
         Some(wishes)
     }
 
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let target = *lo.target();
         let g = Geometry::read(view, &target).ok_or_else(|| OpError::unsupported("not a pooling of this family"))?;
-        let input = lo.input(g.x, Wish::Blocked(g.halo()))?;
-        let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
+        let input = lo.input(g.x, image_wish(&target, g.halo()))?;
+        let output =
+            lo.output(view.outputs[0], Forms { reduced: can_reduce(&input.storage, &target), ..Forms::BLOCKED })?;
         let dims = output.storage.dims.clone();
-        let epilogue = place_image(view.epilogue.as_ref(), lo, &dims)?;
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let s = &input.storage;
         let spec = Spec {
             images: dims[0],
-            blocks: dims[1].div_ceil(target.lanes()),
+            blocks: vectors(&output.storage, &target),
+            channels: dims[1],
             source: window::Source::Image,
             size: [g.rows.input, g.cols.input],
             input: image_strides(s, &s.dims),

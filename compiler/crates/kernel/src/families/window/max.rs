@@ -2,8 +2,9 @@
 //! counts twice. That needs windows without gaps (dilation 1) and no border in the input.
 
 use super::{Source, Spec};
+use crate::families::igemm::spec::{Number, Strides};
 use crate::families::tile::split_evenly;
-use crate::families::walk::{Place, Results, advance, bump};
+use crate::families::walk::{Results, advance, bump, load};
 use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
 
 /// Compiles the kernel. Arguments: input (at its element 0; by rows, at their column 0), side operands, output.
@@ -64,15 +65,12 @@ impl Emitter<'_> {
         let group_rows = spec.group_rows();
         b.for_range(begin, end, 1, |b, unit| {
             let place = spec.place(b, unit);
-            let Place { image, panel, row, .. } = place;
-            let plane = |b: &mut KernelBuilder, input: Gpr| {
-                let at = advance(b, input, image, spec.input.image);
-                advance(b, at, panel, spec.input.plane)
-            };
+            let row = place.row;
+            let plane = |b: &mut KernelBuilder, input: Gpr| place.of(b, input, &Strides { row: 0, ..spec.input });
             let planes: Vec<Gpr> = inputs.iter().map(|&i| plane(b, i)).collect();
             let output = place.of(b, output, &spec.output);
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
-            let results = Results::new(b, output, &sides);
+            let results = Results::new(b, output, &sides).zero_behind(b, &spec.output, spec.channels, place);
             if spec.source == Source::Rows {
                 self.row(b, &planes, &results);
                 return;
@@ -128,8 +126,12 @@ impl Emitter<'_> {
                                 row.at((self.column(run.first + c, k) * spec.input.pixel) as i32)
                             };
                             max = Some(match max {
-                                None => b.load(mem),
-                                Some(m) => b.max(m, mem),
+                                None => load(b, spec.input.number, mem),
+                                Some(m) if spec.input.number == Number::F32 => b.max(m, mem),
+                                Some(m) => {
+                                    let v = load(b, spec.input.number, mem);
+                                    b.max(m, v)
+                                }
                             });
                         }
                     }

@@ -29,8 +29,10 @@ pub enum Source {
 pub struct Spec {
     /// Batch elements.
     pub images: usize,
-    /// Channel blocks.
+    /// Vectors of channels.
     pub blocks: usize,
+    /// Channels; what lies beyond in a block of bf16 is stored as zero.
+    pub channels: usize,
     /// How the input is addressed.
     pub source: Source,
     /// Input rows and columns, without border.
@@ -98,10 +100,9 @@ pub fn name(family: &str, spec: &Spec, target: &mnnc_vector::Target) -> String {
     format!("{family}_k{kh}x{kw}s{sh}x{sw}_{rows}x{cols}_{target}_{}", crate::families::fingerprint(&text))
 }
 
-/// Packs depthwise weights `[channel][tap]` as `[block][tap][lane]`, zero beyond the last channel.
-pub fn pack(values: &[f32], taps: usize, lanes: usize) -> Vec<u8> {
-    let channels = values.len() / taps.max(1);
-    let mut packed = vec![0f32; channels.next_multiple_of(lanes) * taps];
+/// Packs depthwise weights `[channel][tap]` as `[block][tap][lane]`, so many blocks, zero beyond the last channel.
+pub fn pack(values: &[f32], taps: usize, blocks: usize, lanes: usize) -> Vec<u8> {
+    let mut packed = vec![0f32; blocks * lanes * taps];
     for (c, row) in values.chunks_exact(taps).enumerate() {
         for (t, &x) in row.iter().enumerate() {
             packed[((c / lanes) * taps + t) * lanes + c % lanes] = x;

@@ -4,7 +4,7 @@
 use super::{Source, Spec};
 use crate::families::igemm::spec::Strides;
 use crate::families::tile::{Tile, split_evenly, tile_rows};
-use crate::families::walk::{Place, Results, advance, bump};
+use crate::families::walk::{Place, Results, advance, bump, load};
 use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Mem, Target, Var, Vector};
 
 /// How the taps are weighted.
@@ -120,7 +120,8 @@ impl Emitter<'_> {
                     Taps::Rows(inputs, b.var(zero))
                 }
             };
-            let cursor = Cursor { input, factors: b.var(factors), results: Results::new(b, output, &sides) };
+            let results = Results::new(b, output, &sides).zero_behind(b, &spec.output, spec.channels, place);
+            let cursor = Cursor { input, factors: b.var(factors), results };
 
             let step = match spec.source {
                 Source::Image => tile_rows(spec.out[1], group_rows, self.pixels),
@@ -174,7 +175,7 @@ impl Emitter<'_> {
                     continue;
                 }
                 let tap = at.input.at(b, &spec.input, y, x);
-                let v = b.load(tap);
+                let v = load(b, spec.input.number, tap);
                 for (pixel, tap) in users {
                     let sum = self.accumulate(b, acc[pixel], v, tap, weights);
                     acc[pixel] = Some(sum);

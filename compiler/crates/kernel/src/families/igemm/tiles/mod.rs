@@ -1,0 +1,34 @@
+//! Implicit GEMM on AMX tiles: products of bf16 pairs, 16 pixels by 16 pairs by 16 channels an instruction.
+//!
+//! A tile of the input is 16 pixels as they lie in the image, their distance the stride of its rows: there is no im2col here either. A tile
+//! of the weights is 16 steps of a packed panel as the vector kernels read it, too. Two by two accumulators (tiles 0 to 3), two input
+//! tiles (4, 5) and two weight tiles (6, 7) make every loaded tile serve twice. The sums pass through a scratch area of the frame, where
+//! the epilogue reads them pixel by pixel.
+//!
+//! The multiplier takes as long for 8 rows as for 16 once tiles are loaded, so [`plan`] cuts the output into tiles as full as its shape allows.
+
+mod emit;
+mod plan;
+
+use super::spec::{Number, Spec};
+use mnnc_vector::{CompileError, CompiledKernel, KernelBuilder, Target};
+
+/// Pairs of channels that a row of a tile holds.
+pub const PAIRS: usize = 16;
+
+/// Whether the spec is for tiles on this target.
+pub fn takes(spec: &Spec, target: &Target) -> bool {
+    spec.number == Number::Bf16 && target.has_tiles()
+}
+
+/// Number of units of the kernel.
+pub fn units(spec: &Spec) -> usize {
+    spec.images * plan::Plan::new(spec).groups() * spec.panels
+}
+
+/// Compiles the kernel.
+pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
+    let mut b = KernelBuilder::new(target, name);
+    emit::Emitter::new(spec).emit(&mut b);
+    b.compile()
+}

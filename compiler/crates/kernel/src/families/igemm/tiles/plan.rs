@@ -1,0 +1,227 @@
+//! How an output is cut into tiles of at most 16 pixels.
+
+use super::super::spec::Spec;
+
+/// Rows of a tile.
+const ROWS: usize = 16;
+/// Most pixels of an image that is done at once: what its sums take in the frame stays in L1.
+const MOST: usize = 128;
+
+/// Output pixels of a unit of a large image, whose input L2 holds while all panels pass over it.
+const UNIT: usize = 200;
+
+/// A tile: where its first pixel is.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Tile {
+    /// In the input, in bytes from the strip's first tap on.
+    pub input: usize,
+    /// In the scratch area, in pixels.
+    pub scratch: usize,
+}
+
+/// Neighbouring pixels of an output row.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// Row and column from the strip's first pixel on.
+    pub at: [usize; 2],
+    /// Pixels.
+    pub count: usize,
+    /// The first in the scratch area.
+    pub scratch: usize,
+}
+
+/// One or two tiles done together, and the pixels that are finished then.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pair {
+    /// Tiles.
+    pub tiles: Vec<Tile>,
+    /// Pixels.
+    pub runs: Vec<Run>,
+}
+
+/// Tiles of an output of `rows` by `cols` pixels.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Pixels of a tile.
+    pub pixels: usize,
+    /// Output rows of a strip.
+    pub strip_rows: usize,
+    /// Its tiles. Pairs of a single row that are equally far from each other are loops: [`Plan::regular`].
+    pub strip: Vec<Pair>,
+    /// Pairs at the beginning of a strip that are a constant number of pixels apart.
+    pub regular: usize,
+    /// The strip of an odd last row.
+    pub last: Option<Pair>,
+    /// Output rows of a unit, whole strips but for the last.
+    pub group_rows: usize,
+    /// Pixels in the scratch area.
+    pub scratch: usize,
+    rows: usize,
+}
+
+impl Plan {
+    /// The plan of a spec.
+    pub fn new(spec: &Spec) -> Plan {
+        let [rows, cols] = spec.out;
+        flat(spec).unwrap_or_else(|| if cols > ROWS { by_rows(spec, rows, cols) } else { two_rows(spec, rows, cols) })
+    }
+    /// Units along the rows.
+    pub fn groups(&self) -> usize {
+        self.rows.div_ceil(self.group_rows)
+    }
+    /// Pairs of tiles that read one panel of weights in a unit.
+    pub fn pairs(&self) -> usize {
+        self.strip.len() * self.group_rows.div_ceil(self.strip_rows)
+    }
+}
+
+/// Bytes from one output pixel's first tap to the next one's.
+fn step(spec: &Spec) -> usize {
+    spec.window.stride[1] * spec.input.pixel
+}
+
+/// Output rows of a unit. A small image is one unit, so that each panel of weights is read once.
+fn group_rows(rows: usize, cols: usize) -> usize {
+    if rows * cols <= 2 * UNIT { rows } else { (UNIT / cols).max(1) }
+}
+
+/// A small image as one row of pixels, the border between its rows included, where that takes fewer tiles.
+fn flat(spec: &Spec) -> Option<Plan> {
+    let [rows, cols] = spec.out;
+    let pitch = spec.input.row.checked_div(spec.input.pixel).filter(|p| p * spec.input.pixel == spec.input.row)?;
+    let len = (rows - 1) * pitch + cols;
+    let count = len.div_ceil(ROWS);
+    if spec.window.stride != [1, 1] || rows == 1 || cols > ROWS || len > MOST || count >= rows {
+        return None;
+    }
+    let pixels = len.div_ceil(count);
+    let tile = |i: usize| {
+        let first = (i * pixels).min(len - pixels);
+        Tile { input: first * step(spec), scratch: first }
+    };
+    let tiles: Vec<Tile> = (0..count).map(tile).collect();
+    let mut strip: Vec<Pair> = tiles.chunks(2).map(|t| Pair { tiles: t.to_vec(), runs: Vec::new() }).collect();
+    strip.last_mut()?.runs = (0..rows).map(|r| Run { at: [r, 0], count: cols, scratch: r * pitch }).collect();
+    Some(Plan { pixels, strip_rows: rows, strip, regular: 0, last: None, group_rows: rows, scratch: len, rows })
+}
+
+/// Pairs of tiles along each row. The last tile ends with the row, so that it may share pixels with the one before; those are finished
+/// once only, for the result may lie over an operand.
+fn by_rows(spec: &Spec, rows: usize, cols: usize) -> Plan {
+    let count = cols.div_ceil(ROWS).next_multiple_of(2);
+    let pixels = cols.div_ceil(count);
+    let start = |i: usize| (i * pixels).min(cols - pixels);
+    let pair = |p: usize| Pair {
+        tiles: [0, 1].map(|i| Tile { input: start(2 * p + i) * step(spec), scratch: i * ROWS }).to_vec(),
+        runs: [0, 1]
+            .map(|i| {
+                let first = (2 * p + i) * pixels;
+                let skipped = first - start(2 * p + i);
+                Run { at: [0, first], count: pixels - skipped, scratch: i * ROWS + skipped }
+            })
+            .into_iter()
+            .filter(|r| r.count > 0)
+            .collect(),
+    };
+    let regular = (0..count / 2).take_while(|p| start(2 * p + 1) == (2 * p + 1) * pixels).count();
+    let strip = (0..count / 2).map(pair).collect();
+    let group_rows = group_rows(rows, cols);
+    Plan { pixels, strip_rows: 1, strip, regular, last: None, group_rows, scratch: 2 * ROWS, rows }
+}
+
+/// Narrow rows, two at a time.
+fn two_rows(spec: &Spec, rows: usize, cols: usize) -> Plan {
+    let below = spec.window.stride[0] * spec.input.row;
+    let of = |rows: usize| Pair {
+        tiles: (0..rows).map(|r| Tile { input: r * below, scratch: r * ROWS }).collect(),
+        runs: (0..rows).map(|r| Run { at: [r, 0], count: cols, scratch: r * ROWS }).collect(),
+    };
+    let (strip_rows, last) = if rows == 1 { (1, None) } else { (2, (rows % 2 == 1).then(|| of(1))) };
+    let group_rows = group_rows(rows, cols).next_multiple_of(strip_rows).min(rows);
+    Plan {
+        pixels: cols,
+        strip_rows,
+        strip: vec![of(strip_rows)],
+        regular: 0,
+        last,
+        group_rows,
+        scratch: 2 * ROWS,
+        rows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::spec::{Number, Spec, Strides, Window};
+    use super::*;
+
+    fn spec(out: [usize; 2], stride: usize, border: usize) -> Spec {
+        let pixel = 64;
+        let row = pixel * (out[1] * stride + border);
+        Spec {
+            images: 1,
+            number: Number::Bf16,
+            channels_in: 16,
+            first_in: 0,
+            block_in: 16,
+            input: Strides { row, pixel, ..Strides::default() },
+            window: Window { stride: [stride; 2], ..Window::POINT },
+            out,
+            output: Strides::default(),
+            blocks: 2,
+            panels: 1,
+            tiling: crate::cost::Tiling::PIXEL,
+            last_lanes: 16,
+            channels_out: 32,
+            weights_image: 0,
+            has_bias: false,
+            epilogue: None,
+            sides: Vec::new(),
+        }
+    }
+
+    /// Every pixel is finished, by the tile that holds it, and no tile reaches beyond the last pixel.
+    #[test]
+    fn tiles_cover_the_output() {
+        for rows in 1..40 {
+            for cols in 1..70 {
+                for (stride, border) in [(1, 0), (1, 2), (2, 1)] {
+                    let spec = spec([rows, cols], stride, border);
+                    let plan = Plan::new(&spec);
+                    assert!(plan.pixels <= 16 && plan.scratch <= MOST);
+                    let mut seen = vec![false; rows * cols];
+                    let mut strip = |first: usize, pairs: &[Pair]| {
+                        let mut scratch = vec![None; plan.scratch];
+                        for pair in pairs {
+                            for t in &pair.tiles {
+                                for p in 0..plan.pixels {
+                                    scratch[t.scratch + p] = Some(t.input + p * stride * 64);
+                                }
+                            }
+                            for r in &pair.runs {
+                                for c in 0..r.count {
+                                    let (y, x) = (first + r.at[0], r.at[1] + c);
+                                    let from = stride * (r.at[0] * spec.input.row + x * 64);
+                                    assert_eq!(scratch[r.scratch + c], Some(from), "{rows}x{cols} stride {stride}");
+                                    assert!(!seen[y * cols + x], "{rows}x{cols} stride {stride}: twice");
+                                    seen[y * cols + x] = true;
+                                }
+                            }
+                            let end = stride * ((rows - 1 - first) * spec.input.row + (cols - 1) * 64);
+                            assert!(pair.tiles.iter().all(|t| t.input + (plan.pixels - 1) * stride * 64 <= end));
+                        }
+                    };
+                    let mut y = 0;
+                    while y < rows {
+                        match &plan.last {
+                            Some(last) if y + plan.strip_rows > rows => strip(y, std::slice::from_ref(last)),
+                            _ => strip(y, &plan.strip),
+                        }
+                        y += plan.strip_rows;
+                    }
+                    assert!(seen.iter().all(|s| *s), "{rows}x{cols} stride {stride}");
+                }
+            }
+        }
+    }
+}

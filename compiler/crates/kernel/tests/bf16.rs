@@ -1,0 +1,175 @@
+//! Reduced precision against the reference evaluation. Inputs and weights are small integers, so that every value between two layers
+//! is an integer that bf16 holds exactly, and what comes out must be equal: a wrong lane, or one that nobody has written, shows.
+
+mod support;
+
+use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType, ValueId};
+use mnnc_kernel::{Schedule, families, lower};
+use mnnc_ops::Evaluator;
+use mnnc_ops::sample::Gen;
+use support::{Machine, reduced_targets};
+
+/// Integers from -1 to 1, most of them 0.
+fn sparse(g: &mut Gen, dims: &[usize]) -> Tensor {
+    let n = dims.iter().product();
+    Tensor::new(dims, (0..n).map(|_| g.pick(&[0.0, 0.0, 0.0, 0.0, 1.0, -1.0])).collect::<Vec<f32>>())
+}
+
+struct Net {
+    graph: Graph,
+    what: String,
+}
+
+impl Net {
+    fn new(dims: &[usize]) -> (Net, ValueId) {
+        let mut graph = Graph::new("net");
+        let x = graph.add_input("x", TensorType::new(DType::F32, dims.iter().copied()));
+        (Net { graph, what: format!("{dims:?}") }, x)
+    }
+    fn emit(&mut self, op: &str, inputs: &[ValueId], attrs: Attrs) -> ValueId {
+        self.what += &format!(" {op}");
+        let spec =
+            NodeSpec::new(mnnc_ops::lookup(op).expect("an op"), inputs.iter().copied()).attrs(attrs).outputs(["y"]);
+        self.graph.emit(spec).unwrap_or_else(|e| panic!("{}: {e:?}", self.what))
+    }
+    fn dims(&self, v: ValueId) -> Vec<usize> {
+        self.graph.ty(v).static_dims().expect("static")
+    }
+    fn constant(&mut self, t: Tensor) -> ValueId {
+        self.graph.add_const("c", t)
+    }
+    fn conv(
+        &mut self,
+        g: &mut Gen,
+        x: ValueId,
+        outputs: usize,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        groups: usize,
+    ) -> ValueId {
+        let channels = self.dims(x)[1];
+        let w = sparse(g, &[outputs, channels / groups, kernel[0], kernel[1]]);
+        let (w, b) = (self.constant(w), sparse(g, &[outputs]));
+        let b = self.constant(b);
+        let ints = |v: &[usize]| v.iter().map(|&x| x as i64).collect::<Vec<i64>>();
+        let pads = [kernel[0] / 2, kernel[1] / 2, (kernel[0] - 1) / 2, (kernel[1] - 1) / 2];
+        let attrs = Attrs::new().with("strides", ints(&stride)).with("pads", ints(&pads)).with("group", groups as i64);
+        self.what += &format!(" {channels}->{outputs} {kernel:?}/{stride:?}");
+        self.emit("conv", &[x, w, b], attrs)
+    }
+    fn check(mut self, y: ValueId, g: &mut Gen, split: bool, used: &mut dyn FnMut(&Schedule)) {
+        self.graph.set_results(self.graph.main(), vec![y]);
+        let dims = self.dims(self.graph.inputs()[0]);
+        let input = sparse(g, &dims);
+        let expected = Evaluator::new(&self.graph).run(std::slice::from_ref(&input)).expect("evaluates").remove(0);
+        for target in reduced_targets() {
+            let schedule =
+                lower(&self.graph, &target, families::ALL).unwrap_or_else(|e| panic!("{}: {e:?}", self.what));
+            used(&schedule);
+            let shape = [(DType::F32, expected.dims().to_vec())];
+            let got = Machine::new(&schedule).run(std::slice::from_ref(&input), &shape, split).remove(0);
+            for (i, (a, b)) in got.view::<f32>().iter().zip(expected.view::<f32>().iter()).enumerate() {
+                // What is wrong is off by 1 at least; transformed tiles of `f32` round.
+                let close = (a - b).abs() <= 1e-2;
+                assert!(close, "{}: element {i} is {a}, not {b}; {}", target.full_name(), self.what);
+            }
+        }
+    }
+}
+
+/// One convolution: every shape of tiles, every remainder of channels, first layers.
+#[test]
+fn convolutions_are_exact() {
+    let mut reduced = 0;
+    for seed in 0..150 {
+        let mut g = Gen::new(seed);
+        let channels = if g.below(4) == 0 { 1 + g.below(4) } else { 5 + g.below(90) };
+        let kernel = if g.below(3) == 0 { [1, 1] } else { [1 + g.below(7), 1 + g.below(7)] };
+        let size = [1 + g.below(20), g.pick(&[1, 3, 7, 8, 14, 16, 17, 30, 33, 56])];
+        let (mut net, x) = Net::new(&[1 + g.below(2), channels, size[0].max(kernel[0]), size[1].max(kernel[1])]);
+        let stride = [1 + g.below(2), 1 + g.below(2)];
+        let outputs = 1 + g.below(90);
+        let y = net.conv(&mut g, x, outputs, kernel, stride, 1);
+        net.check(y, &mut g, seed % 2 == 0, &mut |s| {
+            reduced +=
+                usize::from(s.kernels.iter().any(|(_, k)| k.name.contains("bf16_") && k.name.starts_with("conv")));
+        });
+    }
+    assert!(reduced >= 130 * reduced_targets().len(), "only {reduced} convolutions were reduced");
+}
+
+/// Values that lie in blocks of bf16 between layers, and what else reads and writes those.
+#[test]
+fn layers_pass_bf16_to_each_other() {
+    let mut stored = 0;
+    for seed in 0..250 {
+        let mut g = Gen::new(5000 + seed);
+        let (mut net, x) = Net::new(&[1 + g.below(2), 1 + g.below(40), 4 + g.below(14), 4 + g.below(20)]);
+        let point = [1, 1];
+        let channels = g.pick(&[8, 16, 24, 32, 40, 48, 58, 64, 67, 96]);
+        let kernel = g.pick(&[[1, 1], [3, 3]]);
+        let a = net.conv(&mut g, x, channels, kernel, point, 1);
+        let a = if g.coin() { net.emit("relu", &[a], Attrs::new()) } else { a };
+        let window = || Attrs::new().with("kernel_shape", vec![3i64, 3]).with("pads", vec![1i64; 4]);
+        let b = match g.below(8) {
+            0 => {
+                let stride = [1 + g.below(2); 2];
+                net.conv(&mut g, a, channels, [3, 3], stride, channels)
+            }
+            1 => net.emit("max_pool", &[a], window().with("strides", vec![2i64, 2])),
+            2 => {
+                let other = net.conv(&mut g, x, channels, [3, 3], point, 1);
+                net.emit("add", &[a, other], Attrs::new())
+            }
+            3 => {
+                let more = g.pick(&[16, 32, 40, 64]);
+                let other = net.conv(&mut g, x, more, [3, 3], point, 1);
+                net.emit("concat", &[a, other], Attrs::new().with("axis", 1i64))
+            }
+            4 => {
+                // A factor for each channel, as squeeze and excite has.
+                let peak = net.emit("global_max_pool", &[a], Attrs::new());
+                let gate = net.conv(&mut g, peak, channels, [1, 1], point, 1);
+                let gate = net.emit("sign", &[gate], Attrs::new());
+                net.emit("mul", &[a, gate], Attrs::new())
+            }
+            5 => {
+                let top = net.emit("neg", &[a], Attrs::new());
+                net.conv(&mut g, top, channels, [3, 3], point, 1)
+            }
+            // What fills up the last block would become infinite here.
+            6 => {
+                let one = net.constant(Tensor::new([1], vec![1.0f32]));
+                let inverse = net.emit("abs", &[a], Attrs::new());
+                let inverse = net.emit("div", &[one, inverse], Attrs::new());
+                let least = net.constant(Tensor::new([1], vec![1.0f32]));
+                net.emit("min", &[inverse, least], Attrs::new());
+                net.emit("min", &[a, one], Attrs::new())
+            }
+            _ => a,
+        };
+        let last = 1 + g.below(70);
+        let kernel = g.pick(&[[1, 1], [3, 3], [3, 1]]);
+        let stride = [1 + g.below(2), 1];
+        let y = net.conv(&mut g, b, last, kernel, stride, 1);
+        net.check(y, &mut g, seed % 2 == 0, &mut |s| {
+            let packed = |name: &str| name.contains("bf16_1x") || name.contains("bf16_2x");
+            stored += usize::from(s.kernels.iter().any(|(_, k)| packed(&k.name)));
+        });
+    }
+    assert!(stored >= 60 || reduced_targets().is_empty(), "only {stored} networks stored bf16 with a border");
+}
+
+/// Products with a constant matrix, any number of rows.
+#[test]
+fn products_are_exact() {
+    for seed in 0..60 {
+        let mut g = Gen::new(9000 + seed);
+        let (rows, depth, cols) = (1 + g.below(70), g.pick(&[31, 32, 64, 96, 160]), 1 + g.below(100));
+        let (mut net, x) = Net::new(&[rows, depth]);
+        let w = sparse(&mut g, &[depth, cols]);
+        let w = net.constant(w);
+        let y = net.emit("matmul", &[x, w], Attrs::new());
+        net.check(y, &mut g, seed % 2 == 0, &mut |_| {});
+    }
+}
