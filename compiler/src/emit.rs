@@ -139,11 +139,12 @@ impl Compiler {
                 return Ok(done);
             }
             if self.reduces() && runs_here {
+                found.know_floors(&layers);
                 let note = reduced::measured(&found);
                 if found.outputs.iter().any(|o| !o.deviation.is_within()) {
                     let options = CompileOptions { precision: Precision::Normal, ..self.options.clone() };
                     let mut done = Compiler::new(options).compile_native(model, kind, path, verify)?;
-                    done.notes.push(format!("in f32 after all, for the bound is 10 %: {note}"));
+                    done.notes.push(format!("in f32 after all, for that was too much: {note}"));
                     return Ok(done);
                 }
                 done.notes.push(note);

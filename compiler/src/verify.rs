@@ -38,6 +38,9 @@ pub struct Layer {
     pub op: String,
     /// How far off it is.
     pub deviation: Deviation,
+    /// In reduced precision: how far off, in the mean square, it is for the rounding of inputs and weights alone, computed in `f32`. No
+    /// code of that precision can do better than about this.
+    pub floor: f64,
 }
 
 /// What a check found.
@@ -82,8 +85,16 @@ impl Verification {
     /// Judges the outputs as a whole, as those of reduced precision are.
     fn judge_by_rms(&mut self) {
         for o in &mut self.outputs {
-            o.deviation = o.deviation.judged_by_rms(reduced::OUTPUT);
+            o.deviation = o.deviation.judged_by_rms(reduced::bound(o.floor));
         }
+    }
+
+    /// Judges the outputs again, by what rounding alone does to them.
+    pub(crate) fn know_floors(&mut self, layers: &[Layer]) {
+        for o in &mut self.outputs {
+            o.floor = layers.iter().find(|l| l.value == o.value).map_or(0.0, |l| l.floor);
+        }
+        self.judge_by_rms();
     }
 
     /// The layer or output that is off most.
@@ -103,6 +114,11 @@ impl Compiler {
         let lowered = self.lower_graph(model, &optimised)?;
         let mut found = self.verify_outputs(model, &optimised, &lowered, inputs)?;
         found.layers = self.verify_layers(model, &optimised, inputs)?;
+        if self.reduces() {
+            let layers = std::mem::take(&mut found.layers);
+            found.know_floors(&layers);
+            found.layers = layers;
+        }
         Ok(found)
     }
 
@@ -146,14 +162,20 @@ impl Compiler {
         let mut computed = self.native_layers(model, optimised, inputs)?.into_iter();
         let mut layers = Vec::new();
         let reduces = self.reduces();
+        let mut rounded = match reduces {
+            true => self.rounded_layers(model, optimised, inputs)?,
+            false => Vec::new(),
+        }
+        .into_iter();
         // Compared as they come: the evaluator's results need not be kept.
         let mut observe = |n: NodeId, expected: &[Tensor]| {
             // Nodes of bodies run too, but only results of the main region can be watched.
             if optimised.node(n).region() == Some(optimised.main()) {
                 for (want, (v, got)) in expected.iter().zip(&mut computed) {
                     let mut layer = layer(optimised, v, want, &got, Tolerance::of_layer(want));
-                    if reduces {
-                        layer.deviation = layer.deviation.judged_by_rms(reduced::OUTPUT);
+                    if let Some((_, moved)) = rounded.next() {
+                        layer.floor = compare(want, &moved, Tolerance::F32).map_or(0.0, |d| d.rms);
+                        layer.deviation = layer.deviation.judged_by_rms(reduced::bound(layer.floor));
                     }
                     layers.push(layer);
                 }
@@ -252,6 +274,7 @@ pub(crate) fn layer(graph: &Graph, v: ValueId, want: &Tensor, got: &Tensor, tole
         node: producer.map_or_else(String::new, |n| graph.node(n).name.clone()),
         op: producer.map_or_else(|| "input".into(), |n| op_name(graph, n)),
         deviation,
+        floor: 0.0,
     }
 }
 
@@ -313,7 +336,7 @@ mod tests {
 
     fn layer(value: &str, excess: f64) -> Layer {
         let deviation = Deviation { excess, ..Deviation::default() };
-        Layer { value: value.into(), node: String::new(), op: String::new(), deviation }
+        Layer { value: value.into(), node: String::new(), op: String::new(), deviation, floor: 0.0 }
     }
 
     #[test]

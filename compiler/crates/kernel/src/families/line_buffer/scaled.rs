@@ -39,6 +39,7 @@ pub(super) fn lower(map: &View, point: &View, lo: &mut Lowering) -> Result<(), O
             let spec = blocked::Spec {
                 images,
                 blocks,
+                channels,
                 size: [rows, width],
                 output: part.strides,
                 f: epilogue.f.clone(),

@@ -139,7 +139,8 @@ impl GlobalPool {
             channels: blocks * lanes,
             size: [dims[2], dims[3]],
             input: from,
-            output: [out.strides[0], out.strides[1]],
+            vectors: blocks,
+            output: Strides { image: out.strides[0], plane: out.strides[1], ..Strides::default() },
             exact: false,
             f: view.epilogue.as_ref().map(|e| e.f.clone()),
         };
