@@ -3,6 +3,7 @@
 
 mod support;
 
+use half::bf16;
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType, ValueId};
 use mnnc_kernel::{Schedule, families, lower};
 use mnnc_ops::Evaluator;
@@ -61,7 +62,18 @@ impl Net {
         self.graph.set_results(self.graph.main(), vec![y]);
         let dims = self.dims(self.graph.inputs()[0]);
         let input = sparse(g, &dims);
-        let expected = Evaluator::new(&self.graph).run(std::slice::from_ref(&input)).expect("evaluates").remove(0);
+        let mut exact = true;
+        let result = self.graph.producer(y);
+        let mut observe = |n, values: &[Tensor]| {
+            let held = |x: &f32| bf16::from_f32(*x).to_f32() == *x;
+            exact &= Some(n) == result || values.iter().all(|t| t.view::<f32>().iter().all(held));
+        };
+        let inputs = std::slice::from_ref(&input);
+        let expected = Evaluator::new(&self.graph).run_observed(inputs, &mut observe).expect("evaluates").remove(0);
+        // Too large a sum between two layers is rounded, and rightly so.
+        if !exact {
+            return;
+        }
         for target in reduced_targets() {
             let schedule =
                 lower(&self.graph, &target, families::ALL).unwrap_or_else(|e| panic!("{}: {e:?}", self.what));
