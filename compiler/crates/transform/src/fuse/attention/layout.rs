@@ -161,13 +161,19 @@ pub fn common_loops(all: &[Vec<Factor>]) -> Option<(Vec<usize>, Vec<Vec<usize>>)
     Some((merged.iter().map(|(n, _)| *n).collect(), steps))
 }
 
+/// The shape of a value with at least one element, and not so many that counting them overflows.
+pub fn sized(g: &Graph, v: ValueId) -> Option<Vec<usize>> {
+    g.ty(v).num_bytes().filter(|n| (1..1 << 48).contains(n))?;
+    dims(g, v)
+}
+
 /// If the node behind `v` only moves elements of its first input: that input, and the layout of `v` for a layout of it.
 pub fn moved(g: &Graph, v: ValueId) -> Option<(ValueId, impl Fn(&Layout) -> Option<Layout> + use<>)> {
     let n = g.producer(v)?;
     let node = g.node(n);
     let x = node.input(0)?;
-    let (from, to) = (dims(g, x)?, dims(g, v)?);
-    if from.contains(&0) || to.contains(&0) || !node.regions.is_empty() {
+    let (from, to) = (sized(g, x)?, sized(g, v)?);
+    if !node.regions.is_empty() {
         return None;
     }
     if node.op.traits.contains(Traits::VIEW) {

@@ -57,7 +57,7 @@ fn spelt_out(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let node = g.node(n);
     let (p, v, y) = (node.input(0)?, node.input(1)?, output(g, n)?);
     let s = Scores::behind(g, p)?;
-    let (scores, out, values) = (dims(g, s.product)?, dims(g, y)?, dims(g, v)?);
+    let (scores, out, values) = (layout::sized(g, s.product)?, layout::sized(g, y)?, layout::sized(g, v)?);
     let &[.., queries, keys] = &scores[..] else { return None };
     let (batch, width) = (&out[..out.len().checked_sub(2)?], *values.last()?);
     let count: usize = scores[..scores.len() - 2].iter().product();
@@ -131,7 +131,7 @@ fn declared(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
         return None;
     }
     let heads = |v: ValueId, name: &str| -> Option<[usize; 4]> {
-        match dims(g, v)?[..] {
+        match layout::sized(g, v)?[..] {
             [n, h, s, e] => Some([n, h, s, e]),
             [n, s, e] => {
                 let h = usize::try_from(int(node, name)?).ok().filter(|&h| h > 0 && e % h == 0)?;
@@ -219,7 +219,7 @@ impl Found {
     /// The last value behind the product that only moves its elements and that the kernel can write, and where the
     /// product's elements lie in it.
     fn result(&self, g: &Graph) -> Option<(ValueId, Layout)> {
-        let shape = dims(g, self.y)?;
+        let shape = layout::sized(g, self.y)?;
         let [count, queries, _] = self.sizes;
         let own = if g.node(g.producer(self.y)?).op.name == "attention" && shape.len() == 3 {
             // Heads side by side.

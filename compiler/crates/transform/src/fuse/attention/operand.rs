@@ -72,7 +72,7 @@ impl Operand {
         let mut steps = Vec::new();
         let (mut at, mut factor) = (v, 1.0);
         loop {
-            let start = dims(g, at).filter(|d| !d.contains(&0)).map(|d| Layout::dense(&d));
+            let start = layout::sized(g, at).map(|d| Layout::dense(&d));
             let here = start.and_then(|l| steps.iter().rev().try_fold(l, |l, step: &Step| step(&l)));
             if let Some(layout) = here.and_then(|l| finish(&l)).filter(|l| readable(role, l)) {
                 best = Some(Operand { value: at, layout, factor });
