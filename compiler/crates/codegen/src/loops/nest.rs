@@ -2,7 +2,7 @@
 //!
 //! A sum is a chain of additions, each waiting for the one before. Neighbouring units have chains of their own and read
 //! much of the same: jammed into one loop nest they share those loads and the index arithmetic, and their chains overlap. The order of every sum
-//! stays what it was. (Measured: squeezenet without vector kernels runs 3 times as fast.)
+//! stays what it was. (Measured: squeezenet without vector kernels runs twice as fast.)
 
 use super::address::{Linear, offset};
 use super::convert::{cast, class, literal, store};

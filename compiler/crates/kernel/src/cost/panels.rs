@@ -57,13 +57,13 @@ const HALF: usize = 100;
 /// Bytes of weights that stay in the L2 of any machine beside everything else.
 const WEIGHTS: usize = 512 << 10;
 
-/// The class with its units halved where a small image would be one unit for each of several panels, if the weights stay in L2: two threads
+/// The class with its units halved where a small image would be one unit for each panel, if the weights stay in L2: two threads
 /// then share rows, evenly whatever the number of panels, and each reads half of the input only.
 pub(super) fn shared(class: Class, p: &Problem) -> Class {
     let (rows, tiling) = (p.out[0], class.tiling);
     let half = rows.div_ceil(2).next_multiple_of(tiling.tile_rows);
     let uneven = (3..8).contains(&class.panels) && !class.panels.is_multiple_of(2);
-    let long = (class.panels > 1 || class.blocks > 3) && p.pixels() >= HALF;
+    let long = p.pixels() >= HALF;
     let small = tiling.groups(rows) == 1 && half < rows && 4 * p.depth() * p.outputs <= WEIGHTS;
     if small && (uneven || long) { Class { tiling: Tiling { group_rows: half, ..tiling }, ..class } } else { class }
 }
