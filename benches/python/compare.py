@@ -3,7 +3,8 @@
 Each engine lives in a process of its own, pinned to the same processors, and is stopped while another one's turn lasts: no
 engine's waiting threads take time from the next, and each one's memory can be told. A round gives every engine a turn, in an
 order that rotates; the ratio is that of the fastest peer to mnnc, round by round, so that a drift of the machine's clock touches
-both sides. Runs during which another process took one of the processors do not count, and their share is told. Prints tables and, with --json, writes every figure.
+both sides. Runs during which another process took one of the processors do not count; where hardly any run is
+left alone all count, on one thread by the processor time that they took. The share of such runs is told. Prints tables and, with --json, writes every figure.
 """
 
 import argparse

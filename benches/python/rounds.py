@@ -38,21 +38,20 @@ def verdict(found, reference, precision):
     return result
 
 
-# An engine of whose runs fewer than this share were alone is disturbed by itself, by more threads than processors: all count.
-ALONE = 0.02
+# Where fewer than this share of an engine's runs were alone, all runs of all engines count: the machine is busy, or an engine
+# disturbs itself with more threads than processors.
+ALONE = 0.2
 
 
 def undisturbed(times):
     """For each engine its rounds as lists of times that count, empty where all of a round was disturbed; and the share that
     was disturbed."""
-    counted, disturbed = {}, {}
-    for name, turns in times.items():
-        alone = sum(len(turn["alone"]) for turn in turns)
-        runs = alone + sum(len(turn["disturbed"]) for turn in turns)
-        disturbed[name] = 1 - alone / runs if runs else 0.0
-        everything = alone < max(1, ALONE * runs)
-        counted[name] = [turn["alone"] + (turn["disturbed"] if everything else []) for turn in turns]
-    return counted, disturbed
+    count = lambda turns, kind: sum(len(turn[kind]) for turn in turns)
+    alone = {name: count(turns, "alone") / (count(turns, "alone") + count(turns, "disturbed")) for name, turns in times.items()}
+    is_busy = any(share < ALONE for share in alone.values())
+    kinds = ("alone", "disturbed") if is_busy else ("alone",)
+    counted = {name: [sum((turn[kind] for kind in kinds), []) for turn in turns] for name, turns in times.items()}
+    return counted, {name: 1 - share for name, share in alone.items()}
 
 
 def summary(times, disturbed, verdicts, flops, peak_gflops):

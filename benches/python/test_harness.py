@@ -93,11 +93,18 @@ class Figures(unittest.TestCase):
 
     def test_disturbed_runs_do_not_count(self):
         turns = [{"alone": [1.0], "disturbed": [9.0, 9.0]}, {"alone": [], "disturbed": [9.0]}]
-        never = [{"alone": [], "disturbed": [3.0]}, {"alone": [], "disturbed": [4.0]}]
-        counted, disturbed = rounds.undisturbed({"mnnc": turns, "mnn": never})
+        quiet = [{"alone": [3.0], "disturbed": []}, {"alone": [4.0], "disturbed": []}]
+        counted, disturbed = rounds.undisturbed({"mnnc": turns, "mnn": quiet})
         self.assertEqual(counted, {"mnnc": [[1.0], []], "mnn": [[3.0], [4.0]]})
-        self.assertEqual(disturbed, {"mnnc": 0.75, "mnn": 1.0})
+        self.assertEqual(disturbed, {"mnnc": 0.75, "mnn": 0.0})
         self.assertEqual(rounds.ratio(counted["mnnc"], counted["mnn"])["ratio"], 3.0)
+
+    def test_on_a_busy_machine_all_runs_of_all_engines_count(self):
+        never = [{"alone": [], "disturbed": [3.0]}]
+        counted, disturbed = rounds.undisturbed({"mnnc": [{"alone": [1.0], "disturbed": [2.0]}], "mnn": never})
+        self.assertEqual((counted, disturbed["mnn"]), ({"mnnc": [[1.0, 2.0]], "mnn": [[3.0]]}, 1.0))
+
+    def test_rounds_without_a_pair_do_not_count(self):
         self.assertEqual(rounds.ratio([[1.0], []], [[], [2.0]])["ratio"], 2.0)
 
     def test_who_computes_something_else_is_not_ranked(self):
