@@ -207,7 +207,7 @@ mod tests {
     use std::sync::Arc;
 
     use mnnc_ir::DType;
-    use mnnc_kernel::schedule::{Buffer, BufferKind};
+    use mnnc_kernel::schedule::{Buffer, BufferKind, Subnormals};
     use mnnc_kernel::{Access, Halo, Kernel, Operand, Plan, Schedule, Step, Storage};
 
     use super::{Base, Bound, History, KernelCode, Limit, Memory, Traffic};
@@ -254,7 +254,7 @@ mod tests {
         let border = schedule.kernels.push(Kernel { name: "border".into(), code });
         let plan = Plan::new(&schedule);
         let operand = |buffer, offset, bytes| Operand { buffer, offset, bytes, access: Access::Write };
-        let step = |kernel, operands| Step { name: "n".into(), node: None, kernel, operands, units: 1, flops: 0 };
+        let step = |kernel, operands| Step { name: "n".into(), node: None, kernel, operands, units: 1, flops: 0, subnormals: Subnormals::Any };
         schedule.steps.push(step(border, vec![operand(blocked, 0, 1024)]));
         let touched = |schedule: &Schedule| -> Vec<Vec<(usize, usize)>> {
             let all = super::extents(schedule, &plan);
