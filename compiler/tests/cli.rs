@@ -318,7 +318,7 @@ impl Tuned {
         let mut file: serde_json::Value = serde_json::from_str(&self.text).unwrap();
         let problem = serde_json::json!({
             "images": 1, "groups": 1, "inputs": 64, "outputs": 64, "kernel": [3, 3], "stride": [1, 1],
-            "dilation": [1, 1], "out": [7, 7], "apart": 64,
+            "dilation": [1, 1], "out": [7, 7], "own_weights": false, "apart": 64,
         });
         let entry = serde_json::json!({"problem": problem, "schedule": schedule, "ms": 1.0, "untuned_ms": 1.0});
         file["choices"] = serde_json::json!([entry]);
@@ -368,26 +368,28 @@ fn damaged_tune_files_are_one_error_each() {
     }
     assert!(tuned.fails_with([0xff, 0xfe, 0x00]).contains("no text"));
     for schedule in [
-        serde_json::json!({"method": "direct", "vectors": 2, "tile": [1, 999], "rows": 7}),
-        serde_json::json!({"method": "direct", "vectors": 0, "tile": [1, 7], "rows": 7}),
-        serde_json::json!({"method": "direct", "vectors": 1, "tile": [1, 0], "rows": 7}),
-        serde_json::json!({"method": "direct", "vectors": 1, "tile": [4_294_967_295u32, 4_294_967_295u32], "rows": 7}),
-        serde_json::json!({"method": "direct", "vectors": 1, "tile": [1, 7], "rows": 8}),
-        serde_json::json!({"method": "winograd", "outputs": 6, "band": 1}),
-        serde_json::json!({"method": "winograd", "outputs": 4, "band": 99}),
+        serde_json::json!({"method": "direct", "vectors": 2, "tile": [1, 999], "rows": 7, "panels_outside": false}),
+        serde_json::json!({"method": "direct", "vectors": 0, "tile": [1, 7], "rows": 7, "panels_outside": false}),
+        serde_json::json!({"method": "direct", "vectors": 1, "tile": [1, 0], "rows": 7, "panels_outside": false}),
+        serde_json::json!({"method": "direct", "vectors": 1, "tile": [4_294_967_295u32, 4_294_967_295u32], "rows": 7, "panels_outside": false}),
+        serde_json::json!({"method": "direct", "vectors": 1, "tile": [1, 7], "rows": 8, "panels_outside": false}),
+        serde_json::json!({"method": "winograd", "outputs": 6, "band": 1, "images": 1}),
+        serde_json::json!({"method": "winograd", "outputs": 4, "band": 99, "images": 1}),
     ] {
         let message = tuned.fails_with(tuned.with_choice(schedule));
         assert!(message.contains("out of range"), "{message}");
     }
     for schedule in [
-        serde_json::json!({"method": "direct", "vectors": -1, "tile": [1, 7], "rows": 7}),
-        serde_json::json!({"method": "direct", "vectors": 1e30, "tile": [1, 7], "rows": 7}),
+        serde_json::json!({"method": "direct", "vectors": -1, "tile": [1, 7], "rows": 7, "panels_outside": false}),
+        serde_json::json!({"method": "direct", "vectors": 1e30, "tile": [1, 7], "rows": 7, "panels_outside": false}),
         serde_json::json!({"method": "magic"}),
     ] {
         let message = tuned.fails_with(tuned.with_choice(schedule));
         assert!(message.contains("damaged"), "{message}");
     }
-    let right = tuned.with_choice(serde_json::json!({"method": "direct", "vectors": 1, "tile": [1, 7], "rows": 7}));
+    let right = tuned.with_choice(
+        serde_json::json!({"method": "direct", "vectors": 1, "tile": [1, 7], "rows": 7, "panels_outside": false}),
+    );
     std::fs::write(tuned.desk.path("good.json"), right).unwrap();
     tuned.desk.ok(&["compile", "net.onnx", "-o", "net.o", "--tune", "good.json"]);
 }

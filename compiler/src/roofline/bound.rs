@@ -254,7 +254,15 @@ mod tests {
         let border = schedule.kernels.push(Kernel { name: "border".into(), code });
         let plan = Plan::new(&schedule);
         let operand = |buffer, offset, bytes| Operand { buffer, offset, bytes, access: Access::Write };
-        let step = |kernel, operands| Step { name: "n".into(), node: None, kernel, operands, units: 1, flops: 0, subnormals: Subnormals::Any };
+        let step = |kernel, operands| Step {
+            name: "n".into(),
+            node: None,
+            kernel,
+            operands,
+            units: 1,
+            flops: 0,
+            subnormals: Subnormals::Any,
+        };
         schedule.steps.push(step(border, vec![operand(blocked, 0, 1024)]));
         let touched = |schedule: &Schedule| -> Vec<Vec<(usize, usize)>> {
             let all = super::extents(schedule, &plan);

@@ -99,7 +99,7 @@ mod tests {
     fn agreement_is_judged_by_rank_and_by_factor() {
         let row = |ms| Row {
             problem: Problem::matrices(1, 1, 1, 1),
-            choice: Choice::Direct(Direct { blocks: 1, tile: [1, 1], group_rows: 1 }),
+            choice: Choice::Direct(Direct { blocks: 1, tile: [1, 1], group_rows: 1, panels_outside: false }),
             nodes: 1,
             ms,
         };

@@ -62,6 +62,7 @@ struct ProblemText {
     stride: [u32; 2],
     dilation: [u32; 2],
     out: [u32; 2],
+    own_weights: bool,
     apart: u32,
 }
 
@@ -70,9 +71,9 @@ struct ProblemText {
 #[serde(tag = "method", rename_all = "lowercase", deny_unknown_fields)]
 enum Schedule {
     /// The implicit GEMM.
-    Direct { vectors: u32, tile: [u32; 2], rows: u32 },
+    Direct { vectors: u32, tile: [u32; 2], rows: u32, panels_outside: bool },
     /// Transformed tiles.
-    Winograd { outputs: u32, band: u32 },
+    Winograd { outputs: u32, band: u32, images: u32 },
 }
 
 /// A tuned product with its times in milliseconds, tuned and untuned.
@@ -207,6 +208,7 @@ fn problem_text(p: &Problem) -> ProblemText {
         stride: p.window.stride.map(n),
         dilation: p.window.dilation.map(n),
         out: p.out.map(n),
+        own_weights: p.own_weights,
         apart: n(p.apart),
     }
 }
@@ -221,6 +223,7 @@ impl ProblemText {
             outputs: n(self.outputs),
             window: Window { kernel: self.kernel.map(n), stride: self.stride.map(n), dilation: self.dilation.map(n) },
             out: self.out.map(n),
+            own_weights: self.own_weights,
             apart: n(self.apart),
         }
     }
@@ -229,8 +232,15 @@ impl ProblemText {
 fn schedule(c: &Choice) -> Schedule {
     let n = |x: usize| u32::try_from(x).unwrap_or(0);
     match c {
-        Choice::Direct(d) => Schedule::Direct { vectors: n(d.blocks), tile: d.tile.map(n), rows: n(d.group_rows) },
-        Choice::Winograd(w) => Schedule::Winograd { outputs: n(w.size.outputs()), band: n(w.band) },
+        Choice::Direct(d) => Schedule::Direct {
+            vectors: n(d.blocks),
+            tile: d.tile.map(n),
+            rows: n(d.group_rows),
+            panels_outside: d.panels_outside,
+        },
+        Choice::Winograd(w) => {
+            Schedule::Winograd { outputs: n(w.size.outputs()), band: n(w.band), images: n(w.images) }
+        }
     }
 }
 
@@ -238,12 +248,15 @@ impl Schedule {
     fn choice(&self) -> Option<Choice> {
         let n = |x: u32| x as usize;
         match *self {
-            Schedule::Direct { vectors, tile, rows } => {
-                Some(Choice::Direct(Direct { blocks: n(vectors), tile: tile.map(n), group_rows: n(rows) }))
-            }
-            Schedule::Winograd { outputs, band } => {
+            Schedule::Direct { vectors, tile, rows, panels_outside } => Some(Choice::Direct(Direct {
+                blocks: n(vectors),
+                tile: tile.map(n),
+                group_rows: n(rows),
+                panels_outside,
+            })),
+            Schedule::Winograd { outputs, band, images } => {
                 let size = [Size::F2, Size::F4].into_iter().find(|s| s.outputs() == n(outputs))?;
-                Some(Choice::Winograd(Winograd { size, band: n(band) }))
+                Some(Choice::Winograd(Winograd { size, band: n(band), images: n(images) }))
             }
         }
     }

@@ -24,6 +24,8 @@ pub struct Direct {
     pub tile: [usize; 2],
     /// Output rows of a unit, a multiple of the tile's rows or all: all panels pass over a unit before the next begins.
     pub group_rows: usize,
+    /// One panel passes over all images before the next begins: weights are read once, inputs once a panel.
+    pub panels_outside: bool,
 }
 
 /// How tiles are transformed.
@@ -33,6 +35,8 @@ pub struct Winograd {
     pub size: Size,
     /// Rows of tiles that are transformed and multiplied together.
     pub band: usize,
+    /// Images whose tiles are multiplied together; more than one only where a band is a whole image.
+    pub images: usize,
 }
 
 impl Choice {
@@ -49,8 +53,15 @@ impl Choice {
                     && d.blocks < target.vec_regs() / 2
                     && (1..=p.out[0]).contains(&d.group_rows)
                     && (d.group_rows.is_multiple_of(rows) || d.group_rows == p.out[0])
+                    && !(d.panels_outside && p.own_weights)
             }
-            Choice::Winograd(w) => p.is_winograd(target) && (1..=p.out[0].div_ceil(w.size.outputs())).contains(&w.band),
+            Choice::Winograd(w) => {
+                let rows = p.out[0].div_ceil(w.size.outputs());
+                p.is_winograd(target)
+                    && (1..=rows).contains(&w.band)
+                    && (1..=p.images).contains(&w.images)
+                    && (w.images == 1 || w.band == rows)
+            }
         }
     }
 }
@@ -60,8 +71,10 @@ impl fmt::Display for Choice {
         match self {
             Choice::Direct(d) => {
                 let [rows, cols] = d.tile;
-                write!(f, "{rows}x{cols} pixels, {} vectors, {} rows", d.blocks, d.group_rows)
+                write!(f, "{rows}x{cols} pixels, {} vectors, {} rows", d.blocks, d.group_rows)?;
+                f.write_str(if d.panels_outside { ", panels outside" } else { "" })
             }
+            Choice::Winograd(w) if w.images > 1 => write!(f, "{}, {} images", w.size, w.images),
             Choice::Winograd(w) => write!(f, "{}, {} rows of tiles", w.size, w.band),
         }
     }

@@ -1,6 +1,6 @@
 //! What the implicit GEMM costs.
 
-use super::stream::{beside, reread};
+use super::stream::{Reread, beside};
 use super::{Class, Direct, Planner, Problem, Tiling};
 
 /// Loads, address arithmetic and loop control that do not hide behind multiply-adds.
@@ -19,12 +19,16 @@ impl Planner {
         let compute: f64 = classes.iter().map(|c| self.compute(p, c)).sum();
         let groups = (p.images * p.groups) as f64;
         let compute = compute * groups;
-        let weights = 4.0 * (p.depth() * p.outputs * p.groups) as f64;
-        let units = classes.first().map_or(1, |c| c.tiling.groups(p.out[0])) * p.images;
+        let sets = if p.own_weights { p.images } else { 1 };
+        let weights = 4.0 * (p.depth() * p.outputs * p.groups * sets) as f64;
+        let units = classes.first().map_or(1, |c| c.tiling.groups(p.out[0])) * p.images / sets;
         let ahead = classes.iter().all(|c| c.tiling.tiles(p.out) <= AHEAD);
-        // The first unit reads the weights from where they wait, the others from where the first left them.
+        // The first unit reads the weights from where they wait, the others from where the first left them. A panel that stays is
+        // counted with its tiles.
         let first = weights / self.far_rate();
-        let again = (units - 1) as f64 * reread(&self.machine, weights, weights + self.unit_input(p, &classes));
+        let units = if d.panels_outside { 1 } else { units };
+        let again =
+            (units - 1) as f64 * Reread::new(&self.machine, weights, weights + self.unit_input(p, &classes)).cycles();
         let images = self.images(p);
         if ahead { beside(compute, first) + again + images } else { compute + first + again + images }
     }
@@ -36,13 +40,17 @@ impl Planner {
         let panel = depth * (c.blocks * lanes * 4) as f64;
         let input = self.unit_input(p, std::slice::from_ref(c));
         let groups = c.tiling.groups(rows);
-        // The panel is read by each tile, beside the part of the input under it.
-        let weights = reread(m, panel, panel + input.min(8192.0));
+        // The panel is read by each tile, beside the input of the unit; and the next one is fetched meanwhile.
+        let weights = if panel + 8192.0 <= 0.7 * m.l1 as f64 {
+            Reread::default()
+        } else {
+            Reread::new(m, panel, 2.0 * panel + input)
+        };
         let tile = |rows: usize, cols: usize| {
             let pixels = (rows * cols) as f64;
             let accumulators = pixels * c.blocks as f64;
             let step = (accumulators / m.fmas).max((pixels + c.blocks as f64) / m.loads).max(m.latency);
-            depth * step * STEP_OVERHEAD + weights + TILE + ACCUMULATOR * accumulators
+            weights.beside(depth * step * STEP_OVERHEAD) + TILE + ACCUMULATOR * accumulators
         };
         let row_of_tiles = |rows: usize| -> f64 {
             c.tiling.columns(cols).iter().map(|&(n, count)| count as f64 * tile(rows, n)).sum()
@@ -56,8 +64,9 @@ impl Planner {
         if !rows.is_multiple_of(per_unit) {
             all += unit(rows % per_unit);
         }
-        // Every panel reads the input of its unit again.
-        let passes = groups as f64 * reread(m, input, input + panel);
+        // Every panel reads the input of its unit again; where panels are outside, that of all units.
+        let set = if c.tiling.panels_outside { input * (groups * p.images) as f64 } else { input };
+        let passes = groups as f64 * Reread::new(m, input, set + panel).cycles();
         (all + passes) * c.panels as f64
     }
 
@@ -113,7 +122,7 @@ impl Planner {
         let tile_cols = d.tile[1].min(most / tile_rows).max(1);
         let group_rows =
             if d.group_rows >= p.out[0] { p.out[0] } else { d.group_rows.next_multiple_of(tile_rows).min(p.out[0]) };
-        Tiling { tile_rows, tile_cols, group_rows }
+        Tiling { tile_rows, tile_cols, group_rows, panels_outside: d.panels_outside }
     }
 }
 

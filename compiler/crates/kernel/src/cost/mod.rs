@@ -125,7 +125,7 @@ impl Planner {
     /// The cut of a product whose panels are `blocks` vectors wide.
     pub fn tiling(&self, p: &Problem, blocks: usize) -> Tiling {
         let d = self.usual_of_width(p, blocks);
-        Tiling { tile_rows: d.tile[0], tile_cols: d.tile[1], group_rows: d.group_rows }
+        Tiling { tile_rows: d.tile[0], tile_cols: d.tile[1], group_rows: d.group_rows, panels_outside: false }
     }
 }
 

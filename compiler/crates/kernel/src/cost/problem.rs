@@ -19,6 +19,8 @@ pub struct Problem {
     pub window: Window,
     /// Output rows and columns.
     pub out: [usize; 2],
+    /// Whether each image is multiplied with weights of its own.
+    pub own_weights: bool,
     /// Bytes from the input of one output pixel to that of the next in a row.
     pub apart: usize,
 }
@@ -33,6 +35,7 @@ impl Problem {
             outputs: cols,
             window: Window::POINT,
             out: [1, rows],
+            own_weights: images > 1,
             apart: 4 * depth,
         }
     }

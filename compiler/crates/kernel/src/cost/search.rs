@@ -103,7 +103,7 @@ impl Planner {
         // each panel of weights is read once.
         let one = rows * cols <= 2 * UNIT || high > 1;
         let group_rows = if one { rows } else { (UNIT / cols).max(1) };
-        Direct { blocks: width, tile: [high, (most / high).min(cols)], group_rows }
+        Direct { blocks: width, tile: [high, (most / high).min(cols)], group_rows, panels_outside: false }
     }
 
     fn direct_candidates(&self, p: &Problem) -> Vec<Direct> {
@@ -119,9 +119,12 @@ impl Planner {
                 // Tiles of even width have the width of the first.
                 let even = split_evenly(cols, wide).first().map_or(1, |r| r.0);
                 for group_rows in self.unit_heights(p, high) {
-                    let d = Direct { blocks: width, tile: [high, even], group_rows };
-                    if !out.contains(&d) {
-                        out.push(d);
+                    for panels_outside in [false, true] {
+                        let d = Direct { blocks: width, tile: [high, even], group_rows, panels_outside };
+                        let differs = !panels_outside || (p.images > 1 && !p.own_weights);
+                        if differs && !out.contains(&d) {
+                            out.push(d);
+                        }
                     }
                 }
             }
@@ -158,9 +161,17 @@ impl Planner {
             for bands in 1..=rows {
                 let band = rows.div_ceil(bands);
                 if band != last && (band == 1 || band * cols <= MOST_TILES) {
-                    out.push(Winograd { size, band });
+                    out.push(Winograd { size, band, images: 1 });
                 }
                 last = band;
+            }
+            let most = (MOST_TILES / (rows * cols)).min(p.images);
+            for n in 2..=most {
+                let images = split_evenly(p.images, n).first().map_or(1, |r| r.0);
+                let w = Winograd { size, band: rows, images };
+                if images > 1 && out.last() != Some(&w) {
+                    out.push(w);
+                }
             }
         }
         out

@@ -6,7 +6,16 @@ use crate::families::winograd::Size;
 
 fn conv(channels: usize, size: usize, kernel: usize) -> Problem {
     let window = Window { kernel: [kernel; 2], ..Window::POINT };
-    Problem { images: 1, groups: 1, inputs: channels, outputs: channels, window, out: [size; 2], apart: 64 }
+    Problem {
+        images: 1,
+        groups: 1,
+        inputs: channels,
+        outputs: channels,
+        window,
+        out: [size; 2],
+        own_weights: false,
+        apart: 64,
+    }
 }
 
 fn planner(core: Core) -> Planner {

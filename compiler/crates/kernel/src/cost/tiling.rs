@@ -11,11 +11,14 @@ pub struct Tiling {
     pub tile_cols: usize,
     /// Rows of a unit: a multiple of `tile_rows`, or all rows of the output. Each unit reads one panel of weights.
     pub group_rows: usize,
+    /// All units of one panel, over all images, come before those of the next, so that weights are read once; else all panels pass
+    /// over one unit's pixels.
+    pub panels_outside: bool,
 }
 
 impl Tiling {
     /// One tile of one pixel after the other.
-    pub const PIXEL: Tiling = Tiling { tile_rows: 1, tile_cols: 1, group_rows: 1 };
+    pub const PIXEL: Tiling = Tiling { tile_rows: 1, tile_cols: 1, group_rows: 1, panels_outside: false };
 
     /// Units along the rows of an output.
     pub fn groups(&self, rows: usize) -> usize {

@@ -1,6 +1,6 @@
 //! What transformed tiles cost.
 
-use super::stream::{beside, reread};
+use super::stream::{Reread, beside};
 use super::{Class, Planner, Problem, Winograd};
 
 /// Cycles for each vector of products of the input's transform (loads, additions, a store) and of the output's.
@@ -15,19 +15,28 @@ impl Planner {
         let tiles = p.out.map(|n| n.div_ceil(w.size.outputs()));
         let n = w.size.products();
         let weights = 4.0 * (n * p.inputs * p.outputs.next_multiple_of(lanes)) as f64;
-        let whole = p.images * (tiles[0] / w.band);
-        let rest = tiles[0] % w.band;
-        let bands = whole + if rest > 0 { p.images } else { 0 };
-        let multiply = whole as f64 * self.band_products(p, n, w.band * tiles[1])
-            + if rest > 0 { p.images as f64 * self.band_products(p, n, rest * tiles[1]) } else { 0.0 };
-        // Both buffers of a band are written once and read once.
-        let buffers = 4.0 * (n * w.band * tiles[1] * (p.inputs + p.outputs)) as f64;
+        // Bands of so many tiles, and those at the end: `[how many, tiles]`.
+        let (whole, last) = if w.images > 1 {
+            let (each, rest) = (tiles[0] * tiles[1], p.images % w.images);
+            ([p.images / w.images, w.images * each], [usize::from(rest > 0), rest * each])
+        } else {
+            let rest = tiles[0] % w.band;
+            let last = if rest > 0 { p.images } else { 0 };
+            ([p.images * (tiles[0] / w.band), w.band * tiles[1]], [last, rest * tiles[1]])
+        };
+        let bands = whole[0] + last[0];
+        let multiply: f64 = [whole, last]
+            .into_iter()
+            .filter(|b| b[0] > 0)
+            .map(|[count, tiles]| count as f64 * self.band_products(p, n, tiles))
+            .sum();
+        let buffers = 4.0 * (n * whole[1] * (p.inputs + p.outputs)) as f64;
         let count = (p.images * tiles[0] * tiles[1]) as f64;
         let vectors = count * n as f64 / lanes as f64;
         let transforms = vectors * (TRANSFORMS[0] * p.inputs as f64 + TRANSFORMS[1] * p.outputs as f64);
-        let spilled = reread(&self.machine, 2.0 * buffers, buffers) * bands as f64;
+        let spilled = Reread::new(&self.machine, buffers, buffers).cycles() * bands as f64;
         let first = weights / self.far_rate();
-        let again = bands.saturating_sub(1) as f64 * reread(&self.machine, weights, weights + buffers);
+        let again = bands.saturating_sub(1) as f64 * Reread::new(&self.machine, weights, weights + buffers).cycles();
         let steps = STEP * (3 * bands) as f64;
         beside(multiply, first) + again + transforms + spilled + steps + self.images(p)
     }

@@ -81,6 +81,7 @@ impl Dense<'_> {
             outputs: self.outputs,
             window: self.window,
             out: self.out,
+            own_weights: false,
             apart: self.input_strides.pixel * self.window.stride[1],
         }
     }

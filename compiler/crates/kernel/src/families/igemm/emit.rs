@@ -78,8 +78,12 @@ impl Emitter<'_> {
         }
         let (begin, end) = (b.begin(), b.end());
         b.for_range(begin, end, 1, |b, unit| {
-            let panel = b.int_rem(unit, spec.panels as u32);
-            let rest = b.int_div(unit, spec.panels as u32);
+            let (panel, rest) = if spec.tiling.panels_outside {
+                let each = (self.plan.groups * spec.images) as u32;
+                (b.int_div(unit, each), b.int_rem(unit, each))
+            } else {
+                (b.int_rem(unit, spec.panels as u32), b.int_div(unit, spec.panels as u32))
+            };
             let group = b.int_rem(rest, self.plan.groups as u32);
             let image = b.int_div(rest, self.plan.groups as u32);
             let first_row = b.int_mul(group, self.plan.group_rows as i32);

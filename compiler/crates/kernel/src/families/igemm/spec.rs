@@ -64,7 +64,8 @@ impl Window {
 }
 
 /// A convolution or matrix product. The kernel's arguments are: input (at the first tap of the first output pixel), packed weights, bias (one
-/// vector a block), each side operand, output. Its units are `images * row groups * panels`, panels innermost.
+/// vector a block), each side operand, output. Its units are `images * row groups * panels`, panels innermost, or outermost
+/// where the tiling says so.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Spec {
     /// Batch elements.

@@ -80,6 +80,7 @@ impl FirstLayer {
                 outputs: g.shape.outputs,
                 window: g.window,
                 out: g.out(),
+                own_weights: false,
                 apart: spec.input.pixel * g.window.stride[1],
             },
             spec: Spec { panels: 1, ..spec },

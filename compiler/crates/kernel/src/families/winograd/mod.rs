@@ -2,7 +2,7 @@
 //! product by the implicit GEMM, and transformed back.
 //!
 //! Every band is three kinds of steps over two scratch buffers: `V[product][input block][tile][lane]`, then
-//! `M[product][output block][tile][lane]`. The stride from product to product is odd in cache lines, against aliasing.
+//! `M[product][output block][tile][lane]`. Small images of a batch share a band, so that the weights are read once. The stride from product to product is odd in cache lines, against aliasing.
 
 mod points;
 mod transform;
@@ -21,6 +21,7 @@ use mnnc_ir::{OpError, Tensor, ValueId};
 use mnnc_vector::Target;
 pub use points::Size;
 use rayon::prelude::*;
+use std::ops::Range;
 use transform::{Band, Finish};
 
 /// The family.
@@ -43,6 +44,7 @@ fn problem(g: &Geometry, target: &Target) -> Problem {
         outputs: s.outputs,
         window: g.window,
         out: g.out(),
+        own_weights: false,
         apart: 4 * target.lanes() * g.window.stride[1],
     }
 }
@@ -84,7 +86,8 @@ impl Family for Winograd {
         let output = lo.output_in_place(view, Forms::BLOCKED, &view.inputs)?;
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let name = lo.graph().node(view.node).name.clone();
-        Emitter { g: &g, size: cut.size, rows: cut.band, target, input, output, epilogue, name }.steps(lo, filter, bias)
+        Emitter { g: &g, size: cut.size, rows: cut.band, images: cut.images, target, input, output, epilogue, name }
+            .steps(lo, filter, bias)
     }
 }
 
@@ -93,6 +96,8 @@ struct Emitter<'a> {
     size: Size,
     /// Rows of tiles in a band.
     rows: usize,
+    /// Images whose bands are multiplied together.
+    images: usize,
     target: Target,
     input: Placed,
     output: Placed,
@@ -119,14 +124,14 @@ impl Emitter<'_> {
     }
 
     /// Bytes of one product of a band: all channel blocks of all tiles, and a line more.
-    fn product(&self, channels: usize, tiles: [usize; 2]) -> usize {
-        channels.div_ceil(self.lanes()) * tiles[0] * tiles[1] * self.lanes() * 4 + 64
+    fn product(&self, channels: usize, tiles: usize) -> usize {
+        channels.div_ceil(self.lanes()) * tiles * self.lanes() * 4 + 64
     }
 
     fn steps(&self, lo: &mut Lowering, filter: &Tensor, bias: Option<&Tensor>) -> Result<(), OpError> {
         let s = &self.g.shape;
         let (tiles, step) = (self.tiles(), self.rows);
-        let whole = [step, tiles[1]];
+        let whole = self.images * step * tiles[1];
         let scratch = |channels: usize| self.size.products() * self.product(channels, whole);
         let (v_bytes, m_bytes) = (scratch(s.inputs), scratch(s.outputs));
         let (v, m) = (lo.temp("tiles", v_bytes), lo.temp("products", m_bytes));
@@ -135,11 +140,12 @@ impl Emitter<'_> {
         let bias = bias.map_or_else(|| vec![0.0; s.outputs], Tensor::to_vec);
         let bias = weights(lo, &format!("{}.bias", self.name), pack::pack_channels(&bias, 0, padded));
         let mut packed: Option<Vec<Operand>> = None;
-        for image in 0..s.batch {
+        for image in (0..s.batch).step_by(self.images) {
+            let images = image..(image + self.images).min(s.batch);
             for first in (0..tiles[0]).step_by(step) {
                 let band = [step.min(tiles[0] - first), tiles[1]];
-                let classes = self.classes(lo, &transformed, &mut packed, band)?;
-                self.band(lo, &classes, (v, v_bytes), (m, m_bytes), &bias, image, first, band)?;
+                let classes = self.classes(lo, &transformed, &mut packed, images.len() * band[0] * band[1])?;
+                self.band(lo, &classes, (v, v_bytes), (m, m_bytes), &bias, images.clone(), first, band)?;
             }
         }
         Ok(())
@@ -159,13 +165,12 @@ impl Emitter<'_> {
         lo: &mut Lowering,
         transformed: &[f32],
         packed: &mut Option<Vec<Operand>>,
-        band: [usize; 2],
+        tiles: usize,
     ) -> Result<Vec<Class>, OpError> {
         let (s, lanes) = (&self.g.shape, self.lanes());
-        let tiles = band[0] * band[1];
         let plane = tiles * lanes * 4;
         let strides =
-            |channels| Strides { image: self.product(channels, band), plane, pixel: lanes * 4, ..Strides::default() };
+            |channels| Strides { image: self.product(channels, tiles), plane, pixel: lanes * 4, ..Strides::default() };
         let n = self.size.products();
         let planner = lo.planner();
         let product = planner.band_problem(&problem(self.g, &self.target), n, tiles);
@@ -220,7 +225,7 @@ impl Emitter<'_> {
         (v, v_bytes): (BufferId, usize),
         (m, m_bytes): (BufferId, usize),
         bias: &Operand,
-        image: usize,
+        images: Range<usize>,
         first: usize,
         tiles: [usize; 2],
     ) -> Result<(), OpError> {
@@ -228,12 +233,16 @@ impl Emitter<'_> {
         let dims = s.dims();
         let row = first * self.size.outputs();
         let scratch = |buffer, bytes, access| Operand { buffer, offset: 0, bytes, access };
+        // The tiles of the images lie one after the other in every plane.
+        let each = tiles[0] * tiles[1];
+        let (total, own) = (images.len() * each, each * lanes * 4);
         let band = |channels: usize, image: Strides| Band {
             size: self.size,
             blocks: channels.div_ceil(lanes),
             tiles,
             image,
-            product: self.product(channels, tiles),
+            plane: total * lanes * 4,
+            product: self.product(channels, total),
         };
 
         let from = &self.input.storage;
@@ -241,9 +250,11 @@ impl Emitter<'_> {
         let key = format!("winograd_input_{}_{}", self.target, fingerprint(&format!("{there:?}")));
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::input(&there, t, &key)))?;
         let border = self.g.halo.top * from.strides[2] + self.g.halo.left * from.strides[3];
-        let start = from.offset - border + image * from.strides[0] + row * from.strides[2];
-        let operands = vec![from_offset(&self.input.read(), start), scratch(v, v_bytes, Access::Write)];
-        lo.step(kernel, operands, there.units(), 0);
+        for (i, image) in images.clone().enumerate() {
+            let start = from.offset - border + image * from.strides[0] + row * from.strides[2];
+            let to = from_offset(&scratch(v, v_bytes, Access::Write), i * own);
+            lo.step(kernel, vec![from_offset(&self.input.read(), start), to], there.units(), 0);
+        }
 
         for class in classes {
             let offset = class.first * class.spec.output.plane;
@@ -256,7 +267,7 @@ impl Emitter<'_> {
             // Counted as the direct convolution that they replace.
             let rows = (tiles[0] * self.size.outputs()).min(dims[2] - row);
             let channels = (class.spec.blocks * class.spec.panels * lanes).min(s.outputs - class.first * lanes);
-            let flops = 18 * rows * dims[3] * s.inputs * channels;
+            let flops = 18 * images.len() * rows * dims[3] * s.inputs * channels;
             lo.step(class.kernel, operands, class.units, flops as u64);
         }
 
@@ -269,13 +280,15 @@ impl Emitter<'_> {
         };
         let key = format!("winograd_output_{}_{}", self.target, fingerprint(&format!("{back:?}{finish:?}")));
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::output(&back, &finish, t, &key)))?;
-        let at = |o: &Operand, s: &Strides| from_offset(o, image * s.image + row * s.row);
-        let mut operands = vec![scratch(m, m_bytes, Access::Read), bias.clone()];
-        for (o, side) in self.epilogue.operands.iter().zip(&self.epilogue.sides) {
-            operands.push(at(o, &side.strides));
+        for (i, image) in images.enumerate() {
+            let at = |o: &Operand, s: &Strides| from_offset(o, image * s.image + row * s.row);
+            let mut operands = vec![from_offset(&scratch(m, m_bytes, Access::Read), i * own), bias.clone()];
+            for (o, side) in self.epilogue.operands.iter().zip(&self.epilogue.sides) {
+                operands.push(at(o, &side.strides));
+            }
+            operands.push(at(&from_offset(&self.output.write(), to.offset), &back.image));
+            lo.step(kernel, operands, back.units(), 0);
         }
-        operands.push(at(&from_offset(&self.output.write(), to.offset), &back.image));
-        lo.step(kernel, operands, back.units(), 0);
         Ok(())
     }
 }

@@ -18,16 +18,13 @@ pub struct Band {
     pub tiles: [usize; 2],
     /// Strides of the image.
     pub image: Strides,
+    /// Bytes from one channel block of products to the next: the tiles of all images that share the band.
+    pub plane: usize,
     /// Bytes from one product to the next.
     pub product: usize,
 }
 
 impl Band {
-    /// Bytes from one channel block of products to the next.
-    fn plane(&self, lanes: usize) -> usize {
-        self.tiles[0] * self.tiles[1] * lanes * 4
-    }
-
     /// Units: channel blocks times rows of tiles.
     pub fn units(&self) -> usize {
         self.blocks * self.tiles[0]
@@ -46,7 +43,7 @@ pub fn input(band: &Band, target: &Target, name: &str) -> Result<CompiledKernel,
         let block = b.int_div(unit, band.tiles[0] as u32);
         let from = advance(b, image, block, band.image.plane);
         let from = advance(b, from, row, m * band.image.row);
-        let to = advance(b, products, block, band.plane(vector / 4));
+        let to = advance(b, products, block, band.plane);
         let to = advance(b, to, row, band.tiles[1] * vector);
         let (from, to): (Var<Gpr>, Var<Gpr>) = (b.var(from), b.var(to));
         b.repeat(band.tiles[1] as u64, |b| {
@@ -96,7 +93,7 @@ pub fn output(band: &Band, finish: &Finish, target: &Target, name: &str) -> Resu
     b.for_range(begin, end, 1, |b, unit| {
         let row = b.int_rem(unit, band.tiles[0] as u32);
         let block = b.int_div(unit, band.tiles[0] as u32);
-        let from = advance(b, products, block, band.plane(lanes));
+        let from = advance(b, products, block, band.plane);
         let from = advance(b, from, row, band.tiles[1] * vector);
         let bias = advance(b, bias, block, vector);
         let bias = b.load(bias.at(0));
