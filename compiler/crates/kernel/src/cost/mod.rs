@@ -8,6 +8,9 @@
 //! tile; weights that come from memory or the last-level cache once and, where units are many, again from wherever they stay; and
 //! input and buffers that leave L1 or L2. What was measured to be best on most products ([`Planner::direct`]) is left only for a
 //! gain of 3 %, which is what the model can tell apart.
+//!
+//! Against measurement (`mnnc tune --check`, a shared Sapphire Rapids core, resnet18 and resnet50 at 224 and 160 pixels and in a batch of 4): rank
+//! correlation of expected and measured times 0.84 to 0.98, median error 12 to 27 %, too low where other programs use the same memory.
 
 mod choice;
 mod direct;
