@@ -26,7 +26,8 @@ impl Barrier {
         // Sequentially consistent, as are the accesses to `sleepers`: either a sleeper has announced itself before the
         // last arrival looks for sleepers, or it sees that arrival.
         let before = self.arrivals.fetch_add(1, Ordering::SeqCst);
-        let full = (before / threads + 1) * threads;
+        // A pool has threads; a division that cannot fail keeps the code of panics out of the library.
+        let full = (before.checked_div(threads).unwrap_or(0) + 1) * threads;
         if before + 1 == full {
             if self.sleepers.load(Ordering::SeqCst) > 0 {
                 wake_all(self.low_half());

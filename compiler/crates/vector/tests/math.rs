@@ -101,13 +101,13 @@ fn approximations_are_accurate() {
         let error = worst(|b, x| b.reciprocal(x), f64::recip, |x| (1e-30..1e30).contains(&x.abs()));
         assert!(error <= 2.5e-7, "{target} reciprocal: {error:e}");
         let error = worst(|b, x| b.exp_nonpositive(x), f64::exp, |x| (-69.0..=0.0).contains(&x));
-        assert!(error <= 2.5e-7, "{target} exp_nonpositive: {error:e}");
+        assert!(error <= 4e-7, "{target} exp_nonpositive: {error:e}");
         let error = worst(|b, x| b.logistic(x), |x| 1.0 / (1.0 + (-x).exp()), |x| (-69.0..=200.0).contains(&x));
         assert!(error <= 5e-7, "{target} logistic: {error:e}");
         let ys = apply(&target, |b, x| b.one_plus_erf(x), &xs);
         let absolute = |(x, y): (&f32, &f32)| (f64::from(*y) - 1.0 - erf(f64::from(*x))).abs();
         let error = xs.iter().zip(&ys).filter(|(x, _)| !x.is_nan()).map(absolute).fold(0.0, f64::max);
-        assert!(error <= 3e-7, "{target} one_plus_erf: {error:e}");
+        assert!(error <= 4e-7, "{target} one_plus_erf: {error:e}");
         assert!(xs.iter().zip(&ys).all(|(x, y)| x.is_nan() == y.is_nan() && (*x > -10.0 || *y == 0.0 || x.is_nan())));
         let mut far = [f32::NEG_INFINITY, -1e9, -110.0, f32::MIN].repeat(4);
         let zeros = apply(&target, |b, x| b.exp_nonpositive(x), &far);

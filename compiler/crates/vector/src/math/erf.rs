@@ -28,7 +28,7 @@ const COMPLEMENT: [f32; 8] = [
 ];
 
 impl KernelBuilder {
-    /// `1 + erf x`, within 3e-7; what becomes of the error function in GELU, in two thirds of the operations. NaN stays NaN.
+    /// `1 + erf x`, within 4e-7; what becomes of the error function in GELU, in two thirds of the operations. NaN stays NaN.
     pub fn one_plus_erf(&mut self, x: Vector) -> Vector {
         let magnitude = self.abs(x);
         let highest = self.splat(10.0);

@@ -49,7 +49,7 @@ impl KernelBuilder {
         self.scale_by_power(p, n, shifted)
     }
 
-    /// `e^x` for `x <= 0`, in fewer operations than [`KernelBuilder::exp`]: within 2e-7 relative from -69 on, within 2e-38 below,
+    /// `e^x` for `x <= 0`, in fewer operations than [`KernelBuilder::exp`]: within 4e-7 relative from -69 on, within 2e-38 below,
     /// and 0 from -87.3 on. `e^-∞ = 0`, NaN stays NaN. No denormal is met, which would cost a hundred times as much: masks
     /// of -100 are common.
     pub fn exp_nonpositive(&mut self, x: Vector) -> Vector {

@@ -38,7 +38,16 @@ impl Layout {
 
     /// The same elements under another shape.
     pub fn reshape(&self, shape: &[usize]) -> Option<Layout> {
-        let mut rest: Vec<Factor> = self.dims.concat();
+        // What lies one behind the other is one loop, so that it can be cut anywhere.
+        let mut rest: Vec<Factor> = Vec::new();
+        for f in self.dims.concat() {
+            match rest.last_mut() {
+                Some(outer) if outer.step == f.step * f.extent => {
+                    *outer = Factor { extent: outer.extent * f.extent, step: f.step };
+                }
+                _ => rest.push(f),
+            }
+        }
         let mut dims = Vec::new();
         for &size in shape.iter().rev() {
             let mut own = Vec::new();
