@@ -6,7 +6,6 @@
 //! cache what it wrote in the phase before; steps with few units are put one behind the other and cut by their cost.
 
 use mnnc_kernel::plan::Base;
-use mnnc_kernel::schedule::BufferKind;
 use mnnc_kernel::{Access, BufferId, KernelCode, Plan, Schedule, Step};
 use std::ops::Range;
 
@@ -87,17 +86,10 @@ fn touches(schedule: &Schedule, plan: &Plan, step: &Step) -> Vec<Touch> {
     let border = matches!(schedule.kernels[step.kernel].code, KernelCode::Border(_));
     let of = |o: &mnnc_kernel::Operand| {
         let a = plan.address(schedule, o.buffer, o.offset);
-        let buffer = outermost(schedule, o.buffer);
+        let (buffer, _) = schedule.outermost(o.buffer);
         Touch { buffer, base: a.base, bytes: a.offset..a.offset + o.bytes, writes: o.access != Access::Read, border }
     };
     step.operands.iter().map(of).filter(|t| t.base != Base::Weights).collect()
-}
-
-fn outermost(schedule: &Schedule, mut b: BufferId) -> BufferId {
-    while let BufferKind::Within(parent, _) = schedule.buffers[b].kind {
-        b = parent;
-    }
-    b
 }
 
 fn phase(schedule: &Schedule, steps: Range<usize>) -> Phase {
@@ -137,7 +129,7 @@ fn unit_cost(step: &Step) -> u64 {
 mod tests {
     use super::*;
     use mnnc_ir::entity::EntityId;
-    use mnnc_kernel::schedule::{Buffer, Kernel, Subnormals};
+    use mnnc_kernel::schedule::{Buffer, BufferKind, Kernel, Subnormals};
     use mnnc_kernel::{KernelId, Operand, Storage};
     use mnnc_vector::{CompiledKernel, Stats};
 

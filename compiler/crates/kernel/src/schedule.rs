@@ -161,3 +161,15 @@ pub struct Schedule {
     /// How the products of the steps were scheduled, and what the model expects of it.
     pub decisions: Vec<Decision>,
 }
+
+impl Schedule {
+    /// The buffer that a part lies in at last, and the byte of it where the part begins.
+    pub fn outermost(&self, mut b: BufferId) -> (BufferId, usize) {
+        let mut at = 0;
+        while let BufferKind::Within(parent, offset) = self.buffers[b].kind {
+            at += offset;
+            b = parent;
+        }
+        (b, at)
+    }
+}

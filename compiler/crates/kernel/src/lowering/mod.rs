@@ -587,16 +587,7 @@ impl<'a> Lowering<'a> {
         let kernel = self.border_kernel(s);
         let units = s.dims[0] * s.dims[1].div_ceil(s.block.unwrap_or(1));
         let name = format!("{}.border", self.schedule.buffers[p.buffer].name);
-        let operands = vec![p.write()];
-        self.schedule.steps.push(Step {
-            name,
-            node: None,
-            kernel,
-            operands,
-            units,
-            flops: 0,
-            subnormals: Subnormals::Any,
-        });
+        self.moving_step(name, kernel, vec![p.write()], units);
     }
 }
 

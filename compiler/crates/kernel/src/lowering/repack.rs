@@ -4,7 +4,7 @@ use super::forms::{Form, Home};
 use super::{Lowering, Placed, forms};
 use crate::families::copy;
 use crate::families::copy::convert::Convert;
-use crate::schedule::{Access, Buffer, BufferKind, LoopKernel, Operand, Step, Subnormals};
+use crate::schedule::{Access, Buffer, BufferKind, KernelId, LoopKernel, Operand, Step, Subnormals};
 use crate::storage::{Halo, Storage};
 use crate::{Wish, generic};
 use mnnc_ir::compute::Stage;
@@ -51,13 +51,8 @@ impl Lowering<'_> {
     }
 
     /// Outermost buffer and the offset in it.
-    pub(super) fn root(&self, mut b: crate::BufferId) -> (crate::BufferId, usize) {
-        let mut at = 0;
-        while let BufferKind::Within(parent, offset) = self.schedule.buffers[b].kind {
-            at += offset;
-            b = parent;
-        }
-        (b, at)
+    pub(super) fn root(&self, b: crate::BufferId) -> (crate::BufferId, usize) {
+        self.schedule.outermost(b)
     }
 
     pub(super) fn same_place(&self, a: &Placed, b: &Placed) -> bool {
@@ -184,16 +179,13 @@ impl Lowering<'_> {
         let k = LoopKernel { stage, inputs: vec![from.storage.clone()], output: to.storage.clone(), unit_dims };
         let kernel = self.loop_kernel("repack", k);
         let name = format!("{}.repack", self.graph.value(v).name);
-        let operands = vec![from.read(), to.write()];
-        self.schedule.steps.push(Step {
-            name,
-            node: None,
-            kernel,
-            operands,
-            units,
-            flops: 0,
-            subnormals: Subnormals::Any,
-        });
+        self.moving_step(name, kernel, vec![from.read(), to.write()], units);
+    }
+
+    /// Adds a step of no node, which computes nothing.
+    pub(super) fn moving_step(&mut self, name: String, kernel: KernelId, operands: Vec<Operand>, units: usize) {
+        let subnormals = Subnormals::Any;
+        self.schedule.steps.push(Step { name, node: None, kernel, operands, units, flops: 0, subnormals });
     }
 
     /// The place of a value that lies in another one or in the caller's buffer.
