@@ -25,10 +25,7 @@ pub(super) fn lifetimes(schedule: &Schedule) -> Vec<Lifetime> {
     let mut lives: Vec<Lifetime> = Vec::new();
     for (i, step) in schedule.steps.iter().enumerate() {
         for operand in &step.operands {
-            let mut b = operand.buffer;
-            while let BufferKind::Within(parent, _) = schedule.buffers[b].kind {
-                b = parent;
-            }
+            let (b, _) = schedule.outermost(operand.buffer);
             let buffer = &schedule.buffers[b];
             if buffer.kind != BufferKind::Temp {
                 continue;
