@@ -68,6 +68,14 @@ pub struct Model {
     pub(crate) path: PathBuf,
 }
 
+impl Model {
+    /// The same model computed by another graph with the same inputs and outputs, such as a compressed one: what is emitted is
+    /// checked against that graph.
+    pub fn with_graph(&self, graph: Graph) -> Model {
+        Model { imported: Imported { graph, ..self.imported.clone() }, path: self.path.clone() }
+    }
+}
+
 /// A graph that is ready to be emitted, and what was done to it.
 #[derive(Clone, Debug)]
 pub struct Optimised {
@@ -131,6 +139,16 @@ impl Compiler {
     /// A pass that fails, which is a mistake of the compiler, or a dump that cannot be written.
     pub fn optimise(&self, model: &Model, purpose: Purpose) -> Result<Optimised> {
         let text = mnnc_transform::levels::pipeline(purpose, self.options.opt_level, self.options.prefer);
+        self.transform(model.graph().clone(), &text)
+    }
+
+    /// Runs the part of the pipeline that no target decides: what is left is ready to be quantised, and [`Model::with_graph`] makes it a model
+    /// again.
+    ///
+    /// # Errors
+    /// As [`optimise`](Self::optimise).
+    pub fn clean(&self, model: &Model) -> Result<Optimised> {
+        let text = mnnc_transform::levels::clean(self.options.opt_level, self.options.prefer);
         self.transform(model.graph().clone(), &text)
     }
 

@@ -92,8 +92,25 @@ impl Prefer {
     }
 }
 
-/// The text of the pipeline for a level.
+/// The text of the pipeline for a level: everything that [`clean`] does, and what the target needs.
 pub fn pipeline(target: Target, level: OptLevel, prefer: Prefer) -> String {
+    // The file format has ops for batch normalisation and gather; native code has groups for the parts of the one, and reads
+    // slices in place.
+    let lower = if target == Target::Native { "lower-bn,lower-gather,fuse-attention,sink-view" } else { "" };
+    let mut text = with_lowering(level, prefer, lower);
+    if target == Target::Native && level > OptLevel::O0 {
+        text += ",fuse,dce";
+    }
+    text
+}
+
+/// The text of the pipeline that prepares a graph for quantisation, whatever the target: the float rewrites of the level, so that
+/// what is quantised is what will be computed. It leaves a graph that [`pipeline`] finds nothing to do in but its target's own passes.
+pub fn clean(level: OptLevel, prefer: Prefer) -> String {
+    with_lowering(level, prefer, "")
+}
+
+fn with_lowering(level: OptLevel, prefer: Prefer, lower: &str) -> String {
     if level == OptLevel::O0 {
         return "fold,fold-shapes,fold,dce".to_string();
     }
@@ -101,17 +118,11 @@ pub fn pipeline(target: Target, level: OptLevel, prefer: Prefer) -> String {
     // A file that is to be small gets no constants larger than what they are computed from.
     let fold = if prefer == Prefer::Size { "fold{max-growth=4096}" } else { "fold" };
     let strength = if level == OptLevel::O2 { ",strength{inexact=1}" } else { ",strength" };
-    // The file format has ops for batch normalisation and gather; native code has groups for the parts of the one, and reads
-    // slices in place.
-    let lower = if target == Target::Native { ",lower-bn,lower-gather,fuse-attention,sink-view" } else { "" };
-    let mut text = format!(
+    let comma = if lower.is_empty() { "" } else { "," };
+    format!(
         "({fold},fold-shapes,simplify,cse,dce)*,(transpose,fold-pad,simplify)*,fuse-norm,fuse-pool,fuse-activation,\
-         (fuse-conv{{max-sharers={sharers}}},{fold})*,fuse-activation{lower}{strength},({fold},simplify,cse,dce)*"
-    );
-    if target == Target::Native {
-        text += ",fuse,dce";
-    }
-    text
+         (fuse-conv{{max-sharers={sharers}}},{fold})*,fuse-activation{comma}{lower}{strength},({fold},simplify,cse,dce)*"
+    )
 }
 
 #[cfg(test)]
@@ -125,6 +136,8 @@ mod tests {
             for level in [OptLevel::O0, OptLevel::O1, OptLevel::O2] {
                 for prefer in [Prefer::Normal, Prefer::Size, Prefer::Speed] {
                     let text = pipeline(target, level, prefer);
+                    assert_eq!(Pipeline::parse(&text).unwrap().to_string(), text);
+                    let text = clean(level, prefer);
                     assert_eq!(Pipeline::parse(&text).unwrap().to_string(), text);
                 }
             }

@@ -25,6 +25,13 @@ const BLOCK_SIZE: AttrDecl = AttrDecl::with_default(
     AttrDefault::Int(0),
     "elements along axis that share a scale; 0 for one scale an index, or one for all",
 );
+/// Stored in fewer bits than x's type has, where a format or kernel packs them.
+const BITS: AttrDecl = AttrDecl::with_default(
+    "bits",
+    AttrKind::Int,
+    AttrDefault::Int(0),
+    "how many bits the elements of x need, 2 to 8; 0 for as many as its type has",
+);
 
 /// Quantise.
 pub static QUANTIZE_LINEAR: OpDecl = OpDecl {
@@ -70,9 +77,15 @@ pub static DEQUANTIZE_LINEAR: OpDecl = OpDecl {
         Operand::optional("zero_point", STORED.union(DTypeSet::only(DType::I32))),
     ],
     outputs: &[Operand::required("y", DTypeSet::FLOAT)],
-    attrs: &[AXIS, BLOCK_SIZE],
+    attrs: &[AXIS, BLOCK_SIZE, BITS],
     infer: |ctx, _| {
         check(ctx)?;
+        let bits = ctx.int("bits").unwrap_or(0);
+        if !(0..=8).contains(&bits) || bits == 1 {
+            return Err(OpError::invalid(format!(
+                "bits is {bits}; weights are stored in 2 to 8 bits, 0 for all of x's type"
+            )));
+        }
         if ctx.opt_input(2).is_some_and(|z| Some(z.dtype) != ctx.opt_input(0).map(|x| x.dtype)) {
             return Err(OpError::invalid("x and zero_point are of different types"));
         }
