@@ -70,7 +70,7 @@ def parse(argv):
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=positive(int), default=1)
     parser.add_argument("--seconds", type=positive(float), default=6.0, help="measuring time for each model")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--precision", choices=["fp32", "bf16", "int8"], default="fp32")
     parser.add_argument("--isa", choices=["avx2"], help="compare with engines that can be held to this instruction set")
     parser.add_argument("--peers", type=peers, default=None, help="some of: " + ", ".join(engines.PEERS))
     parser.add_argument("--twin", type=twin, action="append", default=[], metavar="NAME=FILE.tflite", help="TFLite form of a model")

@@ -8,6 +8,8 @@ import subprocess
 
 import numpy as np
 
+import quantise
+
 
 class BadModel(Exception):
     """A model that cannot be had as asked for."""
@@ -16,7 +18,8 @@ class BadModel(Exception):
 @dataclasses.dataclass
 class Model:
     name: str
-    path: str
+    path: str  # What the engines are given.
+    source: str  # The file as it was named; another one where the engines are given its int8 form.
     inputs: dict  # name -> array
     is_open: bool  # Whether the file leaves a dimension open.
     flops: int
@@ -77,10 +80,14 @@ def resolve(spec, args, mnnc):
     inputs, is_open, reference = run_reference(path, args.batch, size)
     shapes = [f"{n}={'x'.join(map(str, x.shape))}" for n, x in inputs.items()]
     options = [word for shape in shapes for word in ("--shape", shape)] if is_open else []
-    flops = json.loads(mnnc.call("inspect", path, "--json", *options))["flops"]
-    beside = os.path.splitext(path)[0] + ".tflite"
+    source = path
+    if args.precision == "int8":
+        path = quantise.qdq(source, inputs, args.folder)
+        reference = run_reference(path, args.batch, size)[2] if path != source else reference
+    flops = json.loads(mnnc.call("inspect", source, "--json", *options))["flops"]
+    beside = os.path.splitext(source)[0] + ".tflite"
     twin = args.twin.get(name) or args.twin.get(stem) or (beside if os.path.isfile(beside) else None)
-    return Model(stem, path, inputs, is_open, flops or 0, twin, reference)
+    return Model(stem, path, source, inputs, is_open, flops or 0, twin, reference)
 
 
 def zoo_file(name, size, args, mnnc):
@@ -103,6 +110,7 @@ def run_reference(path, batch, size):
     """Random inputs by name, whether the file leaves a dimension open, and what ONNX Runtime makes of them."""
     import onnxruntime
 
+    onnxruntime.set_default_logger_severity(3)
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -7,7 +7,9 @@ import numpy as np
 
 # An engine whose outputs are further than this from ONNX Runtime's, as a share of their Euclidean norm, computes something else.
 # bf16 keeps 8 bits, 2^-9 of rounding in every layer: deep networks with random weights come to a few percent.
-SAME = {"fp32": 1e-3, "bf16": 1e-1}
+# In int8 a value that falls on the other side of a rounding is a whole step off, and an engine that brings its own quantiser has other
+# scales; what would be another network is off by more than its norm.
+SAME = {"fp32": 1e-3, "bf16": 1e-1, "int8": 0.5}
 
 
 def verdicts(outputs, reference, precision):
@@ -102,7 +104,7 @@ def overall(rows):
 
 def peak(peaks, precision, isa):
     """GFLOP/s of one core with the instructions that may be used; `peaks` as `mnnc roofline --json` lists them."""
-    fits = lambda p: p["type"] == {"fp32": "f32", "bf16": "bf16"}[precision] and (isa is None or p["isa"] == isa)
+    fits = lambda p: p["type"] == {"fp32": "f32", "bf16": "bf16", "int8": "int8"}[precision] and (isa is None or p["isa"] == isa)
     found = [p["gflops"] for p in peaks if fits(p)] or [p["gflops"] for p in peaks if p["type"] == "f32"]
     return max(found)
 

@@ -74,7 +74,7 @@ class Shapes(unittest.TestCase):
                 models.settle("x", shape, batch, size)
 
     def test_a_stem_is_an_identifier_of_its_shape(self):
-        model = models.Model("a-b.c", "p", {"x": np.zeros((1, 3, 8, 8))}, True, 0, None, [])
+        model = models.Model("a-b.c", "p", "p", {"x": np.zeros((1, 3, 8, 8))}, True, 0, None, [])
         self.assertEqual(model.stem, "m_a_b_c_1x3x8x8")
         self.assertEqual(model.shape_options, ["--shape", "x=1x3x8x8"])
 

@@ -32,6 +32,7 @@ class WorkerProcess:
         self.job = {
             "engine": engine,
             "model": os.path.abspath(model.path),
+            "source": os.path.abspath(model.source),
             "stem": model.stem,
             "folder": os.path.abspath(args.folder),
             "inputs": os.path.abspath(inputs),

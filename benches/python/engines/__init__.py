@@ -20,11 +20,14 @@ PEERS = [name for name in ADAPTERS if name != "mnnc"]
 HELD = {"avx2": {"openvino": {"ONEDNN_MAX_CPU_ISA": "AVX2"}}}
 # Those that can make use of bf16; ONNX Runtime cannot on a CPU, and takes part with its f32 as the reference does.
 BF16 = {"onnxruntime", "openvino", "ncnn", "mnn"}
+# Those that compute in int8 from what can be had here: the model in QDQ form, a quantiser of their own, a twin that is int8. The tools
+# that make tables for ncnn are not in its package.
+INT8 = {"onnxruntime", "openvino", "mnn", "litert"}
 
 
 def can_compare(peer, precision, isa):
     """Whether the peer belongs in such a comparison."""
-    return (isa is None or peer in HELD[isa]) and (precision == "fp32" or peer in BF16)
+    return (isa is None or peer in HELD[isa]) and peer in {"fp32": PEERS, "bf16": BF16, "int8": INT8}[precision]
 
 
 def environment(engine, threads, isa):
@@ -65,5 +68,5 @@ def converted(job, suffix):
     import os
 
     path = os.path.join(job["folder"], job["stem"] + suffix)
-    is_fresh = os.path.exists(path) and os.path.getmtime(path) >= os.path.getmtime(job["model"])
+    is_fresh = os.path.exists(path) and os.path.getmtime(path) >= os.path.getmtime(job["source"])
     return path, not is_fresh

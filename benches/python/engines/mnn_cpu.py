@@ -1,6 +1,7 @@
 """MNN's CPU backend, on a model that its own converter made; through its module API, which reads the caller's input in place."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -14,10 +15,12 @@ class Mnn(Engine):
     def __init__(self, job, inputs):
         super().__init__()
         path = convert(job)
+        if job["precision"] == "int8":
+            path = quantise(job, path, inputs)
         import MNN.expr
         import MNN.nn
 
-        precision = {"fp32": "high", "bf16": "low"}[job["precision"]]
+        precision = {"fp32": "high", "bf16": "low", "int8": "normal"}[job["precision"]]
         config = {"backend": "CPU", "numThread": job["threads"], "precision": precision}
         runtime = MNN.nn.create_runtime_manager((config,))
         names = output_names(job["model"])
@@ -51,10 +54,40 @@ def convert(job):
     path, is_due = converted(job, ".peer.mnn")
     if not is_due:
         return path
-    # The converter is called in its extension module, in a process of its own: it prints, and it can abort.
-    words = ["mnnconvert", "-f", "ONNX", "--modelFile", job["model"], "--MNNModel", path, "--bizCode", "b"]
+    words = ["mnnconvert", "-f", "ONNX", "--modelFile", job["source"], "--MNNModel", path, "--bizCode", "b"]
+    tool(f"mnnconvert({words!r})", path)
+    return path
+
+
+def quantise(job, path, inputs):
+    """The model in int8 by MNN's own quantiser, from a few random pictures."""
+    import tempfile
+
+    import PIL.Image
+
+    quantised, is_due = converted(job, ".peer_int8.mnn")
+    if not is_due:
+        return quantised
+    [shape] = [x.shape for x in inputs.values()] if len(inputs) == 1 else [()]
+    if len(shape) != 4 or shape[1] != 3:
+        raise RuntimeError("its quantiser takes pictures of three channels")
+    with tempfile.TemporaryDirectory() as folder:
+        rng = np.random.default_rng(1)
+        for index in range(4):
+            picture = np.clip(rng.standard_normal([*shape[2:], 3]) * 42 + 128, 0, 255).astype(np.uint8)
+            PIL.Image.fromarray(picture).save(os.path.join(folder, f"{index}.png"))
+        config = {"format": "RGB", "mean": [128.0] * 3, "normal": [1 / 42] * 3, "height": shape[2], "width": shape[3], "path": folder}
+        config_file = os.path.join(folder, "quant.json")
+        with open(config_file, "w") as file:
+            json.dump(config | {"feature_quantize_method": "KL", "weight_quantize_method": "MAX_ABS"}, file)
+        tool(f"mnnquant({path!r}, {quantised!r}, {config_file!r})", quantised)
+    return quantised
+
+
+def tool(call, made):
+    """Calls one of MNN's tools in their extension module, in a process of its own: they print, and they can abort."""
     site = os.path.dirname(os.path.dirname(importlib.util.find_spec("MNN").origin))
-    script = f"import _tools; _tools.mnnconvert({words!r})"
+    script = f"import _tools; _tools.{call}"
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": site},
@@ -63,6 +96,5 @@ def convert(job):
         text=True,
         errors="replace",
     )
-    if done.returncode != 0 or not os.path.exists(path):
-        raise RuntimeError(f"mnnconvert: {(done.stdout.strip().splitlines() or ['no message'])[-1]}")
-    return path
+    if done.returncode != 0 or not os.path.exists(made):
+        raise RuntimeError(f"{call.partition('(')[0]}: {(done.stdout.strip().splitlines() or ['no message'])[-1]}")

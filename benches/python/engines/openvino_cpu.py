@@ -16,7 +16,7 @@ class OpenVino(Engine):
             "INFERENCE_NUM_THREADS": job["threads"],
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[job["precision"]],
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "int8": "f32"}[job["precision"]],
         }
         model = core.read_model(job["model"])
         if job["shape_options"]:
