@@ -15,6 +15,7 @@ pub mod output;
 pub mod profile;
 mod reduced;
 pub mod roofline;
+mod steps;
 pub mod summary;
 pub mod timing;
 pub mod tune;

@@ -6,7 +6,7 @@
 //!
 //! A network can be so ill-conditioned that single precision itself is off by more than the tolerance. Then the bound
 //! grows by what the reference's own outputs move when the inputs move by a few units in the last place
-//! ([`Verification::noise`]).
+//! ([`Verification::noise`]). Quantised activations are judged in steps ([`steps`]).
 
 use std::path::Path;
 
@@ -21,6 +21,7 @@ use crate::error::{self, Result};
 use crate::library::{self, Library};
 use crate::native::diagnostics;
 use crate::reduced;
+use crate::steps;
 
 /// Relative change of inputs that stands for the rounding of a whole network: four units in the last place of f32.
 const NUDGE: f64 = 1.0 / (1 << 22) as f64;
@@ -147,6 +148,10 @@ impl Compiler {
                 found.judge_by_rms();
                 continue;
             }
+            if steps::is_quantised(model.graph()) {
+                judge_in_steps(&mut found, model.graph(), [&reference, &computed], inputs)?;
+                continue;
+            }
             if found.outputs.iter().any(|o| !o.deviation.is_within()) {
                 let noise = noise(model.graph(), inputs, &reference)?;
                 let tolerance = with_noise(noise);
@@ -159,6 +164,9 @@ impl Compiler {
 
     /// Compares every layer of native code for this machine with the evaluator.
     pub(crate) fn verify_layers(&self, model: &Model, optimised: &Graph, inputs: &[Tensor]) -> Result<Vec<Layer>> {
+        if steps::is_quantised(optimised) {
+            return self.verify_layers_alone(model, optimised, inputs);
+        }
         let mut computed = self.native_layers(model, optimised, inputs)?.into_iter();
         let mut layers = Vec::new();
         let reduces = self.reduces();
@@ -182,6 +190,27 @@ impl Compiler {
             }
         };
         Evaluator::new(optimised).run_observed(inputs, &mut observe).map_err(|e| engine::diagnostic(&e))?;
+        Ok(layers)
+    }
+
+    /// Compares every layer of native code with the evaluator on the operands that native code computed.
+    fn verify_layers_alone(&self, model: &Model, optimised: &Graph, inputs: &[Tensor]) -> Result<Vec<Layer>> {
+        let mut computed = self.native_layers(model, optimised, inputs)?.into_iter();
+        let mut layers = Vec::new();
+        let mut go_on_with_native = |n: NodeId, expected: Vec<Tensor>| {
+            if optimised.node(n).region() != Some(optimised.main()) {
+                return expected;
+            }
+            let each = expected.into_iter().zip(&mut computed).map(|(want, (v, got))| {
+                let mut layer = layer(optimised, v, &want, &got, Tolerance::of_layer(&want));
+                layer.deviation = steps::judge_layer(layer.deviation, &want, &got);
+                layers.push(layer);
+                if (want.dtype(), want.dims()) == (got.dtype(), got.dims()) { got } else { want }
+            });
+            each.collect()
+        };
+        let run = Evaluator::new(optimised).run_intercepted(inputs, &mut go_on_with_native);
+        run.map_err(|e| engine::diagnostic(&e))?;
         Ok(layers)
     }
 
@@ -246,6 +275,8 @@ impl Compiler {
             Verification { outputs: outputs(graph, reference, computed, Tolerance::F32), ..Verification::default() };
         if self.reduces() {
             found.judge_by_rms();
+        } else if steps::is_quantised(graph) {
+            judge_in_steps(&mut found, graph, [reference, computed], inputs)?;
         } else if found.first_bad().is_some() {
             // The evaluator's own movement: its distance from another reference must not pass for noise.
             let noise = noise(graph, inputs, &evaluate(graph, inputs)?)?;
@@ -301,13 +332,33 @@ fn with_all_results(graph: &Graph) -> (Vec<ValueId>, Graph) {
     (all, graph)
 }
 
+/// Judges the last outputs of `found`, those of a quantised graph.
+fn judge_in_steps(
+    found: &mut Verification,
+    graph: &Graph,
+    [reference, computed]: [&[Tensor]; 2],
+    inputs: &[Tensor],
+) -> Result<()> {
+    let first = found.outputs.len() - computed.len();
+    if found.outputs[first..].iter().all(|o| o.deviation.is_within()) {
+        return Ok(());
+    }
+    let nudged: Vec<Tensor> = inputs.iter().map(|t| nudge(t, steps::NUDGE)).collect();
+    let moved = evaluate(graph, &nudged)?;
+    let tensors = reference.iter().zip(computed).zip(&moved);
+    for (o, (&v, ((want, got), moved))) in found.outputs[first..].iter_mut().zip(graph.outputs().iter().zip(tensors)) {
+        o.deviation = steps::judge_output(o.deviation, want, got, moved, steps::step(graph, v));
+    }
+    Ok(())
+}
+
 fn with_noise(noise: f64) -> Tolerance {
     Tolerance { absolute: Tolerance::F32.absolute + NOISE_FACTOR * noise, ..Tolerance::F32 }
 }
 
 /// How far the reference's outputs move when each input element does by [`NUDGE`] of itself, up and down in turn.
 fn noise(graph: &Graph, inputs: &[Tensor], reference: &[Tensor]) -> Result<f64> {
-    let nudged: Vec<Tensor> = inputs.iter().map(nudge).collect();
+    let nudged: Vec<Tensor> = inputs.iter().map(|t| nudge(t, NUDGE)).collect();
     let moved = evaluate(graph, &nudged)?;
     let mut largest = 0.0f64;
     for (a, b) in reference.iter().zip(&moved) {
@@ -320,13 +371,14 @@ fn noise(graph: &Graph, inputs: &[Tensor], reference: &[Tensor]) -> Result<f64> 
     Ok(largest)
 }
 
-fn nudge(input: &Tensor) -> Tensor {
+/// Each element moved by this share of itself, up and down in turn.
+fn nudge(input: &Tensor, by: f64) -> Tensor {
     if input.dtype() != DType::F32 {
         return input.clone();
     }
     let sign = |i: usize| if i.is_multiple_of(2) { 1.0 } else { -1.0 };
     let values = input.view::<f32>();
-    let moved = values.iter().enumerate().map(|(i, &x)| (f64::from(x) * (1.0 + sign(i) * NUDGE)) as f32);
+    let moved = values.iter().enumerate().map(|(i, &x)| (f64::from(x) * (1.0 + sign(i) * by)) as f32);
     Tensor::new(input.dims(), moved.collect())
 }
 

@@ -98,6 +98,10 @@ impl std::error::Error for EvalError {}
 /// Sees each node with its results as it is evaluated, nodes of bodies included.
 pub type Observer<'a> = dyn FnMut(NodeId, &[Tensor]) + 'a;
 
+/// Gets each node's results as it is evaluated, nodes of bodies included, and says what evaluation goes on with: tensors of the same
+/// types and shapes.
+pub type Interceptor<'a> = dyn FnMut(NodeId, Vec<Tensor>) -> Vec<Tensor> + 'a;
+
 /// Runs a graph with the ops' reference functions, one node after another; a tensor is freed after its last use.
 pub struct Evaluator<'g> {
     graph: &'g Graph,
@@ -120,12 +124,19 @@ impl<'g> Evaluator<'g> {
     }
     /// As [`run`](Self::run), showing every node's results to `observer`.
     pub fn run_observed(&self, inputs: &[Tensor], observer: &mut Observer) -> Result<Vec<Tensor>, EvalError> {
+        self.run_intercepted(inputs, &mut |n, results| {
+            observer(n, &results);
+            results
+        })
+    }
+    /// As [`run`](Self::run), where `interceptor` may put other results in the place of every node's.
+    pub fn run_intercepted(&self, inputs: &[Tensor], interceptor: &mut Interceptor) -> Result<Vec<Tensor>, EvalError> {
         self.check_inputs(inputs)?;
         let run = Run {
             graph: self.graph,
             max_bytes: self.max_bytes,
             live: Cell::new(inputs.iter().map(|t| t.bytes().len()).sum()),
-            observer: RefCell::new(observer),
+            interceptor: RefCell::new(interceptor),
             lifetimes: RefCell::new(HashMap::new()),
             failure: RefCell::new(None),
         };
@@ -165,7 +176,7 @@ struct Run<'r, 'o> {
     graph: &'r Graph,
     max_bytes: usize,
     live: Cell<usize>,
-    observer: RefCell<&'r mut Observer<'o>>,
+    interceptor: RefCell<&'r mut Interceptor<'o>>,
     lifetimes: RefCell<HashMap<RegionId, std::rc::Rc<Lifetimes>>>,
     /// The error of a node in a body, on its way out through the node that owns the body.
     failure: RefCell<Option<EvalError>>,
@@ -188,7 +199,7 @@ impl Run<'_, '_> {
         };
         for (i, &n) in g.region(r).nodes().iter().enumerate() {
             let results = self.node(n, &frame, depth).map_err(|e| self.explain(n, &frame, e))?;
-            (self.observer.borrow_mut())(n, &results);
+            let results = (self.interceptor.borrow_mut())(n, results);
             for (&v, t) in g.node(n).outputs().iter().zip(results) {
                 self.live.set(self.live.get() + t.bytes().len());
                 frame.set(v, t);
