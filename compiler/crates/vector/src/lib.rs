@@ -70,8 +70,11 @@ mod text;
 mod verify;
 mod x64;
 
+pub use builder::lanes::narrowed_order;
 pub use builder::{IntoRhs, KernelBuilder, Reg, Src, TileShapes, Var};
 pub use compile::{CompileError, CompiledKernel, Stats};
-pub use ir::{Cmp, CmpType, Cond, Elem, Gpr, Hint, IntType, Kernel, Mask, Mem, Rhs, ShuffleOp, Type, Value, Vector};
+pub use ir::{
+    Cmp, CmpType, Cond, Elem, Gpr, Hint, IntType, Kernel, Mask, Mem, Rhs, ShiftOp, ShuffleOp, Type, Value, Vector,
+};
 pub use target::{Features, Isa, Target, Width};
 pub use text::ParseError;

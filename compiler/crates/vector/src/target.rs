@@ -29,6 +29,8 @@ bitflags::bitflags! {
         const FP16 = 1 << 4;
         /// x86: AMX tiles with products of bf16 pairs (`tdpbf16ps`). The system must have granted their state to the process.
         const AMX_BF16 = 1 << 5;
+        /// x86: AMX tiles with products of bytes (`tdpbusd`); granted as for [`Features::AMX_BF16`].
+        const AMX_INT8 = 1 << 6;
     }
 }
 
@@ -172,6 +174,16 @@ impl Target {
     /// Whether AMX tiles may be used.
     pub const fn has_tiles(&self) -> bool {
         self.has_bf16() && self.features.contains(Features::AMX_BF16)
+    }
+
+    /// Whether four products of bytes and their sum are one instruction: see [`crate::KernelBuilder::dot_u8s8`].
+    pub const fn has_dot_u8s8(&self) -> bool {
+        self.features.contains(if self.is_x64() { Features::VNNI } else { Features::I8MM })
+    }
+
+    /// Whether AMX tiles may be used for products of bytes.
+    pub const fn has_int8_tiles(&self) -> bool {
+        matches!(self.isa, Isa::X64Avx512) && self.features.contains(Features::VNNI.union(Features::AMX_INT8))
     }
 
     /// Name with the optional features, as at the head of the text form: `avx512+bf16`.

@@ -224,13 +224,14 @@ impl Verifier<'_> {
     fn immediates(&self, op: &Op, width: Width) -> Result<(), String> {
         let (isa, lanes) = (self.kernel.target.isa, width.lanes());
         let neon = isa == Isa::A64Neon;
+        let any_tiles = self.kernel.target.has_tiles() || self.kernel.target.has_int8_tiles();
         let require = |ok: bool, what: &str| if ok { Ok(()) } else { Err(what.to_owned()) };
         match op {
             Op::IntImm(IntImmOp::Shl | IntImmOp::Shr | IntImmOp::Sar, n) => {
                 require((0..64).contains(n), "shifts by 0 to 63")
             }
             Op::IntImm(_, n) => require(i32::try_from(*n).is_ok(), "takes constants of 32 bits"),
-            Op::Shift(_, n) => require(*n < 32, "shifts by 0 to 31"),
+            Op::Shift(op, n) => require(*n < op.bits(), "shifts by less than a lane has bits"),
             Op::Table(t) | Op::PermuteConst(t) => {
                 require(t.len() == lanes, "needs one word a lane")?;
                 let index = matches!(op, Op::PermuteConst(_));
@@ -251,24 +252,25 @@ impl Verifier<'_> {
                 Width::W256 => require(*s < 4, "two bits select 256-bit parts"),
                 Width::W128 => Err("128-bit vectors have one part".to_owned()),
             },
-            Op::StoreConvert(Elem::F16) => Ok(()),
             Op::StoreConvert(Elem::Bf16) | Op::DotBf16 => require(self.kernel.target.has_bf16(), "needs BF16"),
             Op::PackBf16 => {
                 require(self.kernel.target.has_bf16(), "needs BF16")?;
                 require(width == Width::W512, "packs whole vectors")
             }
-            Op::StoreConvert(_) => Err("stores convert to 16-bit floats only".to_owned()),
+            Op::DotU8S8 => require(self.kernel.target.has_dot_u8s8(), "needs VNNI or I8MM"),
             Op::Scratch(n) => {
                 require(!neon, "is for x86-64")?;
                 require(*n <= MAX_SCRATCH, "is larger than a page of stack may be")
             }
-            Op::TileConfig | Op::TileRelease => require(self.kernel.target.has_tiles(), "needs AMX"),
+            Op::TileConfig | Op::TileRelease => require(any_tiles, "needs AMX"),
             Op::TileZero(t) | Op::TileLoad(t) | Op::TileStore(t) => {
-                require(self.kernel.target.has_tiles(), "needs AMX")?;
+                require(any_tiles, "needs AMX")?;
                 require(*t < 8, "there are 8 tiles")
             }
-            Op::TileDot(c, a, b) => {
-                require(self.kernel.target.has_tiles(), "needs AMX")?;
+            Op::TileDot(c, a, b) | Op::TileDotU8S8(c, a, b) => {
+                let bytes = matches!(op, Op::TileDotU8S8(..));
+                let there = if bytes { self.kernel.target.has_int8_tiles() } else { self.kernel.target.has_tiles() };
+                require(there, "needs AMX")?;
                 require([c, a, b].iter().all(|t| **t < 8), "there are 8 tiles")?;
                 require(c != a && c != b && a != b, "needs three tiles")
             }

@@ -160,6 +160,49 @@ fn tiles_multiply_matrices() {
     }
 }
 
+/// The same in bytes, unsigned times signed: exact.
+#[test]
+fn tiles_multiply_bytes() {
+    let Some(target) = support::with_features(Features::VNNI | Features::AMX_INT8) else { return };
+    for (rows, cols, words) in [(16usize, 16usize, 16usize), (13, 16, 7), (1, 5, 16)] {
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state
+        };
+        let a: Vec<u32> = (0..rows * words).map(|_| next() | 0x80).collect();
+        let bt: Vec<u32> = (0..cols * words).map(|_| next()).collect();
+        let b_words: Vec<u32> = (0..words).flat_map(|k| bt.iter().skip(k).step_by(words).copied()).collect();
+        let mut b = KernelBuilder::new(&target, "tiles");
+        let (pa, pb, out) = (b.arg(0), b.arg(1), b.arg(2));
+        let mut tiles = [(0u8, 0u8); 8];
+        tiles[0] = (rows as u8, 4 * cols as u8);
+        tiles[1] = (rows as u8, 4 * words as u8);
+        tiles[7] = (words as u8, 4 * cols as u8);
+        b.tile_config(&TileShapes { tiles });
+        let [sa, sb] = [4 * words, 4 * cols].map(|s| b.int(s as i64));
+        b.tile_zero(0);
+        b.tile_load(1, pa, sa, 0);
+        b.tile_load(7, pb, sb, 0);
+        b.tile_dot_u8s8(0, 1, 7);
+        b.tile_store(0, out, sb, 0);
+        b.tile_release();
+        let kernel = b.compile().unwrap_or_else(|e| panic!("{e}"));
+        let mut buffers = [a.clone(), b_words, vec![0; rows * cols]];
+        support::run(&target, &kernel, &mut buffers, 0, 0);
+        for r in 0..rows {
+            for c in 0..cols {
+                let bytes = |m: &[u32], row: usize| -> Vec<u8> {
+                    m[row * words..][..words].iter().flat_map(|w| w.to_le_bytes()).collect()
+                };
+                let products = bytes(&a, r).into_iter().zip(bytes(&bt, c));
+                let want: i32 = products.map(|(x, y)| i32::from(x) * i32::from(y.cast_signed())).sum();
+                assert_eq!(buffers[2][r * cols + c].cast_signed(), want, "{rows}x{cols}x{words} at {r},{c}");
+            }
+        }
+    }
+}
+
 #[test]
 fn kernels_with_tiles_have_a_text_form() {
     let target = Target { features: Features::BF16 | Features::AMX_BF16, ..Target::AVX512 };

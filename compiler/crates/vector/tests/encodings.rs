@@ -93,6 +93,44 @@ fn bf16_and_tile_forms() {
 }
 
 #[test]
+fn byte_forms() {
+    let t = Target { features: Features::VNNI | Features::AMX_INT8, ..Target::AVX512 };
+    let l = listing(&t, |b, p, x, y| {
+        let v = b.dot_u8s8(x, y, Src::Broadcast(p.at(4)));
+        let v = b.max_u8(v, p.at(64));
+        let v = b.max_u8(v, 7);
+        let w = b.narrow_u8([v, x, y, v]);
+        let c = b.broadcast_byte(p.at(3));
+        let w = b.add_i8(w, c);
+        b.store_convert(Elem::U8, w, p.at(32));
+        b.store_convert(Elem::I8, w, p.at(0));
+    });
+    // The accumulator is read again, so it is copied.
+    let want = "vmovaps vpdpbusd vpmaxub vbroadcastss vpmaxub vpackssdw vpackssdw vpackuswb vpbroadcastb vpaddb vpmaxsd vpmovusdb vpmovsdb";
+    assert_eq!(mnemonics(&l).join(" "), want, "{l:?}");
+    assert!(l[1].contains("{1to16}") && l[10].contains("{1to16}") && l[11].contains("0x20(%"), "{l:?}");
+    // Without the instruction, both operands are split into 16-bit lanes.
+    let l = listing(&Target::AVX2, |b, p, x, y| {
+        let v = b.dot_u8s8(x, y, x);
+        b.store_convert(Elem::U8, v, p.at(32));
+    });
+    let want =
+        "vandps vpsrlw vpsllw vpsraw vpsraw vpmaddwd vpmaddwd vpaddd vpaddd vextractf128 vpackssdw vpackuswb vmovsd";
+    assert_eq!(mnemonics(&l).join(" "), want, "{l:?}");
+    let l = listing(&Target { features: Features::VNNI, ..Target::AVX2 }, |b, p, x, y| {
+        let v = b.dot_u8s8(x, y, p.at(32));
+        b.store(v, p.at(0));
+    });
+    assert!(l[0].contains("vpdpbusd 0x20(%") && l[1].starts_with("vmovups"), "{l:?}");
+    let mut b = KernelBuilder::new(&t, "tiles");
+    b.tile_config(&TileShapes { tiles: [(16, 64); 8] });
+    b.tile_dot_u8s8(1, 2, 3);
+    b.tile_release();
+    let l = support::disassemble_x64(&b.compile().unwrap_or_else(|e| panic!("{e}")));
+    assert!(l.iter().any(|l| l == "tdpbusd %tmm3,%tmm2,%tmm1"), "{l:?}");
+}
+
+#[test]
 fn avx2_forms() {
     let t = Target::AVX2;
     // AVX2 reads whole vectors from memory but no broadcasts.

@@ -400,6 +400,37 @@ fn gathers_and_conversions() {
     }
 }
 
+#[test]
+fn bytes_are_stored_saturated_and_broadcast() {
+    for target in support::runnable_targets() {
+        let n = target.lanes();
+        let special =
+            [0, -1, 1, 127, 128, -128, -129, 255, 256, i32::MIN, i32::MAX, 70_000, -70_000, 32_768, 200, 65_535];
+        let words: Vec<u32> = special[..].iter().chain(&special).map(|x| x.cast_unsigned()).collect();
+        let out = run(&target, vec![words, vec![0xaaaa_aaaa; 5 * n]], (0, 0), |b| {
+            let (from, to) = (b.arg(0), b.arg(1));
+            for half in 0..16 / n as i32 {
+                let v = b.load(from.at(half * n as i32 * 4));
+                b.store_convert(Elem::U8, v, to.at(1 + half * n as i32));
+                b.store_convert(Elem::I8, v, to.at(18 + half * n as i32));
+            }
+            // Byte 1 of the third word.
+            let v = b.broadcast_byte(from.at(4 * 8 + 1));
+            b.store(v, to.at(16 * n as i32));
+        });
+        let bytes: Vec<u8> = out[1].iter().flat_map(|w| w.to_le_bytes()).collect();
+        let mut want = [0xaa; 35];
+        for (i, x) in special.iter().enumerate() {
+            want[1 + i] = (*x).clamp(0, 255) as u8;
+            want[18 + i] = (*x).clamp(-128, 127) as u8;
+        }
+        // What lies behind the narrow vectors of a small target's buffer stays as it was, too.
+        let upto = want.len().min(16 * n);
+        assert_eq!(bytes[..upto], want[..upto], "{target}");
+        assert_eq!(bytes[16 * n..], vec![1; 4 * n], "{target}");
+    }
+}
+
 /// Value of a half-precision number that is not NaN or infinity.
 fn half_to_f32(h: u16) -> f32 {
     let (sign, exponent, mantissa) = (h >> 15, i32::from(h >> 10 & 31), f32::from(h & 1023));

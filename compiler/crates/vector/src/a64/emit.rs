@@ -168,6 +168,7 @@ impl Emitter {
             | Op::LoadMasked
             | Op::StoreMasked
             | Op::Broadcast
+            | Op::BroadcastByte
             | Op::LoadConvert(_)
             | Op::StoreConvert(_)
             | Op::Gather(_) => self.memory(c),
@@ -176,6 +177,7 @@ impl Emitter {
             | Op::Fma(_)
             | Op::FmaLane(..)
             | Op::MulAdd
+            | Op::DotU8S8
             | Op::Shift(..)
             | Op::Compare(..)
             | Op::Select
@@ -186,6 +188,7 @@ impl Emitter {
             Op::Shuffle(_)
             | Op::Align(_)
             | Op::Permute
+            | Op::PermuteBytes
             | Op::PermuteConst(_)
             | Op::BroadcastLane(_)
             | Op::Parts(_)
@@ -200,7 +203,8 @@ impl Emitter {
             | Op::TileZero(_)
             | Op::TileLoad(_)
             | Op::TileStore(_)
-            | Op::TileDot(..) => Err(EncodeError::new("an instruction of x86-64")),
+            | Op::TileDot(..)
+            | Op::TileDotU8S8(..) => Err(EncodeError::new("an instruction of x86-64")),
         }
     }
 

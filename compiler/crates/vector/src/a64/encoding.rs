@@ -192,6 +192,25 @@ pub(super) const UZP1_4S: u32 = 0x4e80_1800;
 pub(super) const UZP2_4S: u32 = 0x4e80_5800;
 pub(super) const ZIP1_2D: u32 = 0x4ec0_3800;
 pub(super) const ZIP2_2D: u32 = 0x4ec0_7800;
+pub(super) const ADD_16B: u32 = 0x4e20_8400;
+pub(super) const UQADD_16B: u32 = 0x6e20_0c00;
+pub(super) const UQSUB_16B: u32 = 0x6e20_2c00;
+pub(super) const UMIN_16B: u32 = 0x6e20_6c00;
+pub(super) const UMAX_16B: u32 = 0x6e20_6400;
+/// `(n + m + 1) >> 1`.
+pub(super) const URHADD_16B: u32 = 0x6e20_1400;
+pub(super) const ADD_8H: u32 = 0x4e60_8400;
+/// Products of the low four i16 lanes.
+pub(super) const SMULL_4S: u32 = 0x0e60_c000;
+/// Products of the high four.
+pub(super) const SMULL2_4S: u32 = 0x4e60_c000;
+pub(super) const ADDP_4S: u32 = 0x4ea0_bc00;
+/// `d` plus four products of unsigned bytes of `n` and signed bytes of `m`.
+pub(super) const USDOT: u32 = 0x4e80_9c00;
+pub(super) const ZIP1_16B: u32 = 0x4e00_3800;
+pub(super) const ZIP2_16B: u32 = 0x4e00_7800;
+pub(super) const ZIP1_8H: u32 = 0x4e40_3800;
+pub(super) const ZIP2_8H: u32 = 0x4e40_7800;
 /// Bytes of `n` at the indices `m`.
 pub(super) const TBL: u32 = 0x4e00_0000;
 
@@ -219,6 +238,13 @@ pub(super) const SSHLL_4S: u32 = 0x0f10_a400;
 pub(super) const USHLL_8H: u32 = 0x2f08_a400;
 pub(super) const USHLL_4S: u32 = 0x2f10_a400;
 
+/// Saturating narrowing, `xtn` into the low half and `xtn2` into the high half.
+pub(super) const SQXTN_4H: u32 = 0x0e61_4800;
+pub(super) const SQXTN2_8H: u32 = 0x4e61_4800;
+pub(super) const SQXTN_8B: u32 = 0x0e21_4800;
+pub(super) const SQXTUN_8B: u32 = 0x2e21_2800;
+pub(super) const SQXTUN2_16B: u32 = 0x6e21_2800;
+
 /// `fmla` (or `fmls`) `vd, vn, vm.s[lane]`.
 pub(super) const fn fma_lane(subtract: bool, d: u32, n: u32, m: u32, lane: u32) -> u32 {
     let base = if subtract { 0x4f80_5000 } else { 0x4f80_1000 };
@@ -234,6 +260,22 @@ pub(super) const fn ushr_v(d: u32, n: u32, by: u32) -> u32 {
 }
 pub(super) const fn sshr_v(d: u32, n: u32, by: u32) -> u32 {
     rr(0x4f00_0400, d, n) | (64 - by) << 16
+}
+
+/// Shifts of 16-bit lanes by 0 to 15 (right: 1 to 15).
+pub(super) const fn shl_8h(d: u32, n: u32, by: u32) -> u32 {
+    rr(0x4f00_5400, d, n) | (16 + by) << 16
+}
+pub(super) const fn ushr_8h(d: u32, n: u32, by: u32) -> u32 {
+    rr(0x6f00_0400, d, n) | (32 - by) << 16
+}
+pub(super) const fn sshr_8h(d: u32, n: u32, by: u32) -> u32 {
+    rr(0x4f00_0400, d, n) | (32 - by) << 16
+}
+
+/// `movi vd.16b, #byte`.
+pub(super) const fn movi_16b(d: u32, byte: u32) -> u32 {
+    0x4f00_e400 | (byte >> 5) << 16 | (byte & 0x1f) << 5 | d
 }
 
 /// `ext vd.16b, vn.16b, vm.16b, #bytes`.
@@ -269,6 +311,11 @@ pub(super) const fn st1_lane(t: u32, n: u32, lane: u32) -> u32 {
 /// `ld1r {vt.4s}, [xn]`.
 pub(super) const fn ld1r(t: u32, n: u32) -> u32 {
     rr(0x4d40_c800, t, n)
+}
+
+/// `ld1r {vt.16b}, [xn]`.
+pub(super) const fn ld1r_16b(t: u32, n: u32) -> u32 {
+    rr(0x4d40_c000, t, n)
 }
 
 /// The instruction that puts a 32-bit word into all lanes, if an immediate can say it.

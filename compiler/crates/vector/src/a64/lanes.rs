@@ -9,18 +9,39 @@ impl Emitter {
     pub(super) fn lanes(&mut self, c: &Ctx<'_>) -> Result<(), EncodeError> {
         let (d, a) = (c.res(), c.arg(0));
         match &c.inst.op {
+            // The first instruction fills the low half, the second the high half.
+            Op::Shuffle(ShuffleOp::NarrowI32) => {
+                self.rr(enc::SQXTN_4H, d, a);
+                self.rr(enc::SQXTN2_8H, d, c.arg(1));
+            }
+            Op::Shuffle(ShuffleOp::NarrowI16) => {
+                self.rr(enc::SQXTUN_8B, d, a);
+                self.rr(enc::SQXTUN2_16B, d, c.arg(1));
+            }
             Op::Shuffle(op) => {
                 let base = match op {
                     ShuffleOp::UnpackLo32 | ShuffleOp::ZipLo => enc::ZIP1_4S,
                     ShuffleOp::UnpackHi32 | ShuffleOp::ZipHi => enc::ZIP2_4S,
                     ShuffleOp::UnpackLo64 => enc::ZIP1_2D,
                     ShuffleOp::UnpackHi64 => enc::ZIP2_2D,
+                    ShuffleOp::UnpackLo8 => enc::ZIP1_16B,
+                    ShuffleOp::UnpackHi8 => enc::ZIP2_16B,
+                    ShuffleOp::UnpackLo16 => enc::ZIP1_8H,
+                    ShuffleOp::UnpackHi16 => enc::ZIP2_8H,
+                    ShuffleOp::NarrowI32 | ShuffleOp::NarrowI16 => return Err(EncodeError::new("handled above")),
                     ShuffleOp::Even => enc::UZP1_4S,
                     ShuffleOp::Odd => enc::UZP2_4S,
                 };
                 self.rrr(base, d, a, c.arg(1));
             }
             Op::Align(n) => self.word(enc::ext(d, a, c.arg(1), u32::from(*n) * 4)),
+            Op::PermuteBytes => {
+                // Indices from 16 to 127 count modulo 16.
+                let t = c.temp(0);
+                self.word(enc::movi_16b(t, 0x8f));
+                self.rrr(enc::AND_V, t, c.arg(1), t);
+                self.rrr(enc::TBL, d, a, t);
+            }
             Op::PermuteConst(table) => {
                 let bytes = |i: u32| 0x0302_0100 + i * 0x0404_0404;
                 let words: Vec<u32> = table.iter().map(|i| bytes(*i)).collect();

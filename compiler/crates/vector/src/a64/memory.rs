@@ -35,6 +35,10 @@ impl Emitter {
                 let from = self.address_register(c.address());
                 self.word(enc::ld1r(c.res(), from));
             }
+            Op::BroadcastByte => {
+                let from = self.address_register(c.address());
+                self.word(enc::ld1r_16b(c.res(), from));
+            }
             Op::LoadConvert(elem) => {
                 let d = c.res();
                 match elem {
@@ -54,6 +58,12 @@ impl Emitter {
                         self.rr(if signed { enc::SSHLL_4S } else { enc::USHLL_4S }, d, d);
                     }
                 }
+            }
+            Op::StoreConvert(elem @ (Elem::I8 | Elem::U8)) => {
+                let t = c.temp(0);
+                self.rr(enc::SQXTN_4H, t, c.arg(0));
+                self.rr(if *elem == Elem::I8 { enc::SQXTN_8B } else { enc::SQXTUN_8B }, t, t);
+                self.access(Access::STR_S, t, c.address());
             }
             Op::StoreConvert(_) => {
                 let t = c.temp(0);

@@ -13,7 +13,7 @@ mod memory;
 mod vector;
 
 use crate::compile::CompileError;
-use crate::ir::{Elem, Inst, Kernel, Op, ReduceOp};
+use crate::ir::{Inst, Kernel, Op, ReduceOp, ShuffleOp, VecOp};
 use crate::regalloc::{Allocated, Class, Constraints};
 use regalloc2::{MachineEnv, PReg, PRegSet, RegClass};
 
@@ -50,10 +50,13 @@ pub(crate) fn machine_env() -> MachineEnv {
 pub(crate) fn constraints(_: &Kernel, inst: &Inst) -> Constraints {
     match &inst.op {
         Op::Entry => Constraints { fixed_results: PARAMS, ..Constraints::default() },
-        Op::Fma(_) | Op::FmaLane(..) => Constraints::tied(0),
+        Op::Fma(_) | Op::FmaLane(..) | Op::DotU8S8 => Constraints::tied(0),
         Op::MulAdd => Constraints::tied(2),
         Op::Gather(_) | Op::LoadMasked | Op::PermuteConst(_) | Op::Reduce(ReduceOp::Add) => Constraints::early(),
-        Op::StoreConvert(Elem::F16) | Op::MaskFirst => Constraints::default().with_temp(Class::Vec),
+        Op::Shuffle(ShuffleOp::NarrowI32 | ShuffleOp::NarrowI16) => Constraints::early(),
+        Op::StoreConvert(_) | Op::MaskFirst | Op::PermuteBytes | Op::Vec(VecOp::DotI16) => {
+            Constraints::default().with_temp(Class::Vec)
+        }
         _ => Constraints::default(),
     }
 }

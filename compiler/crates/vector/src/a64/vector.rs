@@ -11,6 +11,12 @@ impl Emitter {
         match &c.inst.op {
             // `!a & b` is "bit clear" with the operands in reverse.
             Op::Vec(VecOp::AndNot) => self.rrr(enc::BIC, d, c.arg(1), c.arg(0)),
+            Op::Vec(VecOp::DotI16) => {
+                let t = c.temp(0);
+                self.rrr(enc::SMULL_4S, t, c.arg(0), c.arg(1));
+                self.rrr(enc::SMULL2_4S, d, c.arg(0), c.arg(1));
+                self.rrr(enc::ADDP_4S, d, t, d);
+            }
             Op::Vec(op) => {
                 let base = vec_op(*op).ok_or_else(|| EncodeError::new("no such instruction on NEON"))?;
                 self.rrr(base, d, c.arg(0), c.arg(1));
@@ -24,10 +30,14 @@ impl Emitter {
                 self.word(enc::fma_lane(*op == FmaOp::Sub, d, c.arg(1), c.arg(2), (*lane).into()));
             }
             Op::MulAdd => self.rrr(enc::FMLA, d, c.arg(0), c.arg(1)),
+            Op::DotU8S8 => self.rrr(enc::USDOT, d, c.arg(1), c.arg(2)),
+            Op::Shift(ShiftOp::Shl16, n) => self.word(enc::shl_8h(d, c.arg(0), (*n).into())),
             Op::Shift(ShiftOp::Shl, n) => self.word(enc::shl_v(d, c.arg(0), (*n).into())),
             // A right shift by 0 cannot be encoded.
             Op::Shift(_, 0) => self.rrr(enc::ORR_V, d, c.arg(0), c.arg(0)),
             Op::Shift(ShiftOp::Shr, n) => self.word(enc::ushr_v(d, c.arg(0), (*n).into())),
+            Op::Shift(ShiftOp::Shr16, n) => self.word(enc::ushr_8h(d, c.arg(0), (*n).into())),
+            Op::Shift(ShiftOp::Sar16, n) => self.word(enc::sshr_8h(d, c.arg(0), (*n).into())),
             Op::Shift(ShiftOp::Sar, n) => self.word(enc::sshr_v(d, c.arg(0), (*n).into())),
             Op::Compare(ty, cmp) => self.vector_compare(c, *ty, *cmp),
             Op::Select => self.select(d, c.arg(0), c.arg(1), c.arg(2)),
@@ -109,7 +119,14 @@ fn vec_op(op: VecOp) -> Option<u32> {
         VecOp::And => enc::AND_V,
         VecOp::Or => enc::ORR_V,
         VecOp::Xor => enc::EOR_V,
-        VecOp::FScale | VecOp::AndNot => return None,
+        VecOp::AddI8 => enc::ADD_16B,
+        VecOp::AddSatU8 => enc::UQADD_16B,
+        VecOp::SubSatU8 => enc::UQSUB_16B,
+        VecOp::MinU8 => enc::UMIN_16B,
+        VecOp::MaxU8 => enc::UMAX_16B,
+        VecOp::AvgU8 => enc::URHADD_16B,
+        VecOp::AddI16 => enc::ADD_8H,
+        VecOp::FScale | VecOp::AndNot | VecOp::DotI16 => return None,
     })
 }
 

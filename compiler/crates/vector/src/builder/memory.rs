@@ -95,6 +95,11 @@ impl KernelBuilder {
         Vector(self.emit(Op::Broadcast, &[], Some(MemArg::At(mem))))
     }
 
+    /// One byte from memory, in all bytes.
+    pub fn broadcast_byte(&mut self, mem: Mem) -> Vector {
+        Vector(self.emit(Op::BroadcastByte, &[], Some(MemArg::At(mem))))
+    }
+
     /// An f32, i32 or u32 constant in all lanes of a register. As a last operand, pass the constant itself instead.
     pub fn splat(&mut self, x: impl Into<Src>) -> Vector {
         let width = self.width;
@@ -136,7 +141,7 @@ impl KernelBuilder {
         Vector(self.emit(Op::LoadConvert(elem), &[], Some(MemArg::At(mem))))
     }
 
-    /// Narrows each lane and stores it: f32 to a 16-bit float.
+    /// Narrows each lane and stores it: f32 to a 16-bit float, i32 to an 8-bit integer, saturating.
     pub fn store_convert(&mut self, elem: Elem, v: Vector, mem: Mem) {
         let width = self.width_of(v.0);
         self.emit_at(width, Op::StoreConvert(elem), &[v.0], Some(MemArg::At(mem)));

@@ -7,7 +7,7 @@ mod arith;
 mod control;
 mod finish;
 mod integer;
-mod lanes;
+pub(crate) mod lanes;
 mod memory;
 mod source;
 mod tiles;

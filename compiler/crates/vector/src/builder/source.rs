@@ -87,7 +87,11 @@ impl Isa {
         }
         match self {
             Isa::A64Neon => false,
-            Isa::X64Avx512 => true,
+            // Instructions on lanes of 8 and 16 bits broadcast no word.
+            Isa::X64Avx512 => match op {
+                Op::Vec(op) if op.is_narrow() => matches!(mem, MemArg::At(_)),
+                _ => true,
+            },
             Isa::X64Avx2 => match (op, mem) {
                 (_, MemArg::Broadcast(_)) => false,
                 // AVX2 compares integers for equality and "greater" only, which other conditions reach by swapping.

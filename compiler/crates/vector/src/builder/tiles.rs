@@ -62,6 +62,11 @@ impl KernelBuilder {
         self.tile_op(Op::TileDot(acc, a, b), None);
     }
 
+    /// Tile `acc += a * b`, products of four unsigned bytes of `a` and four signed ones of `b`.
+    pub fn tile_dot_u8s8(&mut self, acc: u8, a: u8, b: u8) {
+        self.tile_op(Op::TileDotU8S8(acc, a, b), None);
+    }
+
     fn tile_op(&mut self, op: Op, mem: Option<Mem>) {
         let width = self.width();
         self.emit_at(width, op, &[], mem.map(MemArg::At));

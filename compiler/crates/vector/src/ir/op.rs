@@ -159,9 +159,9 @@ named! {
         F16 = "f16",
         /// The upper half of f32, rounding to nearest even; stores need [`Features::BF16`](crate::Features).
         Bf16 = "bf16",
-        /// Signed bytes, to or from i32 (loads only).
+        /// Signed bytes, to or from i32; stores saturate.
         I8 = "i8",
-        /// Unsigned bytes, to or from i32 (loads only).
+        /// Unsigned bytes, to or from i32; stores saturate the signed i32.
         U8 = "u8",
     }
 }
@@ -177,7 +177,7 @@ impl Elem {
 }
 
 named! {
-    /// Lane-wise operations of two vectors. `F` reads f32, `I` reads i32 (wrapping), the others bits.
+    /// Lane-wise operations of two vectors. `F` reads f32, `I` reads i32 (wrapping), names with a type read its lanes, the others bits.
     VecOp {
         /// f32 sum.
         FAdd = "fadd",
@@ -211,6 +211,30 @@ named! {
         Xor = "vxor",
         /// `!a & b`.
         AndNot = "vandnot",
+        /// Sum of 8-bit lanes, wrapping.
+        AddI8 = "add_i8",
+        /// Sum of unsigned bytes, saturating.
+        AddSatU8 = "add_sat_u8",
+        /// Difference of unsigned bytes, saturating at 0.
+        SubSatU8 = "sub_sat_u8",
+        /// Minimum of unsigned bytes.
+        MinU8 = "min_u8",
+        /// Maximum of unsigned bytes.
+        MaxU8 = "max_u8",
+        /// `(a + b + 1) >> 1` of unsigned bytes.
+        AvgU8 = "avg_u8",
+        /// Sum of 16-bit lanes, wrapping.
+        AddI16 = "add_i16",
+        /// In each 32-bit lane `a.hi * b.hi + a.lo * b.lo` of the two i16 halves; wraps only where all four are `i16::MIN`.
+        DotI16 = "dot_i16",
+    }
+}
+
+impl VecOp {
+    /// Whether the lanes have 8 or 16 bits.
+    pub const fn is_narrow(self) -> bool {
+        use VecOp::*;
+        matches!(self, AddI8 | AddSatU8 | SubSatU8 | MinU8 | MaxU8 | AvgU8 | AddI16 | DotI16)
     }
 }
 
@@ -255,14 +279,30 @@ named! {
 }
 
 named! {
-    /// Shifts of 32-bit lanes by a constant.
+    /// Shifts of lanes by a constant below their number of bits.
     ShiftOp {
-        /// Left.
+        /// 32 bits, left.
         Shl = "vshl",
-        /// Right, filling with zeros.
+        /// 32 bits, right, filling with zeros.
         Shr = "vshr",
-        /// Right, filling with the sign.
+        /// 32 bits, right, filling with the sign.
         Sar = "vsar",
+        /// 16 bits, left.
+        Shl16 = "vshl16",
+        /// 16 bits, right, filling with zeros.
+        Shr16 = "vshr16",
+        /// 16 bits, right, filling with the sign.
+        Sar16 = "vsar16",
+    }
+}
+
+impl ShiftOp {
+    /// Number of bits of a lane.
+    pub const fn bits(self) -> u8 {
+        match self {
+            ShiftOp::Shl | ShiftOp::Shr | ShiftOp::Sar => 32,
+            ShiftOp::Shl16 | ShiftOp::Shr16 | ShiftOp::Sar16 => 16,
+        }
     }
 }
 
@@ -317,6 +357,18 @@ named! {
         UnpackLo64 = "unpack_lo64",
         /// In each 128-bit part: `a2 a3 b2 b3`.
         UnpackHi64 = "unpack_hi64",
+        /// In each 128-bit part: `a0 b0 a1 b1 …` of the low 8 bytes of each.
+        UnpackLo8 = "unpack_lo8",
+        /// In each 128-bit part: the same of the high 8 bytes.
+        UnpackHi8 = "unpack_hi8",
+        /// In each 128-bit part: `a0 b0 a1 b1 …` of the low four 16-bit lanes of each.
+        UnpackLo16 = "unpack_lo16",
+        /// In each 128-bit part: the same of the high four.
+        UnpackHi16 = "unpack_hi16",
+        /// In each 128-bit part: the i32 lanes of `a`, then of `b`, saturated to i16.
+        NarrowI32 = "narrow_i32",
+        /// In each 128-bit part: the i16 lanes of `a`, then of `b`, saturated to u8.
+        NarrowI16 = "narrow_i16",
         /// Even lanes of `a`, then even lanes of `b`.
         Even = "even",
         /// Odd lanes of `a`, then odd lanes of `b`.
@@ -387,6 +439,8 @@ pub enum Op {
     StoreMasked,
     /// One 32-bit word from memory in all lanes.
     Broadcast,
+    /// One byte from memory in all bytes.
+    BroadcastByte,
     /// Widening load of one element a lane.
     LoadConvert(Elem),
     /// Narrowing store of one element a lane.
@@ -407,9 +461,12 @@ pub enum Op {
     /// `acc + a.hi * b.hi + a.lo * b.lo` of the two bf16 halves of each lane, denormals taken as zero; the result wants the
     /// accumulator's register. Needs BF16.
     DotBf16,
+    /// `acc` plus, in each i32 lane, the four products of an unsigned byte of the second argument and a signed byte of the third, wrapping
+    /// and never saturating; the result wants the accumulator's register. Needs [`Target::has_dot_u8s8`](crate::Target::has_dot_u8s8).
+    DotU8S8,
     /// Both vectors rounded to bf16: those of `a` in the low half of the bits, those of `b` in the high half. Needs BF16.
     PackBf16,
-    /// Shift of 32-bit lanes by 0 to 31.
+    /// Shift of lanes by less than their number of bits.
     Shift(ShiftOp, u8),
     /// Comparison to a mask.
     Compare(CmpType, Cmp),
@@ -422,6 +479,8 @@ pub enum Op {
     Align(u8),
     /// Lane `i` is `a[idx_i]`, the index taken modulo the number of lanes. Arguments `a`, `idx`. Not on NEON.
     Permute,
+    /// In each 128-bit part, byte `i` is byte `idx_i mod 16` of `a`, or 0 where `idx_i` has its high bit. Arguments `a`, `idx`.
+    PermuteBytes,
     /// Lane `i` is `a[table_i]`.
     PermuteConst(Arc<[u32]>),
     /// One lane in all lanes.
@@ -459,4 +518,6 @@ pub enum Op {
     TileStore(u8),
     /// Tile `.0 += .1 * .2`: rows of bf16 pairs times rows of pairs, each accumulated in f32 as for [`Op::DotBf16`].
     TileDot(u8, u8, u8),
+    /// Tile `.0 += .1 * .2`: rows of four unsigned bytes times rows of four signed ones, as for [`Op::DotU8S8`].
+    TileDotU8S8(u8, u8, u8),
 }

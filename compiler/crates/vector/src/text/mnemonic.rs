@@ -32,6 +32,7 @@ impl Op {
             Op::LoadMasked => name = "vload_masked".into(),
             Op::StoreMasked => name = "vstore_masked".into(),
             Op::Broadcast => name = "broadcast".into(),
+            Op::BroadcastByte => name = "broadcast_byte".into(),
             Op::LoadConvert(e) => name = format!("vload.{}", e.name()).into(),
             Op::StoreConvert(e) => name = format!("vstore.{}", e.name()).into(),
             Op::Gather(s) => (name, imm) = ("gather".into(), vec![(*s).into()]),
@@ -46,6 +47,7 @@ impl Op {
             Op::Shuffle(op) => name = op.name().into(),
             Op::Align(n) => (name, imm) = ("align".into(), vec![(*n).into()]),
             Op::Permute => name = "permute".into(),
+            Op::PermuteBytes => name = "permute_bytes".into(),
             Op::PermuteConst(t) => (name, imm) = ("permute_const".into(), words(t)),
             Op::BroadcastLane(n) => (name, imm) = ("broadcast_lane".into(), vec![(*n).into()]),
             Op::Parts(s) => (name, imm) = ("parts".into(), vec![(*s).into()]),
@@ -58,6 +60,7 @@ impl Op {
             Op::Mask(op) => name = op.name().into(),
             Op::MaskNot => name = "mask_not".into(),
             Op::DotBf16 => name = "dot_bf16".into(),
+            Op::DotU8S8 => name = "dot_u8s8".into(),
             Op::PackBf16 => name = "pack_bf16".into(),
             Op::Scratch(n) => (name, imm) = ("scratch".into(), vec![(*n).into()]),
             Op::TileConfig => name = "tile_config".into(),
@@ -66,6 +69,7 @@ impl Op {
             Op::TileLoad(t) => (name, imm) = ("tile_load".into(), vec![(*t).into()]),
             Op::TileStore(t) => (name, imm) = ("tile_store".into(), vec![(*t).into()]),
             Op::TileDot(c, a, b) => (name, imm) = ("tile_dot".into(), [*c, *a, *b].map(i64::from).to_vec()),
+            Op::TileDotU8S8(c, a, b) => (name, imm) = ("tile_dot_u8s8".into(), [*c, *a, *b].map(i64::from).to_vec()),
         }
         (name, imm)
     }
@@ -82,8 +86,9 @@ impl Op {
                 Some(op) => Some(op),
                 None => table(name, words()?),
             },
-            [c, a, b] if name == "tile_dot" => {
-                Some(Op::TileDot(u8::try_from(c).ok()?, u8::try_from(a).ok()?, u8::try_from(b).ok()?))
+            [c, a, b] if name == "tile_dot" || name == "tile_dot_u8s8" => {
+                let dot = if name == "tile_dot" { Op::TileDot } else { Op::TileDotU8S8 };
+                Some(dot(u8::try_from(c).ok()?, u8::try_from(a).ok()?, u8::try_from(b).ok()?))
             }
             _ => table(name, words()?),
         }
@@ -138,15 +143,18 @@ fn plain(name: &str) -> Option<Op> {
         "vload_masked" => Op::LoadMasked,
         "vstore_masked" => Op::StoreMasked,
         "broadcast" => Op::Broadcast,
+        "broadcast_byte" => Op::BroadcastByte,
         "mul_add" => Op::MulAdd,
         "vselect" => Op::Select,
         "permute" => Op::Permute,
+        "permute_bytes" => Op::PermuteBytes,
         "low_half" => Op::Half(false),
         "high_half" => Op::Half(true),
         "concat" => Op::Concat,
         "mask_first" => Op::MaskFirst,
         "mask_not" => Op::MaskNot,
         "dot_bf16" => Op::DotBf16,
+        "dot_u8s8" => Op::DotU8S8,
         "pack_bf16" => Op::PackBf16,
         "tile_config" => Op::TileConfig,
         "tile_release" => Op::TileRelease,

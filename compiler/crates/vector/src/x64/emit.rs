@@ -163,6 +163,7 @@ impl Emitter<'_> {
             | Op::LoadMasked
             | Op::StoreMasked
             | Op::Broadcast
+            | Op::BroadcastByte
             | Op::LoadConvert(_)
             | Op::StoreConvert(_)
             | Op::Gather(_) => self.memory(c),
@@ -172,6 +173,7 @@ impl Emitter<'_> {
             | Op::FmaLane(..)
             | Op::MulAdd
             | Op::DotBf16
+            | Op::DotU8S8
             | Op::PackBf16
             | Op::Shift(..)
             | Op::Compare(..)
@@ -183,6 +185,7 @@ impl Emitter<'_> {
             Op::Shuffle(_)
             | Op::Align(_)
             | Op::Permute
+            | Op::PermuteBytes
             | Op::PermuteConst(_)
             | Op::BroadcastLane(_)
             | Op::Parts(_)
@@ -195,7 +198,8 @@ impl Emitter<'_> {
             | Op::TileZero(_)
             | Op::TileLoad(_)
             | Op::TileStore(_)
-            | Op::TileDot(..) => self.tiles(c),
+            | Op::TileDot(..)
+            | Op::TileDotU8S8(..) => self.tiles(c),
         }
     }
 

@@ -27,6 +27,7 @@ impl Emitter<'_> {
                     self.vop(&codes::PERMPS, w, &[d, index, a])
                 }
             }
+            Op::PermuteBytes => self.vop(&codes::PSHUFB, w, &[O::R(c.dst()), O::R(c.src(0)), O::R(c.src(1))]),
             Op::PermuteConst(table) => {
                 let (d, a) = (O::R(c.dst()), O::R(c.src(0)));
                 if w == Width::W128 {
@@ -72,6 +73,12 @@ impl Emitter<'_> {
             ShuffleOp::UnpackHi32 => self.vop(&codes::UNPCKHPS, w, &[d, a, b]),
             ShuffleOp::UnpackLo64 => self.vop(&codes::UNPCKLPD, w, &[d, a, b]),
             ShuffleOp::UnpackHi64 => self.vop(&codes::UNPCKHPD, w, &[d, a, b]),
+            ShuffleOp::UnpackLo8 => self.vop(&codes::PUNPCKLBW, w, &[d, a, b]),
+            ShuffleOp::UnpackHi8 => self.vop(&codes::PUNPCKHBW, w, &[d, a, b]),
+            ShuffleOp::UnpackLo16 => self.vop(&codes::PUNPCKLWD, w, &[d, a, b]),
+            ShuffleOp::UnpackHi16 => self.vop(&codes::PUNPCKHWD, w, &[d, a, b]),
+            ShuffleOp::NarrowI32 => self.vop(&codes::PACKSSDW, w, &[d, a, b]),
+            ShuffleOp::NarrowI16 => self.vop(&codes::PACKUSWB, w, &[d, a, b]),
             ShuffleOp::ZipLo if single => self.vop(&codes::UNPCKLPS, w, &[d, a, b]),
             ShuffleOp::ZipHi if single => self.vop(&codes::UNPCKHPS, w, &[d, a, b]),
             ShuffleOp::Even | ShuffleOp::Odd if single || self.isa == Isa::X64Avx2 => {

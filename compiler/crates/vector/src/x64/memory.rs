@@ -63,6 +63,7 @@ impl Emitter<'_> {
             }
             Op::StoreMasked => self.vop(&codes::MASKMOV_STORE, w, &[O::M(c.address()), O::R(c.src(0)), O::R(c.src(1))]),
             Op::Broadcast => self.vop(&codes::BROADCASTSS, w, &[O::R(c.dst()), O::M(c.address())]),
+            Op::BroadcastByte => self.vop(&codes::PBROADCASTB, w, &[O::R(c.dst()), O::M(c.address())]),
             Op::LoadConvert(Elem::Bf16) => {
                 let d = O::R(c.dst());
                 self.vop(&codes::PMOVZXWD, w, &[d, O::M(c.address())])?;
@@ -86,6 +87,27 @@ impl Emitter<'_> {
                     Elem::U8 => &codes::PMOVZXBD,
                 };
                 self.vop(family, w, &[O::R(c.dst()), O::M(c.address())])
+            }
+            Op::StoreConvert(Elem::I8) if avx512 => self.vop(&codes::PMOVSDB, w, &[O::M(c.address()), O::R(c.src(0))]),
+            Op::StoreConvert(Elem::U8) if avx512 => {
+                // The instruction takes its source as unsigned.
+                let (t, zero) = (O::R(vec(w, c.temp(0))), self.splat_const(0, w));
+                self.vop(&codes::PMAXSD, w, &[t, O::R(c.src(0)), zero])?;
+                self.vop(&codes::PMOVUSDB, w, &[O::M(c.address()), t])
+            }
+            Op::StoreConvert(elem @ (Elem::I8 | Elem::U8)) => {
+                let (t, low) = (O::R(xmm(c.temp(0))), O::R(xmm(c.arg(0))));
+                let to_bytes = if *elem == Elem::I8 { &codes::PACKSSWB } else { &codes::PACKUSWB };
+                let store = if w == Width::W256 {
+                    self.op(Code::VEX_Vextractf128_xmmm128_ymm_imm8, &[t, O::R(c.src(0)), O::I(1)])?;
+                    self.vop(&codes::PACKSSDW, Width::W128, &[t, low, t])?;
+                    Code::VEX_Vmovsd_m64_xmm
+                } else {
+                    self.vop(&codes::PACKSSDW, Width::W128, &[t, low, low])?;
+                    Code::VEX_Vmovss_m32_xmm
+                };
+                self.vop(to_bytes, Width::W128, &[t, t, t])?;
+                self.op(store, &[O::M(c.address()), t])
             }
             Op::StoreConvert(_) => {
                 // Immediate 0: round to nearest even, whatever the control register says.

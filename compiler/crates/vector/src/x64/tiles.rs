@@ -30,6 +30,7 @@ impl Emitter<'_> {
             Op::TileLoad(t) => self.op(Code::VEX_Tileloadd_tmm_sibmem, &[tile(t), O::M(c.address())]),
             Op::TileStore(t) => self.op(Code::VEX_Tilestored_sibmem_tmm, &[O::M(c.address()), tile(t)]),
             Op::TileDot(d, a, b) => self.op(Code::VEX_Tdpbf16ps_tmm_tmm_tmm, &[tile(d), tile(a), tile(b)]),
+            Op::TileDotU8S8(d, a, b) => self.op(Code::VEX_Tdpbusd_tmm_tmm_tmm, &[tile(d), tile(a), tile(b)]),
             _ => Err(EncodeError::new("not a tile instruction")),
         }
     }

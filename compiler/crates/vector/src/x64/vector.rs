@@ -35,6 +35,10 @@ impl Emitter<'_> {
                 let b = self.last(c, 2);
                 self.vop(&codes::DPBF16PS, w, &[O::R(c.dst()), O::R(c.src(1)), b])
             }
+            Op::DotU8S8 => {
+                let b = self.last(c, 2);
+                self.vop(&codes::DPBUSD, w, &[O::R(c.dst()), O::R(c.src(1)), b])
+            }
             Op::PackBf16 => self.vop(&codes::CVTNE2PS2BF16, w, &[O::R(c.dst()), O::R(c.src(1)), O::R(c.src(0))]),
             Op::Shift(op, n) => {
                 let family = match (op, avx512) {
@@ -44,6 +48,12 @@ impl Emitter<'_> {
                     (ShiftOp::Shl, false) => &codes::PSLLD_VEX,
                     (ShiftOp::Shr, false) => &codes::PSRLD_VEX,
                     (ShiftOp::Sar, false) => &codes::PSRAD_VEX,
+                    (ShiftOp::Shl16, true) => &codes::PSLLW_EVEX,
+                    (ShiftOp::Shr16, true) => &codes::PSRLW_EVEX,
+                    (ShiftOp::Sar16, true) => &codes::PSRAW_EVEX,
+                    (ShiftOp::Shl16, false) => &codes::PSLLW_VEX,
+                    (ShiftOp::Shr16, false) => &codes::PSRLW_VEX,
+                    (ShiftOp::Sar16, false) => &codes::PSRAW_VEX,
                 };
                 self.vop(family, w, &[O::R(c.dst()), O::R(c.src(0)), O::I((*n).into())])
             }
@@ -215,6 +225,14 @@ fn vec_family(op: VecOp) -> &'static Family {
         VecOp::Or => &codes::OR,
         VecOp::Xor => &codes::XOR,
         VecOp::AndNot => &codes::ANDN,
+        VecOp::AddI8 => &codes::PADDB,
+        VecOp::AddSatU8 => &codes::PADDUSB,
+        VecOp::SubSatU8 => &codes::PSUBUSB,
+        VecOp::MinU8 => &codes::PMINUB,
+        VecOp::MaxU8 => &codes::PMAXUB,
+        VecOp::AvgU8 => &codes::PAVGB,
+        VecOp::AddI16 => &codes::PADDW,
+        VecOp::DotI16 => &codes::PMADDWD,
     }
 }
 

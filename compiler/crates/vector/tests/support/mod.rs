@@ -31,11 +31,13 @@ pub fn with_features(features: Features) -> Option<Target> {
     #[cfg(target_arch = "x86_64")]
     if cpu_has(&Target::AVX512) {
         have.set(Features::BF16, is_x86_feature_detected!("avx512bf16"));
-        // Leaf 7: AMX-BF16 and AMX-TILE are bits 22 and 24 of edx.
+        // Leaf 7: AMX-BF16, AMX-TILE and AMX-INT8 are bits 22, 24 and 25 of edx.
         let edx = std::arch::x86_64::__cpuid_count(7, 0).edx;
         // SAFETY: ARCH_REQ_XCOMP_PERM (0x1023) of component 18, tile data, only changes what this process may use.
-        let granted = edx >> 22 & 5 == 5 && unsafe { libc::syscall(libc::SYS_arch_prctl, 0x1023, 18) } == 0;
-        have.set(Features::AMX_BF16, granted);
+        let granted = edx >> 24 & 1 == 1 && unsafe { libc::syscall(libc::SYS_arch_prctl, 0x1023, 18) } == 0;
+        have.set(Features::AMX_BF16, granted && edx >> 22 & 1 == 1);
+        have.set(Features::AMX_INT8, granted && edx >> 25 & 1 == 1);
+        have.set(Features::VNNI, is_x86_feature_detected!("avx512vnni"));
     }
     if !have.contains(features) {
         eprintln!("skipped: this CPU has no {features:?}");
@@ -51,6 +53,20 @@ pub fn native_targets() -> Vec<Target> {
         eprintln!("skipped: this CPU has no {t}");
     }
     have
+}
+
+/// The same with products of bytes, where the CPU has them.
+fn native_dot_targets() -> Vec<Target> {
+    let mut have = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        let all = [
+            (Target::AVX512, is_x86_feature_detected!("avx512vnni")),
+            (Target::AVX2, is_x86_feature_detected!("avxvnni")),
+        ];
+        have.extend(all.into_iter().filter(|(t, dot)| *dot && cpu_has(t)).map(|(t, _)| t));
+    }
+    have.into_iter().map(|t| Target { features: Features::VNNI, ..t }).collect()
 }
 
 /// Code in executable memory.
@@ -104,8 +120,9 @@ impl Drop for Jit {
 /// All targets whose kernels can be run here.
 pub fn runnable_targets() -> Vec<Target> {
     let mut targets = native_targets();
+    targets.extend(native_dot_targets());
     match qemu::runner() {
-        Some(_) => targets.push(Target::NEON),
+        Some(_) => targets.extend([Target::NEON, Target { features: Features::I8MM, ..Target::NEON }]),
         None => eprintln!("skipped: no aarch64-linux-gnu-gcc or qemu-aarch64"),
     }
     targets

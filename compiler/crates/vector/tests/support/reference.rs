@@ -1,6 +1,6 @@
 //! Every vector op of the builder with its meaning in scalar Rust.
 
-use mnnc_vector::{Cmp, Isa, KernelBuilder, Mask, ShuffleOp, Src, Target, Vector};
+use mnnc_vector::{Cmp, Isa, KernelBuilder, Mask, ShiftOp, ShuffleOp, Src, Target, Vector};
 
 /// Builds the op on registers, with a random number for its immediates.
 pub type Build = fn(&mut KernelBuilder, &[Vector], u32) -> Vector;
@@ -122,6 +122,7 @@ pub fn ops() -> Vec<RefOp> {
     let mut all = arithmetic();
     all.extend(masks());
     all.extend(movement());
+    all.extend(bytes());
     all
 }
 
@@ -271,5 +272,89 @@ fn movement() -> Vec<RefOp> {
                 b.transpose(&rows)[n as usize % lanes]
             },
             |a, n, _| { let n = n as usize % a[0].len(); both(a)[n..n + a[0].len()].to_vec() };
+    }
+}
+
+fn each_byte(a: &[&[u32]], op: impl Fn(u8, u8) -> u8) -> Vec<u32> {
+    map2(a, |x, y| {
+        let (x, y) = (x.to_le_bytes(), y.to_le_bytes());
+        u32::from_le_bytes(std::array::from_fn(|i| op(x[i], y[i])))
+    })
+}
+
+fn each_half(a: &[&[u32]], op: impl Fn(u16, u16) -> u16) -> Vec<u32> {
+    map2(a, |x, y| u32::from(op(x as u16, y as u16)) | u32::from(op((x >> 16) as u16, (y >> 16) as u16)) << 16)
+}
+
+/// Applies `f` to the bytes of each 128-bit part of two vectors.
+fn byte_parts(a: &[&[u32]], f: impl Fn(&[u8], &[u8]) -> Vec<u8>) -> Vec<u32> {
+    let bytes = |part: &[u32]| -> Vec<u8> { part.iter().flat_map(|w| w.to_le_bytes()).collect() };
+    let parts = a[0].chunks(4).zip(a[1].chunks(4));
+    let out: Vec<u8> = parts.flat_map(|(x, y)| f(&bytes(x), &bytes(y))).collect();
+    out.chunks(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+/// `x0 y0 x1 y1 …` of units of `size` bytes, from byte `from` on.
+fn interleaved(x: &[u8], y: &[u8], from: usize, size: usize) -> Vec<u8> {
+    let half = x[from..from + 8].chunks(size).zip(y[from..from + 8].chunks(size));
+    half.flat_map(|(p, q)| [p, q].concat()).collect()
+}
+
+fn dot_u8s8(acc: u32, a: u32, b: u32) -> u32 {
+    let products =
+        a.to_le_bytes().into_iter().zip(b.to_le_bytes()).map(|(x, y)| i32::from(x) * i32::from(y.cast_signed()));
+    products.fold(acc.cast_signed(), i32::wrapping_add).cast_unsigned()
+}
+
+fn dot_i16(x: u32, y: u32) -> u32 {
+    let half = |w: u32| i32::from(w as u16 as i16);
+    half(x).wrapping_mul(half(y)).wrapping_add(half(x >> 16).wrapping_mul(half(y >> 16))).cast_unsigned()
+}
+
+fn bytes() -> Vec<RefOp> {
+    ops! {
+        "dot_u8s8" 3 anywhere, |b, v, _| b.dot_u8s8(v[0], v[1], v[2]), |a, _, _| map3(a, dot_u8s8);
+        "dot_u8s8 constant" 2 anywhere, |b, v, _| b.dot_u8s8(v[0], v[1], 0x80ff_7f01_u32), |a, _, _| map2(a, |x, y| dot_u8s8(x, y, 0x80ff_7f01));
+        "dot_i16" 2 anywhere, |b, v, _| b.dot_i16(v[0], v[1]), |a, _, _| map2(a, dot_i16);
+        "dot_i16 constant" 1 anywhere, |b, v, _| b.dot_i16(v[0], 0x0001_8000_u32), |a, _, _| map1(a, |x| dot_i16(x, 0x0001_8000));
+        "add_i8" 2 anywhere, |b, v, _| b.add_i8(v[0], v[1]), |a, _, _| each_byte(a, u8::wrapping_add);
+        "add_sat_u8" 2 anywhere, |b, v, _| b.add_sat_u8(v[0], v[1]), |a, _, _| each_byte(a, u8::saturating_add);
+        "sub_sat_u8" 2 anywhere, |b, v, _| b.sub_sat_u8(v[0], v[1]), |a, _, _| each_byte(a, u8::saturating_sub);
+        "min_u8" 2 anywhere, |b, v, _| b.min_u8(v[0], v[1]), |a, _, _| each_byte(a, u8::min);
+        "max_u8" 2 anywhere, |b, v, _| b.max_u8(v[0], v[1]), |a, _, _| each_byte(a, u8::max);
+        "avg_u8" 2 anywhere, |b, v, _| b.avg_u8(v[0], v[1]), |a, _, _| each_byte(a, |x, y| (u16::from(x) + u16::from(y)).div_ceil(2) as u8);
+        "add_i16" 2 anywhere, |b, v, _| b.add_i16(v[0], v[1]), |a, _, _| each_half(a, u16::wrapping_add);
+        "shl_16" 1 anywhere, |b, v, n| b.shift(ShiftOp::Shl16, v[0], (n % 16) as u8), |a, n, _| each_half(&[a[0], a[0]], |x, _| x << (n % 16));
+        "shr_16" 1 anywhere, |b, v, n| b.shift(ShiftOp::Shr16, v[0], (n % 16) as u8), |a, n, _| each_half(&[a[0], a[0]], |x, _| x >> (n % 16));
+        "sar_16" 1 anywhere, |b, v, n| b.shift(ShiftOp::Sar16, v[0], (n % 16) as u8),
+            |a, n, _| each_half(&[a[0], a[0]], |x, _| (x.cast_signed() >> (n % 16)).cast_unsigned());
+        "unpack_lo8" 2 anywhere, |b, v, _| b.shuffle(ShuffleOp::UnpackLo8, v[0], v[1]), |a, _, _| byte_parts(a, |x, y| interleaved(x, y, 0, 1));
+        "unpack_hi8" 2 anywhere, |b, v, _| b.shuffle(ShuffleOp::UnpackHi8, v[0], v[1]), |a, _, _| byte_parts(a, |x, y| interleaved(x, y, 8, 1));
+        "unpack_lo16" 2 anywhere, |b, v, _| b.shuffle(ShuffleOp::UnpackLo16, v[0], v[1]), |a, _, _| byte_parts(a, |x, y| interleaved(x, y, 0, 2));
+        "unpack_hi16" 2 anywhere, |b, v, _| b.shuffle(ShuffleOp::UnpackHi16, v[0], v[1]), |a, _, _| byte_parts(a, |x, y| interleaved(x, y, 8, 2));
+        "narrow_i32" 2 anywhere, |b, v, _| b.shuffle(ShuffleOp::NarrowI32, v[0], v[1]),
+            |a, _, _| byte_parts(a, |x, y| {
+                let words = [x, y].concat();
+                let words = words.chunks(4).map(|w| i32::from_le_bytes([w[0], w[1], w[2], w[3]]));
+                words.flat_map(|w| (w.clamp(-32768, 32767) as i16).to_le_bytes()).collect()
+            });
+        "narrow_i16" 2 anywhere, |b, v, _| b.shuffle(ShuffleOp::NarrowI16, v[0], v[1]),
+            |a, _, _| byte_parts(a, |x, y| {
+                let words = [x, y].concat();
+                words.chunks(2).map(|w| i16::from_le_bytes([w[0], w[1]]).clamp(0, 255) as u8).collect()
+            });
+        "narrowed in order" 2 anywhere,
+            |b, v, _| {
+                let packed = b.narrow_u8([v[0], v[1], v[1], v[0]]);
+                let order = mnnc_vector::narrowed_order(b.lanes());
+                b.permute(packed, &order)
+            },
+            |a, _, _| {
+                let all = [a[0], a[1], a[1], a[0]].concat();
+                let bytes: Vec<u8> = all.iter().map(|x| x.cast_signed().clamp(0, 255) as u8).collect();
+                bytes.chunks(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+            };
+        "permute_bytes" 2 anywhere, |b, v, _| b.permute_bytes(v[0], v[1]),
+            |a, _, _| byte_parts(a, |x, i| i.iter().map(|i| if *i < 128 { x[usize::from(*i % 16)] } else { 0 }).collect());
     }
 }
