@@ -85,6 +85,9 @@ bitflags::bitflags! {
         const IMPURE = 4;
         /// Applying the op twice is applying it once (relu, floor).
         const IDEMPOTENT = 8;
+        /// Element-wise only where the operands behind the first are single numbers, and then of the first one's shape
+        /// (quantising by one scale): see [`Graph::is_elementwise`](crate::Graph::is_elementwise).
+        const BY_NUMBERS = 16;
     }
 }
 
@@ -333,7 +336,7 @@ pub struct OpDecl {
     pub infer: fn(&OpCtx, &mut SymTable) -> Result<Vec<TensorType>, OpError>,
     /// Reference evaluation.
     pub eval: fn(&EvalCtx) -> Result<Vec<Tensor>, OpError>,
-    /// The formula, if the op is element-wise with broadcasting.
+    /// The formula, if the op is element-wise with broadcasting. It is an error where [`Traits::BY_NUMBERS`] is not met.
     pub scalar: Option<ScalarFormula>,
     /// The loop form, if it has one (element-wise ops get theirs from the formula).
     pub compute: Option<fn(&OpCtx) -> Result<Compute, OpError>>,
@@ -345,7 +348,7 @@ pub struct OpDecl {
 }
 
 impl OpDecl {
-    /// Whether the op works element by element.
+    /// Whether the op works element by element; of a node, [`Graph::is_elementwise`](crate::Graph::is_elementwise) tells.
     pub fn is_elementwise(&self) -> bool {
         self.scalar.is_some()
     }

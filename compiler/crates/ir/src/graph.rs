@@ -10,7 +10,7 @@
 
 use crate::attr::Attrs;
 use crate::constant::{ConstId, ConstPool};
-use crate::decl::{OpCtx, OpDecl, OpError, RegionSig};
+use crate::decl::{OpCtx, OpDecl, OpError, RegionSig, Traits};
 use crate::dim::SymTable;
 use crate::entity::PrimaryMap;
 use crate::tensor::Tensor;
@@ -347,6 +347,14 @@ impl Graph {
     /// Number of operands and results that read the value.
     pub fn use_count(&self, v: ValueId) -> usize {
         self.values[v].users.len() + self.values[v].result_uses as usize
+    }
+    /// Whether a node works element by element, with broadcasting.
+    pub fn is_elementwise(&self, n: NodeId) -> bool {
+        let node = &self.nodes[n];
+        let mut others = node.inputs.iter().skip(1).flatten();
+        let rank = || node.input(0).map_or(0, |v| self.ty(v).rank());
+        let number = |&v: &ValueId| self.ty(v).num_elements() == Some(1) && self.ty(v).rank() <= rank();
+        node.op.is_elementwise() && (!node.op.traits.contains(Traits::BY_NUMBERS) || others.all(number))
     }
     /// The facts about a node that its op's functions read; see [`NodeFacts::ctx`].
     pub fn facts(&self, n: NodeId) -> NodeFacts {

@@ -27,7 +27,7 @@ pub fn view<'g>(graph: &'g Graph, planner: &'g Planner, id: NodeId) -> Result<Vi
     if node.op.name == "fused" {
         return fused(graph, planner, id);
     }
-    if node.op.is_elementwise() && outputs.len() == 1 {
+    if graph.is_elementwise(id) && outputs.len() == 1 {
         let chain = Chain { graph, outer: HashMap::new() };
         let epilogue = chain.formula(&[id], None, outputs[0])?;
         return Ok(alone(None, Vec::new(), Some(epilogue)));
@@ -52,10 +52,10 @@ fn fused<'g>(graph: &'g Graph, planner: &'g Planner, id: NodeId) -> Result<View<
     let chain = Chain { graph, outer };
     let (anchor, rest) = match region.nodes() {
         [] => return Err(bad("is empty")),
-        [first, rest @ ..] if !graph.node(*first).op.is_elementwise() => (Some(*first), rest),
+        [first, rest @ ..] if !graph.is_elementwise(*first) => (Some(*first), rest),
         all => (None, all),
     };
-    if let Some(n) = rest.iter().find(|n| !graph.node(**n).op.is_elementwise()) {
+    if let Some(n) = rest.iter().find(|n| !graph.is_elementwise(**n)) {
         return Err(bad(&format!("has {} behind its first node", graph.node(*n).op.name)));
     }
     let anchor_node: Option<&Node> = anchor.map(|a| graph.node(a));

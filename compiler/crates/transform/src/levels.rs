@@ -99,6 +99,12 @@ pub fn pipeline(target: Target, level: OptLevel, prefer: Prefer) -> String {
     let lower = if target == Target::Native { "lower-bn,lower-gather,fuse-attention,sink-view" } else { "" };
     let mut text = with_lowering(level, prefer, lower);
     if target == Target::Native && level > OptLevel::O0 {
+        text += if level == OptLevel::O2 { ",lower-quant{inexact=1}" } else { ",lower-quant" };
+    }
+    // What nobody reads packed is folded in the end.
+    text += ",expand-weights";
+    text += if level == OptLevel::O0 { ",fold,dce" } else { ",(fold,simplify,cse,dce)*" };
+    if target == Target::Native && level > OptLevel::O0 {
         text += ",fuse,dce";
     }
     text
@@ -120,7 +126,7 @@ fn with_lowering(level: OptLevel, prefer: Prefer, lower: &str) -> String {
     let strength = if level == OptLevel::O2 { ",strength{inexact=1}" } else { ",strength" };
     let comma = if lower.is_empty() { "" } else { "," };
     format!(
-        "({fold},fold-shapes,simplify,cse,dce)*,(transpose,fold-pad,simplify)*,fuse-norm,fuse-pool,fuse-activation,\
+        "({fold},fold-shapes,move-weights,simplify,cse,dce)*,(transpose,fold-pad,simplify)*,fuse-norm,fuse-pool,fuse-activation,\
          (fuse-conv{{max-sharers={sharers}}},{fold})*,fuse-activation{comma}{lower}{strength},({fold},simplify,cse,dce)*"
     )
 }

@@ -1,7 +1,7 @@
 //! Every pass, one line each.
 
 use crate::pass::Pass;
-use crate::{clean, fold, fuse};
+use crate::{clean, fold, fuse, quant};
 
 /// All passes.
 pub static PASSES: &[Pass] = &[
@@ -16,6 +16,10 @@ pub static PASSES: &[Pass] = &[
     clean::pad::PASS,
     clean::bn::PASS,
     clean::gather::PASS,
+    // quant
+    quant::moved::PASS,
+    quant::lower::PASS,
+    quant::expand::PASS,
     // fuse
     fuse::conv::PASS,
     fuse::activation::PASS,

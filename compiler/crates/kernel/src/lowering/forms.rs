@@ -288,7 +288,7 @@ pub(super) fn cuts(graph: &Graph, n: NodeId) -> Option<(ValueId, Vec<Cut>)> {
     let x = node.input(0)?;
     let from = graph.ty(x).static_dims()?;
     let alike = |y: &ValueId| graph.ty(*y).rank() == from.len() && graph.ty(*y).dtype == graph.ty(x).dtype;
-    if from.is_empty() || !node.regions.is_empty() || node.op.is_elementwise() || !node.outputs().iter().all(alike) {
+    if from.is_empty() || !node.regions.is_empty() || graph.is_elementwise(n) || !node.outputs().iter().all(alike) {
         return None;
     }
     let facts = graph.facts(n);

@@ -20,13 +20,6 @@ const LOOPS_TO_COME: &[&str] = &[
     "gru",
     "lstm",
     "attention",
-    "quantize_linear",
-    "dequantize_linear",
-    "dynamic_quantize_linear",
-    "q_linear_conv",
-    "conv_integer",
-    "q_linear_matmul",
-    "matmul_integer",
 ];
 
 #[test]

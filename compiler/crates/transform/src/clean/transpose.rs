@@ -130,7 +130,7 @@ fn sinkable(g: &Graph, v: ValueId, n: NodeId) -> Option<(Vec<usize>, ValueId)> {
 /// f(xᵖ, yᵖ, c) = f(x, y, c′)ᵖ for element-wise f; constants are turned the other way
 fn below_elementwise(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let node = g.node(n);
-    if !node.op.is_elementwise() || node.outputs().len() != 1 {
+    if !g.is_elementwise(n) || node.outputs().len() != 1 {
         return None;
     }
     let rank = g.ty(output(g, n)?).rank();

@@ -84,7 +84,9 @@ fn expandable(g: &Graph, n: NodeId, members: &[NodeId]) -> bool {
     let node = g.node(n);
     let &[y] = node.outputs() else { return false };
     let inside = !g.is_result(y) && g.value(y).users().iter().all(|u| members.contains(u));
-    inside && node.op.is_elementwise() && g.ty(y).dtype == DType::F32 && node.region() == g.node(members[0]).region()
+    let single = |v: &ValueId| g.ty(*v).dtype == DType::F32;
+    let formula = g.is_elementwise(n) && single(&y) && node.inputs().iter().flatten().all(single);
+    inside && formula && node.region() == g.node(members[0]).region()
 }
 
 /// The members as one formula of `x`.

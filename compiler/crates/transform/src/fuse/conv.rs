@@ -1,8 +1,9 @@
 //! `fuse-conv`: affine maps around convolutions and matrix products go into their weights.
 
-use super::affine::{Affine, affine, may_copy};
+use super::affine::{Affine, affine};
 use crate::pass::{Pass, PassCx, PassOption};
 use crate::pattern::{int, int_list, op, output, sole};
+use crate::quant::weight::{compressed, scaled};
 use crate::rules::{self, Rule};
 use mnnc_ir::{DType, Graph, NodeId, NodeSpec, Patch, Plan, Tensor, ValueId};
 
@@ -31,12 +32,17 @@ const RULES: &[Rule] = &[
     Rule { name: "scale into matmul", roots: &["mul", "div"], rewrite: scale_into_matmul },
 ];
 
-/// Constant f32 weights of a node, if they may be copied.
-fn weights(g: &Graph, n: NodeId, cx: &PassCx) -> Option<(ValueId, Tensor)> {
+/// The weights of a node, constant or compressed, if they may be copied.
+fn weights(g: &Graph, n: NodeId, cx: &PassCx) -> Option<ValueId> {
     let v = g.node(n).input(1)?;
-    let t = g.constant(v)?;
-    let plain = t.dtype() == DType::F32 && g.ty(v).quant.is_none() && may_copy(g, v, cx.size("max-sharers"));
-    plain.then(|| (v, t.clone()))
+    let fixed = g.constant(v).is_some() || compressed(g, v).is_some();
+    (fixed && g.use_count(v) <= cx.size("max-sharers")).then_some(v)
+}
+
+/// The same, if they are numbers in f32.
+fn numbers(g: &Graph, n: NodeId, cx: &PassCx) -> Option<Tensor> {
+    let v = weights(g, n, cx)?;
+    g.constant(v).filter(|t| t.dtype() == DType::F32 && g.ty(v).quant.is_none()).cloned()
 }
 
 /// The constant bias of a node in f64; zeros if it has none. `None` if it is computed.
@@ -53,20 +59,23 @@ fn f32s(values: Vec<f64>) -> Option<Tensor> {
 }
 
 /// Multiplies element `i` of `t` by `factor(i)`; nothing if that overflows.
-fn scaled(t: &Tensor, factor: impl Fn(usize) -> f64) -> Option<Tensor> {
+fn multiplied(t: &Tensor, factor: impl Fn(usize) -> f64) -> Option<Tensor> {
     let v: Vec<f32> = t.view::<f32>().iter().enumerate().map(|(i, &x)| (f64::from(x) * factor(i)) as f32).collect();
     v.iter().all(|x| x.is_finite()).then(|| Tensor::new(t.dims().to_vec(), v))
 }
 
+/// A name for operand `i` of a copy of a node: that of the operand.
+fn name(g: &Graph, n: NodeId, i: usize, hint: &str) -> String {
+    g.node(n).input(i).map_or_else(|| format!("{}.{hint}", g.node(n).name), |v| g.value(v).name.clone())
+}
+
 /// A copy of `n` on other operands, its result standing for the result of `old`.
-fn rebuilt(g: &Graph, n: NodeId, old: NodeId, x: ValueId, w: Tensor, b: Option<Tensor>) -> Option<Plan> {
+fn rebuilt(mut p: Patch, n: NodeId, old: NodeId, x: ValueId, w: ValueId, b: Option<Tensor>) -> Option<Plan> {
+    let g = p.graph();
     let node = g.node(n);
-    let mut p = Patch::at(g, n);
-    let name =
-        |i: usize, hint: &str| node.input(i).map_or(format!("{}.{hint}", node.name), |v| g.value(v).name.clone());
-    let mut inputs = vec![x, p.constant(&name(1, "weight"), w)];
+    let mut inputs = vec![x, w];
     if let Some(b) = b {
-        inputs.push(p.constant(&name(2, "bias"), b));
+        inputs.push(p.constant(&name(g, n, 2, "bias"), b));
     }
     let spec = NodeSpec::new(node.op, inputs).attrs(node.attrs.clone()).named(node.name.clone());
     let y = p.node(spec).ok()?;
@@ -78,23 +87,28 @@ fn rebuilt(g: &Graph, n: NodeId, old: NodeId, x: ValueId, w: Tensor, b: Option<T
 fn behind_conv(g: &Graph, n: NodeId, cx: &PassCx) -> Option<Plan> {
     let Affine { x, scale, shift } = affine(g, n, 1)?;
     let conv = sole(g, x, "conv").or_else(|| sole(g, x, "conv_transpose"))?;
-    let (_, w) = weights(g, conv, cx)?;
+    let node = g.node(conv);
+    let w = weights(g, conv, cx)?;
     let b = bias(g, conv, scale.len())?;
     let b = f32s(b.iter().zip(&scale).zip(&shift).map(|((b, s), t)| b * s + t).collect())?;
-    let w = if scale.iter().all(|&s| s == 1.0) {
-        w
-    } else if g.node(conv).op.name == "conv" {
+    let mut p = Patch::at(g, conv);
+    let hint = name(g, conv, 1, "weight");
+    let groups = usize::try_from(int(node, "group")?).ok().filter(|&k| k > 0)?;
+    let w = if node.op.name == "conv" {
         // [out][in / group][kernel…]
-        let row = w.len() / scale.len().max(1);
-        scaled(&w, |i| scale[i / row.max(1)])?
+        scaled(g, &mut p, w, 0, &scale, &hint)?
+    } else if groups == 1 || scale.iter().all(|&s| s == 1.0) {
+        // [in][out][kernel…]
+        scaled(g, &mut p, w, 1, &scale, &hint)?
     } else {
         // [in][out / group][kernel…]: output channel = group · (out / group) + position.
-        let groups = usize::try_from(int(g.node(conv), "group")?).ok().filter(|&k| k > 0)?;
+        let w = numbers(g, conv, cx)?;
         let (ins, per_group) = (*w.dims().first()?, *w.dims().get(1)?);
         let area = w.dims()[2..].iter().product::<usize>().max(1);
-        scaled(&w, |i| scale[(i / (area * per_group)) / (ins / groups).max(1) * per_group + (i / area) % per_group])?
+        let channel = |i: usize| (i / (area * per_group)) / (ins / groups).max(1) * per_group + (i / area) % per_group;
+        p.constant(&hint, multiplied(&w, |i| scale[channel(i)])?)
     };
-    rebuilt(g, conv, n, g.node(conv).input(0)?, w, Some(b))
+    rebuilt(p, conv, n, node.input(0)?, w, Some(b))
 }
 
 /// w∗(s·x + t) + b = (w·s)∗x + (b + Σ w·t), where no padding adds zeros in place of t
@@ -108,7 +122,7 @@ fn before_conv(g: &Graph, n: NodeId, cx: &PassCx) -> Option<Plan> {
     if padded && shift.iter().any(|&t| t != 0.0) {
         return None;
     }
-    let (_, w) = weights(g, n, cx)?;
+    let w = numbers(g, n, cx)?;
     let &[outs, per_group, ..] = w.dims() else { return None };
     let groups = usize::try_from(int(node, "group")?).ok().filter(|&k| k > 0)?;
     let area = w.dims()[2..].iter().product::<usize>().max(1);
@@ -123,7 +137,9 @@ fn before_conv(g: &Graph, n: NodeId, cx: &PassCx) -> Option<Plan> {
     for (i, &e) in w.view::<f32>().iter().enumerate() {
         b[i / (area * per_group)] += f64::from(e) * shift[channel(i)];
     }
-    rebuilt(g, n, n, x, scaled(&w, |i| scale[channel(i)])?, Some(f32s(b)?))
+    let mut p = Patch::at(g, n);
+    let w = p.constant(&name(g, n, 1, "weight"), multiplied(&w, |i| scale[channel(i)])?);
+    rebuilt(p, n, n, x, w, Some(f32s(b)?))
 }
 
 /// s·(x·W + c) + t = x·(W·s) + (s·c + t)
@@ -132,7 +148,7 @@ fn behind_gemm(g: &Graph, n: NodeId, cx: &PassCx) -> Option<Plan> {
     let gemm = sole(g, x, "gemm")?;
     let node = g.node(gemm);
     let beta = f64::from(crate::pattern::float(node, "beta")?);
-    let (_, w) = weights(g, gemm, cx)?;
+    let w = weights(g, gemm, cx)?;
     // A bias that broadcasts otherwise than along the columns stays as it is.
     let c = match node.input(2) {
         None => vec![0.0; scale.len()],
@@ -143,16 +159,16 @@ fn behind_gemm(g: &Graph, n: NodeId, cx: &PassCx) -> Option<Plan> {
         }
     };
     let c: Vec<f64> = c.iter().zip(&scale).zip(&shift).map(|((c, s), t)| c * s + t).collect();
-    let &[rows, columns] = w.dims() else { return None };
-    let w = match crate::pattern::flag(node, "transB")? {
-        true if rows == scale.len() => scaled(&w, |i| scale[i / columns.max(1)])?,
-        false if columns == scale.len() => scaled(&w, |i| scale[i % columns])?,
+    let &[rows, columns] = crate::pattern::dims(g, w)?.as_slice() else { return None };
+    let along = match crate::pattern::flag(node, "transB")? {
+        true if rows == scale.len() => 0,
+        false if columns == scale.len() => 1,
         _ => return None,
     };
     let mut p = Patch::at(g, gemm);
     let inputs = [
         node.input(0)?,
-        p.constant(&format!("{}.weight", node.name), w),
+        scaled(g, &mut p, w, along, &scale, &format!("{}.weight", node.name))?,
         p.constant(&format!("{}.bias", node.name), f32s(c)?),
     ];
     let mut attrs = node.attrs.clone();
@@ -183,8 +199,10 @@ fn scale_into_matmul(g: &Graph, n: NodeId, cx: &PassCx) -> Option<Plan> {
     let rank = g.ty(output(g, n)?).rank();
     let Affine { x, scale, shift } = affine(g, n, rank.checked_sub(1)?)?;
     let product = sole(g, x, "matmul")?;
-    let (_, w) = weights(g, product, cx)?;
-    let plain = w.dims().len() == 2 && w.dims()[1] == scale.len() && shift.iter().all(|&t| t == 0.0);
-    let w = plain.then(|| scaled(&w, |i| scale[i % scale.len()]))??;
-    rebuilt(g, product, n, g.node(product).input(0)?, w, None)
+    let w = weights(g, product, cx)?;
+    let matrix = crate::pattern::dims(g, w)?;
+    let plain = matrix.len() == 2 && matrix[1] == scale.len() && shift.iter().all(|&t| t == 0.0);
+    let mut p = Patch::at(g, product);
+    let w = plain.then(|| scaled(g, &mut p, w, 1, &scale, &name(g, product, 1, "weight")))??;
+    rebuilt(p, product, n, g.node(product).input(0)?, w, None)
 }

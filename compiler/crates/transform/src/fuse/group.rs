@@ -13,6 +13,8 @@ use std::collections::{HashMap, HashSet};
 
 /// Ops that lead a group.
 pub const ANCHORS: &[&str] = &[
+    "conv_integer",
+    "matmul_integer",
     "conv",
     "conv_transpose",
     "matmul",
@@ -66,6 +68,10 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<(), Diagnostic> {
     for n in anchors {
         let mut group = Group::begin(g, n, true);
         group.grow(cx, &taken);
+        if group.integer() {
+            // A quantised residual is read as it is stored.
+            group.absorb(cx, &taken);
+        }
         group.keep(&mut taken, &mut groups);
     }
     for &n in nodes.iter().filter(|&&n| is_elementwise(g, n)) {
@@ -104,7 +110,7 @@ fn is_anchor(g: &Graph, n: NodeId) -> bool {
 
 fn is_elementwise(g: &Graph, n: NodeId) -> bool {
     let node = g.node(n);
-    node.op.is_elementwise() && node.regions.is_empty() && node.outputs().len() == 1
+    g.is_elementwise(n) && node.regions.is_empty() && node.outputs().len() == 1
 }
 
 struct Group<'g> {
@@ -119,6 +125,11 @@ struct Group<'g> {
 impl<'g> Group<'g> {
     fn begin(g: &'g Graph, n: NodeId, anchored: bool) -> Group<'g> {
         Group { g, anchored, members: vec![n], tail: g.node(n).outputs()[0] }
+    }
+
+    /// Whether the anchor sums integers.
+    fn integer(&self) -> bool {
+        matches!(self.g.node(self.members[0]).op.name, "conv_integer" | "matmul_integer")
     }
 
     /// Takes in readers of the tail for as long as the group keeps a single result.
@@ -179,8 +190,9 @@ impl<'g> Group<'g> {
         if y.dims != shape.dims || y.layout != shape.layout {
             return false;
         }
-        // A tuned kernel computes its epilogue in the anchor's type.
+        // A tuned kernel computes its epilogue in the anchor's type, but for sums of integers, which go on in floats.
         !self.anchored
+            || self.integer()
             || g.node(n).inputs().iter().flatten().all(|&v| g.ty(v).dtype == shape.dtype) && y.dtype == shape.dtype
     }
 
@@ -204,7 +216,8 @@ impl<'g> Group<'g> {
                 }
                 let mut members = self.members.clone();
                 members.push(p);
-                members.sort_by_key(|&n| g.position(n));
+                let anchor = members.first().copied().filter(|_| self.anchored);
+                members.sort_by_key(|&n| (Some(n) != anchor, g.position(n)));
                 if self.fits(cx, &members) {
                     self.members = members;
                     at = 0;
@@ -241,6 +254,7 @@ impl<'g> Group<'g> {
         let image = matches!(
             g.node(self.members[0]).op.name,
             "conv"
+                | "conv_integer"
                 | "conv_transpose"
                 | "max_pool"
                 | "average_pool"

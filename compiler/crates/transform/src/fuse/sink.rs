@@ -20,7 +20,7 @@ pub const PASS: Pass = Pass {
 /// f(reshape(x), y) = reshape(f(x, reshape(y)))
 fn rewrite(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let node = g.node(n);
-    if !node.op.is_elementwise() || !node.regions.is_empty() {
+    if !g.is_elementwise(n) || !node.regions.is_empty() {
         return None;
     }
     let y = output(g, n)?;
@@ -62,7 +62,7 @@ fn product_behind(g: &Graph, v: ValueId, to: &[usize]) -> Option<(ValueId, Vec<u
         if matches!(node.op.name, "matmul" | "gemm") {
             return Some((x, from));
         }
-        if !node.op.is_elementwise() {
+        if !g.is_elementwise(n) {
             return None;
         }
         at = node

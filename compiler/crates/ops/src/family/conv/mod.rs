@@ -1,7 +1,7 @@
 //! Convolution.
 
 pub(crate) mod direct;
-mod loops;
+pub(crate) mod loops;
 
 use crate::define::BASE;
 use crate::real::{Evaluated, Real, eval_real};

@@ -185,25 +185,37 @@ fn operand_index(b: &mut ScalarBuilder, dims: &[usize], out_batch: usize, last: 
     index
 }
 
+/// The sums over the inner dimension, for operands of these shapes. Each is loaded at an index; the left one's closure also
+/// gets the row, the right one's the column.
+pub(crate) fn sums(
+    s: &MatmulShape,
+    [x, y]: [&[usize]; 2],
+    left: impl FnOnce(&mut ScalarBuilder, Vec<Expr>, Expr) -> Expr,
+    right: impl FnOnce(&mut ScalarBuilder, Vec<Expr>, Expr) -> Expr,
+) -> loops::Stage {
+    let (rank, batch) = (s.dims.len(), s.batch.len());
+    let mut b = ScalarBuilder::new();
+    let k = b.axis(rank);
+    // A vector has no rows or columns: its only one is number 0.
+    let row = if x.len() == 1 { b.int(0) } else { b.axis(batch) };
+    let col = if y.len() == 1 { b.int(0) } else { b.axis(rank.saturating_sub(1)) };
+    let p: &[Expr] = if x.len() == 1 { &[k] } else { &[row, k] };
+    let q: &[Expr] = if y.len() == 1 { &[k] } else { &[k, col] };
+    let (p, q) = (operand_index(&mut b, x, batch, p), operand_index(&mut b, y, batch, q));
+    let (p, q) = (left(&mut b, p, row), right(&mut b, q, col));
+    let product = b.mul(p, q);
+    reduce(s.dims.clone(), vec![s.mnk.2], Combine::Sum, b, product)
+}
+
 fn compute(ctx: &OpCtx) -> Result<Compute, OpError> {
     let s = MatmulShape::new(ctx, 0, 1)?;
     let (x, y) = (ctx.static_dims(0)?, ctx.static_dims(1)?);
     let d = ctx.input(0)?.dtype;
-    let rank = s.dims.len();
-    let batch = s.batch.len();
-    let mut b = ScalarBuilder::new();
-    let k = b.axis(rank);
-    let (row, col) = (b.axis(batch), b.axis(rank.saturating_sub(1)));
-    let left: &[Expr] = if x.len() == 1 { &[k] } else { &[row, k] };
-    let right: &[Expr] = if y.len() == 1 { &[k] } else { &[k, col] };
-    let (left, right) = (operand_index(&mut b, &x, batch, left), operand_index(&mut b, &y, batch, right));
-    let p = load_wide(&mut b, Source::Input(0), left, d, None, 0.0);
-    let q = load_wide(&mut b, Source::Input(1), right, d, None, 0.0);
-    let product = b.mul(p, q);
-    let mut stages = vec![reduce(s.dims.clone(), vec![s.mnk.2], Combine::Sum, b, product)];
+    let load = |i: usize| move |b: &mut ScalarBuilder, index, _| load_wide(b, Source::Input(i), index, d, None, 0.0);
+    let mut stages = vec![sums(&s, [&x, &y], load(0), load(1))];
     if wide(d) != d {
         let mut b = ScalarBuilder::new();
-        let index = loops::axes(&mut b, rank);
+        let index = loops::axes(&mut b, s.dims.len());
         let y = b.load(Source::Stage(0), index, wide(d));
         let y = b.cast(y, d);
         stages.push(map(s.dims, b, y));

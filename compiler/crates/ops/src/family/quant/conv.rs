@@ -1,13 +1,16 @@
 //! Convolutions of quantised operands. Evaluated in `f64`, which holds every sum of 8-bit products exactly.
 
-use super::{BYTE, at, check_param, int_tensor, quantized, zero_points};
+use super::{BYTE, at, check_param, int_tensor, load_param, quantized, rounded, zero_points};
 use crate::define::BASE;
 use crate::family::conv::{self, ConvShape, GROUP, check_bias, conv_flops, direct};
+use crate::loops::{self, Stage};
 use crate::real::Evaluated;
 use crate::sample::{Draft, Gen, draft};
 use crate::window::{AUTO_PAD, DILATIONS, KERNEL_SHAPE, PADS, STRIDES};
+use mnnc_ir::compute::Compute;
 use mnnc_ir::decl::{EvalCtx, Sample};
-use mnnc_ir::{AttrDecl, DType, DTypeSet, OpDecl, OpError, Operand, Tensor, TensorType};
+use mnnc_ir::scalar::{ScalarBuilder, Source};
+use mnnc_ir::{AttrDecl, DType, DTypeSet, OpCtx, OpDecl, OpError, Operand, Tensor, TensorType};
 
 const I32: DTypeSet = DTypeSet::only(DType::I32);
 const ATTRS: &[AttrDecl] = &[KERNEL_SHAPE, STRIDES, PADS, DILATIONS, GROUP, AUTO_PAD];
@@ -36,6 +39,7 @@ pub static CONV_INTEGER: OpDecl = OpDecl {
         let (shape, sums) = centred(ctx, [0, 1], [2, 3])?;
         Ok(vec![int_tensor(DType::I32, shape.dims(), sums)?])
     },
+    compute: Some(|ctx| Ok(loops::compute(vec![sums(ctx, [0, 1], [2, 3])?.1]))),
     flops: |ctx| conv::shape(ctx, 0, 1).map_or(0, |s| conv_flops(&s)),
     samples: samples_integer,
     ..BASE
@@ -72,6 +76,7 @@ pub static Q_LINEAR_CONV: OpDecl = OpDecl {
         Ok(vec![TensorType::new(ctx.input(7)?.dtype, dims)])
     },
     eval: eval_q_linear,
+    compute: Some(compute_q_linear),
     flops: |ctx| conv::shape(ctx, 0, 3).map_or(0, |s| conv_flops(&s)),
     samples: samples_q_linear,
     ..BASE
@@ -88,6 +93,53 @@ fn centred(ctx: &EvalCtx, [x, w]: [usize; 2], zeros: [usize; 2]) -> Result<(Conv
     ws.iter_mut().enumerate().for_each(|(i, v)| *v -= at(&zw, i / per_channel));
     let sums = direct::convolve(&xs, &ws, None, &shape)?;
     Ok((shape, sums))
+}
+
+/// The loop form of the sums in i32: what is padded counts as the data's zero point.
+fn sums(ctx: &OpCtx, [x, w]: [usize; 2], [zx, zw]: [usize; 2]) -> Result<(ConvShape, Stage), OpError> {
+    let shape = conv::shape(ctx, x, w)?;
+    let (dx, dw) = (ctx.input(x)?.dtype, ctx.input(w)?.dtype);
+    let stage = conv::loops::sums(
+        &shape,
+        |b, index, guard| {
+            let first = b.int(0);
+            let zero = load_param(ctx, b, zx, first, dx);
+            let e = match guard {
+                Some(g) => b.load_or(Source::Input(x), index, g, zero),
+                None => b.load(Source::Input(x), index, dx),
+            };
+            let (e, zero) = (b.cast(e, DType::I32), b.cast(zero, DType::I32));
+            if ctx.opt_input(zx).is_some() { b.sub(e, zero) } else { e }
+        },
+        |b, index| {
+            let zero = load_param(ctx, b, zw, index[0], DType::I32);
+            let e = b.load(Source::Input(w), index, dw);
+            let e = b.cast(e, DType::I32);
+            if ctx.opt_input(zw).is_some() { b.sub(e, zero) } else { e }
+        },
+    );
+    Ok((shape, stage))
+}
+
+fn compute_q_linear(ctx: &OpCtx) -> Result<Compute, OpError> {
+    let (shape, sums) = sums(ctx, [0, 3], [2, 5])?;
+    let to = ctx.input(7)?.dtype;
+    let mut b = ScalarBuilder::new();
+    let index = loops::axes(&mut b, shape.dims().len());
+    let m = index[1];
+    let mut s = b.load(Source::Stage(0), index, DType::I32);
+    if ctx.opt_input(8).is_some() {
+        let bias = load_param(ctx, &mut b, 8, m, DType::I32);
+        s = b.add(s, bias);
+    }
+    let s = b.cast(s, DType::F32);
+    let [sx, sw, sy] = [1, 4, 6].map(|i| load_param(ctx, &mut b, i, m, DType::F32));
+    let product = b.mul(sx, sw);
+    let factor = b.div(product, sy);
+    let q = b.mul(s, factor);
+    let zero = load_param(ctx, &mut b, 7, m, DType::F32);
+    let y = rounded(&mut b, q, Some(zero), to);
+    Ok(loops::compute(vec![sums, loops::map(shape.dims(), b, y)]))
 }
 
 fn eval_q_linear(ctx: &EvalCtx) -> Evaluated {

@@ -1,13 +1,17 @@
 //! Quantising and dequantising tensors.
 
-use super::{int_tensor, quantized, zero_points};
+use super::{int_tensor, quantized, rounded, zero_points};
 use crate::axes::normalize_axis;
-use crate::define::BASE;
+use crate::define::{BASE, arg};
+use crate::elementwise;
+use crate::loops;
 use crate::real::{Evaluated, narrowed, zeros};
 use crate::sample::{Gen, draft};
 use mnnc_ir::attr::AttrDefault;
+use mnnc_ir::compute::{Combine, Compute};
 use mnnc_ir::decl::{EvalCtx, Sample};
-use mnnc_ir::{AttrDecl, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, Tensor, TensorType};
+use mnnc_ir::scalar::{Cmp, Expr, ScalarBuilder, Source, Unary};
+use mnnc_ir::{AttrDecl, AttrKind, DType, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, Tensor, TensorType, Traits};
 
 const STORED: DTypeSet = DTypeSet::only(DType::I8)
     .union(DTypeSet::only(DType::U8))
@@ -61,6 +65,14 @@ pub static QUANTIZE_LINEAR: OpDecl = OpDecl {
         Ok(vec![TensorType::new(stored(ctx)?, ctx.input(0)?.dims.iter().copied())])
     },
     eval: quantize,
+    traits: Traits::BY_NUMBERS,
+    scalar: Some(|ctx, b, args| {
+        check_one_scale(ctx)?;
+        let zero = args.get(2).copied().flatten();
+        quotient(ctx, b, arg(args, 0)?, arg(args, 1)?, zero)
+    }),
+    compute: Some(|ctx| nest(ctx, |b, x, scale, zero| quotient(ctx, b, x, scale, zero))),
+    flops: elementwise::flops,
     samples: samples_quantize,
     ..BASE
 };
@@ -92,6 +104,14 @@ pub static DEQUANTIZE_LINEAR: OpDecl = OpDecl {
         Ok(vec![TensorType::new(ctx.input(1)?.dtype, ctx.input(0)?.dims.iter().copied())])
     },
     eval: dequantize,
+    traits: Traits::BY_NUMBERS,
+    scalar: Some(|ctx, b, args| {
+        check_one_scale(ctx)?;
+        let zero = args.get(2).copied().flatten();
+        Ok(real(b, arg(args, 0)?, arg(args, 1)?, zero))
+    }),
+    compute: Some(|ctx| nest(ctx, |b, x, scale, zero| Ok(real(b, x, scale, zero)))),
+    flops: elementwise::flops,
     samples: samples_dequantize,
     ..BASE
 };
@@ -114,6 +134,7 @@ pub static DYNAMIC_QUANTIZE_LINEAR: OpDecl = OpDecl {
         Ok(vec![TensorType::new(DType::U8, x.dims.iter().copied()), scalar(x.dtype), scalar(DType::U8)])
     },
     eval: dynamic,
+    compute: Some(compute_dynamic),
     samples: |seed| {
         let mut g = Gen::new(seed);
         (0..3).map(|i| draft().data(g.tensor(DType::F32, &[3, 4 + i], -3.0, 5.0)).outputs(3).done()).collect()
@@ -205,6 +226,124 @@ fn scale_positions(ctx: &OpCtx) -> Result<Vec<usize>, OpError> {
     })
 }
 
+/// A formula of one element exists where one scale holds for all of them.
+fn check_one_scale(ctx: &OpCtx) -> Result<(), OpError> {
+    match granularity(ctx)? {
+        Granularity::Tensor => Ok(()),
+        _ => Err(OpError::unsupported("with scales along a dimension it is not element-wise")),
+    }
+}
+
+/// The type that quotients and products with a scale are formed in: single precision, but for a scale in double.
+fn working(b: &ScalarBuilder, scale: Expr) -> DType {
+    if b.dtype(scale) == DType::F64 { DType::F64 } else { DType::F32 }
+}
+
+/// `saturate(round(x / scale) + zero)`. There is no division by a scale that is known to be 1.
+fn quotient(ctx: &OpCtx, b: &mut ScalarBuilder, x: Expr, scale: Expr, zero: Option<Expr>) -> Result<Expr, OpError> {
+    let d = working(b, scale);
+    let x = b.cast(x, d);
+    let one = ctx.const_input(1).is_some_and(|s| s.to_f64s() == [1.0]);
+    let q = if one {
+        x
+    } else {
+        let s = b.cast(scale, d);
+        b.div(x, s)
+    };
+    Ok(rounded(b, q, zero, stored(ctx)?))
+}
+
+/// `(x - zero) * scale`.
+fn real(b: &mut ScalarBuilder, x: Expr, scale: Expr, zero: Option<Expr>) -> Expr {
+    let d = working(b, scale);
+    let mut y = b.cast(x, d);
+    if let Some(z) = zero {
+        let z = b.cast(z, d);
+        y = b.sub(y, z);
+    }
+    let s = b.cast(scale, d);
+    let y = b.mul(y, s);
+    b.cast(y, b.dtype(scale))
+}
+
+/// One nest over the data, whose body gets an element, its scale and its zero point.
+fn nest(
+    ctx: &OpCtx,
+    body: impl FnOnce(&mut ScalarBuilder, Expr, Expr, Option<Expr>) -> Result<Expr, OpError>,
+) -> Result<Compute, OpError> {
+    let dims = ctx.static_dims(0)?;
+    let granularity = granularity(ctx)?;
+    let mut b = ScalarBuilder::new();
+    let at = loops::axes(&mut b, dims.len());
+    let param = |b: &mut ScalarBuilder, i: usize| -> Result<Expr, OpError> {
+        let ty = ctx.input(i)?;
+        let index = match granularity {
+            Granularity::Axis(a) if ty.rank() == 1 => vec![at[a]],
+            Granularity::Blocks(a, n) if ty.rank() == at.len() => {
+                let mut index = at.clone();
+                index[a] = loops::div(b, at[a], n);
+                index
+            }
+            _ => vec![b.int(0); ty.rank()],
+        };
+        Ok(b.load(Source::Input(i), index, ty.dtype))
+    };
+    let scale = param(&mut b, 1)?;
+    let zero = if ctx.opt_input(2).is_some() { Some(param(&mut b, 2)?) } else { None };
+    let x = b.load(Source::Input(0), at.clone(), ctx.input(0)?.dtype);
+    let y = body(&mut b, x, scale, zero)?;
+    Ok(loops::compute(vec![loops::map(dims, b, y)]))
+}
+
+/// Greatest and least element (zero included), scale, zero point, elements.
+fn compute_dynamic(ctx: &OpCtx) -> Result<Compute, OpError> {
+    let (dims, d) = (ctx.static_dims(0)?, ctx.input(0)?.dtype);
+    let extreme = |combine: Combine| {
+        let mut b = ScalarBuilder::new();
+        let at = loops::axes(&mut b, dims.len());
+        let x = b.load(Source::Input(0), at, d);
+        loops::reduce(Vec::new(), dims.clone(), combine, b, x)
+    };
+    // The range always holds 0.
+    let bound = |b: &mut ScalarBuilder, stage: usize, combine: Combine| {
+        let zero = b.constant(0.0, d);
+        let e = b.load(Source::Stage(stage), Vec::new(), d);
+        if combine == Combine::Max { b.max(e, zero) } else { b.min(e, zero) }
+    };
+    let scale = {
+        let mut b = ScalarBuilder::new();
+        let (max, min) = (bound(&mut b, 0, Combine::Max), bound(&mut b, 1, Combine::Min));
+        let range = b.sub(max, min);
+        let steps = b.constant(255.0, d);
+        let s = b.div(range, steps);
+        let (zero, one) = (b.constant(0.0, d), b.constant(1.0, d));
+        let none = b.compare(Cmp::Eq, s, zero);
+        let s = b.select(none, one, s);
+        loops::map(Vec::new(), b, s)
+    };
+    let zero_point = {
+        let mut b = ScalarBuilder::new();
+        let min = bound(&mut b, 1, Combine::Min);
+        let scale = b.load(Source::Stage(2), Vec::new(), d);
+        let q = b.div(min, scale);
+        let q = b.unary(Unary::Neg, q);
+        let z = rounded(&mut b, q, None, DType::U8);
+        loops::map(Vec::new(), b, z)
+    };
+    let elements = {
+        let mut b = ScalarBuilder::new();
+        let at = loops::axes(&mut b, dims.len());
+        let x = b.load(Source::Input(0), at, d);
+        let scale = b.load(Source::Stage(2), Vec::new(), d);
+        let zero = b.load(Source::Stage(3), Vec::new(), DType::U8);
+        let q = b.div(x, scale);
+        let y = rounded(&mut b, q, Some(zero), DType::U8);
+        loops::map(dims.clone(), b, y)
+    };
+    let stages = vec![extreme(Combine::Max), extreme(Combine::Min), scale, zero_point, elements];
+    Ok(Compute { stages, outputs: vec![4, 2, 3] })
+}
+
 fn quantize(ctx: &EvalCtx) -> Evaluated {
     let x = ctx.input(0)?;
     let d = stored(&ctx.op)?;
@@ -222,10 +361,13 @@ fn dequantize(ctx: &EvalCtx) -> Evaluated {
     let x = ctx.input(0)?;
     let (scale, zero) = (ctx.input(1)?.to_f64s(), zero_points(ctx.opt_input(2)));
     let positions = scale_positions(&ctx.op)?;
-    let values = x.to_f64s().into_iter().zip(positions).map(|(x, p)| (x - super::at(&zero, p)) * scale[p]);
+    let values = x.to_f64s().into_iter().zip(positions).map(|(x, p)| (x, super::at(&zero, p), scale[p]));
     Ok(vec![match ctx.input(1)?.dtype() {
-        DType::F64 => Tensor::new(x.dims(), values.collect::<Vec<f64>>()),
-        d => narrowed(&Tensor::new(x.dims(), values.map(|v| v as f32).collect::<Vec<f32>>()), d),
+        DType::F64 => Tensor::new(x.dims(), values.map(|(x, z, s)| (x - z) * s).collect::<Vec<f64>>()),
+        d => {
+            let single = values.map(|(x, z, s)| (x as f32 - z as f32) * s as f32).collect::<Vec<f32>>();
+            narrowed(&Tensor::new(x.dims(), single), d)
+        }
     }])
 }
 

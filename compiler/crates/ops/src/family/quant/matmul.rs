@@ -1,11 +1,14 @@
 //! Matrix products of quantised operands. Evaluated in `f64`, which holds every sum of 8-bit products exactly.
 
-use super::{BYTE, at, check_param, int_tensor, quantized, zero_points};
+use super::{BYTE, at, check_param, int_tensor, load_param, quantized, rounded, zero_points};
 use crate::define::BASE;
-use crate::family::linear::{MatmulShape, infer_matmul_dims};
+use crate::family::linear::{MatmulShape, infer_matmul_dims, matmul_sums};
+use crate::loops::{self, Stage};
 use crate::real::Evaluated;
 use crate::sample::{Gen, draft};
+use mnnc_ir::compute::Compute;
 use mnnc_ir::decl::{EvalCtx, Sample};
+use mnnc_ir::scalar::{Expr, ScalarBuilder, Source};
 use mnnc_ir::{DType, DTypeSet, OpCtx, OpDecl, OpError, Operand, Tensor, TensorType};
 
 const I32: DTypeSet = DTypeSet::only(DType::I32);
@@ -32,6 +35,7 @@ pub static MATMUL_INTEGER: OpDecl = OpDecl {
         let (shape, sums) = centred_product(ctx, [0, 1], [2, 3])?;
         Ok(vec![int_tensor(DType::I32, shape.dims, sums)?])
     },
+    compute: Some(|ctx| Ok(loops::compute(vec![sums(ctx, [0, 1], [2, 3])?.1]))),
     flops: |ctx| MatmulShape::new(ctx, 0, 1).map_or(0, |s| s.flops()),
     samples: samples_integer,
     ..BASE
@@ -62,6 +66,7 @@ pub static Q_LINEAR_MATMUL: OpDecl = OpDecl {
         Ok(vec![TensorType::new(ctx.input(7)?.dtype, infer_matmul_dims(ctx, 0, 3, syms)?)])
     },
     eval: eval_q_linear,
+    compute: Some(compute_q_linear),
     flops: |ctx| MatmulShape::new(ctx, 0, 3).map_or(0, |s| s.flops()),
     samples: samples_q_linear,
     ..BASE
@@ -86,6 +91,46 @@ fn centred_product(ctx: &EvalCtx, [a, b]: [usize; 2], zeros: [usize; 2]) -> Resu
     y.iter_mut().enumerate().for_each(|(i, v)| *v -= at(&zb, i % n.max(1)));
     let sums = shape.evaluate(&x, &y)?;
     Ok((shape, sums))
+}
+
+/// The loop form of the sums in i32.
+fn sums(ctx: &OpCtx, operands: [usize; 2], zeros: [usize; 2]) -> Result<(MatmulShape, Stage), OpError> {
+    let shape = MatmulShape::new(ctx, operands[0], operands[1])?;
+    let dims = [ctx.static_dims(operands[0])?, ctx.static_dims(operands[1])?];
+    let types = [ctx.input(operands[0])?.dtype, ctx.input(operands[1])?.dtype];
+    let centred = |i: usize| {
+        move |b: &mut ScalarBuilder, index: Vec<Expr>, channel: Expr| {
+            let e = b.load(Source::Input(operands[i]), index, types[i]);
+            let e = b.cast(e, DType::I32);
+            if ctx.opt_input(zeros[i]).is_none() {
+                return e;
+            }
+            let zero = load_param(ctx, b, zeros[i], channel, DType::I32);
+            b.sub(e, zero)
+        }
+    };
+    let stage = matmul_sums(&shape, [&dims[0], &dims[1]], centred(0), centred(1));
+    Ok((shape, stage))
+}
+
+fn compute_q_linear(ctx: &OpCtx) -> Result<Compute, OpError> {
+    let (shape, sums) = sums(ctx, [0, 3], [2, 5])?;
+    let to = ctx.input(7)?.dtype;
+    let [left, right] = [ctx.input(0)?.rank(), ctx.input(3)?.rank()];
+    let mut b = ScalarBuilder::new();
+    let index = loops::axes(&mut b, shape.dims.len());
+    let zero = b.int(0);
+    let row = if left == 1 { zero } else { index[shape.batch.len()] };
+    let col = if right == 1 { zero } else { index[index.len() - 1] };
+    let s = b.load(Source::Stage(0), index, DType::I32);
+    let s = b.cast(s, DType::F32);
+    let params = [(1, row), (4, col), (6, zero), (7, zero)];
+    let [sa, sb, sy, zy] = params.map(|(i, at)| load_param(ctx, &mut b, i, at, DType::F32));
+    let product = b.mul(sa, sb);
+    let factor = b.div(product, sy);
+    let q = b.mul(s, factor);
+    let y = rounded(&mut b, q, Some(zy), to);
+    Ok(loops::compute(vec![sums, loops::map(shape.dims, b, y)]))
 }
 
 fn eval_q_linear(ctx: &EvalCtx) -> Evaluated {

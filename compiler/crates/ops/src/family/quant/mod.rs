@@ -8,6 +8,7 @@ pub use conv::{CONV_INTEGER, Q_LINEAR_CONV};
 pub use linear::{DEQUANTIZE_LINEAR, DYNAMIC_QUANTIZE_LINEAR, QUANTIZE_LINEAR};
 pub use matmul::{MATMUL_INTEGER, Q_LINEAR_MATMUL};
 
+use mnnc_ir::scalar::{Expr, ScalarBuilder, Source, Unary};
 use mnnc_ir::{DType, DTypeSet, Dim, OpCtx, OpError, Tensor};
 
 /// 8-bit integers.
@@ -61,4 +62,23 @@ fn int_tensor(d: DType, dims: Vec<usize>, values: Vec<f64>) -> Result<Tensor, Op
         DType::I32 => of!(i32),
         _ => return Err(OpError::unsupported(format!("{d} is not a quantised type"))),
     })
+}
+
+/// Operand `i` at its index, in `to`: one number for all, or one for each channel. Zero if it is absent.
+fn load_param(ctx: &OpCtx, b: &mut ScalarBuilder, i: usize, channel: Expr, to: DType) -> Expr {
+    let Some(ty) = ctx.opt_input(i) else { return b.constant(0.0, to) };
+    let zero = b.int(0);
+    let index = ty.dims.iter().map(|&d| if d == Dim::Const(1) { zero } else { channel }).collect();
+    let e = b.load(Source::Input(i), index, ty.dtype);
+    b.cast(e, to)
+}
+
+/// The integer that stands for the quotient `q`: rounded half to even, shifted, saturated.
+fn rounded(b: &mut ScalarBuilder, q: Expr, zero_point: Option<Expr>, to: DType) -> Expr {
+    let mut y = b.unary(Unary::Round, q);
+    if let Some(z) = zero_point {
+        let z = b.cast(z, b.dtype(y));
+        y = b.add(y, z);
+    }
+    b.cast(y, to)
 }

@@ -188,7 +188,7 @@ pub fn moved(g: &Graph, v: ValueId) -> Option<(ValueId, impl Fn(&Layout) -> Opti
     if node.op.traits.contains(Traits::VIEW) {
         return Some((x, Move::Reshape(to).applied()));
     }
-    if node.op.is_elementwise() || g.ty(x).dtype != g.ty(v).dtype {
+    if g.is_elementwise(n) || g.ty(x).dtype != g.ty(v).dtype {
         return None;
     }
     let output = node.outputs().iter().position(|&y| y == v)?;

@@ -1,0 +1,6 @@
+//! Compressed weights and quantised activations.
+
+pub mod expand;
+pub mod lower;
+pub mod moved;
+pub mod weight;
