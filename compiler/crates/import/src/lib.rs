@@ -7,6 +7,7 @@
 //! ONNX has a frontend ([`onnx`]). The other formats are recognised, so that their files get a fitting message; a
 //! frontend for one is a folder here, a variant of [`Format`] and an arm of [`load`].
 
+mod build;
 mod format;
 mod limits;
 pub mod onnx;

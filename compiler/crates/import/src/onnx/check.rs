@@ -15,9 +15,9 @@ impl Importer<'_> {
     pub(crate) fn stated_type(&mut self, name: &str) -> Option<TensorType> {
         let t = self.scopes.top().stated.get(name)?.clone();
         let t = types::tensor_type(&t).ok()?;
-        let dims = types::dims(t.shape.as_ref()?, &mut self.graph.syms, &self.sizes).ok()?;
+        let dims = types::dims(t.shape.as_ref()?, &mut self.build.graph.syms, &self.sizes).ok()?;
         let ty = TensorType::new(tensor::dtype(t.elem_type).ok()?, dims);
-        self.within_limits(&ty).ok()?;
+        self.build.within_limits(&ty).ok()?;
         Some(ty)
     }
 
@@ -29,7 +29,7 @@ impl Importer<'_> {
                 continue;
             }
             let Some(stated) = self.stated_type(name) else { continue };
-            let inferred = self.graph.ty(v).clone();
+            let inferred = self.build.graph.ty(v).clone();
             let differ = stated.rank() != inferred.rank()
                 || stated.dims.iter().zip(&inferred.dims).any(|(a, b)| match (a, b) {
                     (Dim::Const(x), Dim::Const(y)) => x != y,
@@ -37,8 +37,8 @@ impl Importer<'_> {
                 });
             let both = format!(
                 "the model states {} for {name}, its operator gives {}",
-                stated.show(&self.graph.syms),
-                inferred.show(&self.graph.syms)
+                stated.show(&self.build.graph.syms),
+                inferred.show(&self.build.graph.syms)
             );
             if stated.dtype != inferred.dtype {
                 let e = OpError::invalid(both);

@@ -6,8 +6,7 @@
 //! 3. [`node`]: for each node the row of its op is found in [`table`] and run. A row is an IR op that takes the node as it
 //!    is, or a function that turns older and odd forms into the newest one; [`function`]s of the model are inlined,
 //!    sub-graphs become regions ([`region`]);
-//! 4. [`place`]: what depends on constants only is evaluated at once, and shapes that are known only in part are
-//!    followed through the arithmetic on them ([`partial`]), so that the shape computations of exporters vanish.
+//! 4. [`crate::build`] takes the nodes.
 //!
 //! Whatever is wrong with a node is recorded and the import goes on, so that one run reports everything.
 
@@ -16,8 +15,6 @@ mod check;
 mod function;
 mod model;
 mod node;
-mod partial;
-mod place;
 mod region;
 mod rows;
 mod scope;

@@ -4,6 +4,7 @@ use super::scope::{Frame, Scope, Scopes, Slot};
 use super::sort::{Disorder, node_name, reads, sort};
 use super::table::OPSETS;
 use super::{tensor, types, wire};
+use crate::build::Builder;
 use crate::source::Source;
 use crate::{Format, ImportOptions, Imported, Limits, Warning};
 use mnnc_ir::diag::{Diagnostic, Diagnostics};
@@ -17,16 +18,11 @@ pub(crate) type FunctionKey = (String, String, String);
 
 /// Everything that an import builds up.
 pub(crate) struct Importer<'a> {
-    pub(crate) graph: Graph,
+    pub(crate) build: Builder,
     pub(crate) source: &'a mut Source,
-    pub(crate) limits: Limits,
     pub(crate) scopes: Scopes,
     pub(crate) frames: Vec<Rc<Frame>>,
     pub(crate) functions: HashMap<FunctionKey, Rc<FunctionProto>>,
-    /// Where nodes are appended.
-    pub(crate) region: RegionId,
-    /// Integer values of which some elements are known, or known by name.
-    pub(crate) partial: HashMap<ValueId, Vec<super::partial::Element>>,
     /// Stand-ins for results of nodes that failed, and what was computed from them.
     pub(crate) tainted: HashSet<ValueId>,
     /// Holds the stand-ins.
@@ -56,14 +52,11 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
     let source_hash = blake3::hash(source.bytes()).into();
     let target = Graph::new(graph.name.clone());
     let mut importer = Importer {
-        region: target.main(),
-        graph: target,
+        build: Builder::new(target, options.limits),
         source,
-        limits: options.limits,
         scopes: Scopes::default(),
         frames: vec![Rc::new(Frame::new(&model.opset_import))],
         functions: HashMap::new(),
-        partial: HashMap::new(),
         tainted: HashSet::new(),
         scratch: None,
         sizes: HashMap::new(),
@@ -73,7 +66,7 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
         warnings: Vec::new(),
     };
     for p in std::mem::take(&mut model.metadata_props) {
-        importer.graph.metadata.insert(p.key, p.value);
+        importer.build.graph.metadata.insert(p.key, p.value);
     }
     for f in std::mem::take(&mut model.functions) {
         let key = (super::scope::domain(&f.domain).to_string(), f.name.clone(), f.overload.clone());
@@ -81,9 +74,9 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
     }
     importer.main_graph(graph, &options.shapes);
     importer.finish(&path)?;
-    let Importer { graph, warnings, source, .. } = importer;
+    let Importer { build, warnings, source, .. } = importer;
     Ok(Imported {
-        graph,
+        graph: build.graph,
         warnings,
         source_hash,
         source_bytes: source.total_bytes(),
@@ -178,11 +171,11 @@ impl Importer<'_> {
                 continue;
             }
             let given = shapes.iter().find(|(n, _)| *n == v.name).map(|(_, s)| s.as_slice());
-            match types::input_type(v.r#type.as_ref(), given, &mut self.graph.syms, &self.sizes)
-                .and_then(|ty| self.within_limits(&ty).map(|()| ty))
+            match types::input_type(v.r#type.as_ref(), given, &mut self.build.graph.syms, &self.sizes)
+                .and_then(|ty| self.build.within_limits(&ty).map(|()| ty))
             {
                 Ok(ty) => {
-                    let id = self.graph.add_input(&v.name, ty);
+                    let id = self.build.graph.add_input(&v.name, ty);
                     self.scopes.bind(&v.name, Slot::Value(id));
                 }
                 Err(e) => {
@@ -209,17 +202,17 @@ impl Importer<'_> {
                 None => self.report(Diagnostic::bad_input(format!("output {} is not defined by any node", o.name))),
             }
         }
-        let main = self.graph.main();
-        self.graph.set_results(main, results);
+        let main = self.build.graph.main();
+        self.build.graph.set_results(main, results);
         self.scopes.pop();
     }
 
     /// The value that becomes output `name`: one that bears that name.
     fn named_result(&mut self, v: ValueId, name: &str) -> ValueId {
-        if self.graph.value(v).name == name {
+        if self.build.graph.value(v).name == name {
             return v;
         }
-        match self.place_named("identity", &[v], name) {
+        match self.build.place_named("identity", &[v], name) {
             Ok(v) => v,
             Err(e) => {
                 self.report_at(&format!("output {name}"), &e);
@@ -276,10 +269,10 @@ impl Importer<'_> {
                 self.report(Diagnostic::bad_input(format!("initializer {name} is defined twice")));
                 continue;
             }
-            let slot = match tensor::convert(&mut t, self.source, &self.limits) {
+            let slot = match tensor::convert(&mut t, self.source, &self.build.limits) {
                 Ok(value) => {
-                    let wanted = self.claim(&name);
-                    Slot::Value(self.graph.add_const(&wanted, value))
+                    let wanted = self.build.claim(&name);
+                    Slot::Value(self.build.graph.add_const(&wanted, value))
                 }
                 Err(e) => {
                     self.report_at(&format!("initializer {name}"), &e);

@@ -1,10 +1,13 @@
 //! One node: what it reads, the row of its op, and what a row's function has to work with.
 
+pub(crate) use crate::build::op;
+
 use super::model::Importer;
 use super::scope::{Frame, Slot, domain};
 use super::sort::node_name;
 use super::table::{self, Convert};
 use super::{attrs, tensor};
+use crate::build::scalar;
 use mnnc_ir::diag::{Diagnostic, Kind};
 use mnnc_ir::{Attrs, DType, NodeSpec, OpDecl, OpError, Tensor, TensorType, ValueId};
 use mnnc_schema::onnx::{AttributeProto, GraphProto, NodeProto};
@@ -24,17 +27,12 @@ pub(crate) struct NodeCx<'i, 's, 'n> {
     pub(crate) inputs: Vec<Option<ValueId>>,
 }
 
-/// The IR op of this name.
-pub(crate) fn op(name: &str) -> Result<&'static OpDecl, OpError> {
-    mnnc_ops::lookup(name).ok_or_else(|| OpError::unsupported("this operator is not supported yet"))
-}
-
 impl Importer<'_> {
     /// Imports a node. Whatever is wrong is recorded; `false` means that there is no point in going on.
     pub(crate) fn node(&mut self, node: &NodeProto) -> bool {
         self.count += 1;
-        if self.count > self.limits.max_nodes {
-            let max = self.limits.max_nodes;
+        if self.count > self.build.limits.max_nodes {
+            let max = self.build.limits.max_nodes;
             self.report(
                 Diagnostic::bad_input(format!("the model has more than {max} nodes"))
                     .remedy("if the file is sound, raise the limit with --max-nodes"),
@@ -100,7 +98,7 @@ impl Importer<'_> {
             .iter()
             .flatten()
             .take(16)
-            .map(|&v| format!("{} {}", self.graph.value(v).name, self.graph.ty(v).show(&self.graph.syms)))
+            .map(|&v| format!("{} {}", self.build.graph.value(v).name, self.build.graph.ty(v).show(&self.build.graph.syms)))
             .collect();
         d
     }
@@ -163,8 +161,8 @@ impl Importer<'_> {
         for name in node.output.iter().filter(|n| !n.is_empty()) {
             let slot = match self.stated_type(name) {
                 Some(ty) => {
-                    let scratch = *self.scratch.get_or_insert_with(|| self.graph.new_region());
-                    let v = self.graph.add_param(scratch, "unknown", ty);
+                    let scratch = *self.scratch.get_or_insert_with(|| self.build.graph.new_region());
+                    let v = self.build.graph.add_param(scratch, "unknown", ty);
                     self.tainted.insert(v);
                     Slot::Value(v)
                 }
@@ -193,7 +191,7 @@ impl NodeCx<'_, '_, '_> {
     }
     /// Type of a value.
     pub(crate) fn ty(&self, v: ValueId) -> &TensorType {
-        self.imp.graph.ty(v)
+        self.imp.build.graph.ty(v)
     }
     /// Rank of input `i`.
     pub(crate) fn rank(&self, i: usize) -> Result<usize, OpError> {
@@ -205,7 +203,7 @@ impl NodeCx<'_, '_, '_> {
     }
     /// Value of input `i`, if it is a constant.
     pub(crate) fn constant(&self, i: usize) -> Option<&Tensor> {
-        self.imp.graph.constant(self.opt(i)?)
+        self.imp.build.graph.constant(self.opt(i)?)
     }
     /// An attribute, that of the enclosing function where this one refers to it.
     pub(crate) fn attr(&self, name: &str) -> Option<&AttributeProto> {
@@ -237,7 +235,7 @@ impl NodeCx<'_, '_, '_> {
         let Some(a) = self.attr(name) else { return Ok(None) };
         let Some(t) = &a.t else { return Err(OpError::invalid(format!("attribute {name} is not a tensor"))) };
         let mut t = t.clone();
-        tensor::convert(&mut t, self.imp.source, &self.imp.limits).map(Some)
+        tensor::convert(&mut t, self.imp.source, &self.imp.build.limits).map(Some)
     }
     /// A sub-graph attribute.
     pub(crate) fn sub_graph(&self, name: &str) -> Result<GraphProto, OpError> {
@@ -273,7 +271,7 @@ impl NodeCx<'_, '_, '_> {
     /// Adds a constant.
     pub(crate) fn add_const(&mut self, t: Tensor) -> ValueId {
         let name = format!("{}.const", node_name(self.node));
-        self.imp.graph.add_const(&name, t)
+        self.imp.build.graph.add_const(&name, t)
     }
     /// Adds a vector of integers, as shapes and axes are.
     pub(crate) fn add_ints(&mut self, values: &[i64]) -> ValueId {
@@ -289,7 +287,7 @@ impl NodeCx<'_, '_, '_> {
         let op = op(name)?;
         let hint = format!("{}.{name}", node_name(self.node));
         let spec = NodeSpec::new(op, inputs.iter().copied()).attrs(attrs).named(hint.clone()).outputs([hint]);
-        let out = self.imp.place(spec)?;
+        let out = self.imp.build.place(spec)?;
         out.first().copied().ok_or_else(|| OpError::invalid(format!("{name} gives no output")))
     }
     /// Adds the node that bears the name and the outputs of the model's.
@@ -309,12 +307,12 @@ impl NodeCx<'_, '_, '_> {
         for i in 0..outputs {
             let onnx = self.node.output.get(i).map_or("", String::as_str);
             let name = self.imp.scopes.value_name(onnx);
-            names.push(if name.is_empty() { format!("{}.{i}", node_name(self.node)) } else { self.imp.claim(&name) });
+            names.push(if name.is_empty() { format!("{}.{i}", node_name(self.node)) } else { self.imp.build.claim(&name) });
         }
         let prefix = self.imp.scopes.top().prefix.clone();
         let spec =
             NodeSpec { op, name: format!("{prefix}{}", node_name(self.node)), attrs, inputs, outputs: names, regions };
-        self.imp.place(spec)
+        self.imp.build.place(spec)
     }
     /// [`finish`](Self::finish) with inputs that are all there.
     pub(crate) fn finish_all(&mut self, name: &str, inputs: &[ValueId], attrs: Attrs) -> Converted {
@@ -325,23 +323,4 @@ impl NodeCx<'_, '_, '_> {
         let attrs = self.attrs(op(name)?, &[])?;
         self.finish(name, self.inputs.clone(), attrs)
     }
-}
-
-/// A rank-0 tensor of this element type.
-pub(crate) fn scalar(x: f64, dtype: DType) -> Result<Tensor, OpError> {
-    Ok(match dtype {
-        DType::F32 => Tensor::scalar(x as f32),
-        DType::F64 => Tensor::scalar(x),
-        DType::F16 => Tensor::scalar(half::f16::from_f64(x)),
-        DType::BF16 => Tensor::scalar(half::bf16::from_f64(x)),
-        DType::I8 => Tensor::scalar(x as i8),
-        DType::I16 => Tensor::scalar(x as i16),
-        DType::I32 => Tensor::scalar(x as i32),
-        DType::I64 => Tensor::scalar(x as i64),
-        DType::U8 => Tensor::scalar(x as u8),
-        DType::U16 => Tensor::scalar(x as u16),
-        DType::U32 => Tensor::scalar(x as u32),
-        DType::U64 => Tensor::scalar(x as u64),
-        DType::Bool => Tensor::bools(vec![], vec![x != 0.0]),
-    })
 }

@@ -25,8 +25,8 @@ impl Importer<'_> {
             )));
         }
         self.enter()?;
-        let region = self.graph.new_region();
-        let outer = std::mem::replace(&mut self.region, region);
+        let region = self.build.graph.new_region();
+        let outer = std::mem::replace(&mut self.build.region, region);
         let prefix = self.scopes.top().prefix.clone();
         self.scopes.push(Scope { prefix, ..Scope::default() });
         let before = self.findings.len();
@@ -35,12 +35,12 @@ impl Importer<'_> {
         }
         let results = self.fill(&mut g);
         self.scopes.pop();
-        self.region = outer;
+        self.build.region = outer;
         self.depth -= 1;
         if self.findings.len() > before {
             return Err(reported());
         }
-        self.graph.set_results(region, results?);
+        self.build.graph.set_results(region, results?);
         Ok(region)
     }
 
@@ -58,10 +58,10 @@ impl Importer<'_> {
 
     /// One level deeper, if that is not too deep.
     pub(crate) fn enter(&mut self) -> Result<(), OpError> {
-        if self.depth >= self.limits.max_depth {
+        if self.depth >= self.build.limits.max_depth {
             return Err(OpError::invalid(format!(
                 "sub-graphs and functions are nested more than {} deep",
-                self.limits.max_depth
+                self.build.limits.max_depth
             )));
         }
         self.depth += 1;
@@ -73,7 +73,7 @@ impl Importer<'_> {
             // Exporters leave out the shapes of loop-carried values; then those that go in are taken.
             Some(t) => tensor_type(t).and_then(|t| {
                 let dtype = tensor::dtype(t.elem_type)?;
-                let dims = t.shape.as_ref().map(|s| types::dims(s, &mut self.graph.syms, &self.sizes)).transpose()?;
+                let dims = t.shape.as_ref().map(|s| types::dims(s, &mut self.build.graph.syms, &self.sizes)).transpose()?;
                 Ok((dtype, dims))
             }),
             None => match &ty {
@@ -93,7 +93,7 @@ impl Importer<'_> {
         let slot = match ty {
             Ok(ty) => {
                 let name = self.scopes.value_name(&info.name);
-                Slot::Value(self.graph.add_param(region, &name, ty))
+                Slot::Value(self.build.graph.add_param(region, &name, ty))
             }
             Err(e) => {
                 self.report_at(&format!("input {} of a sub-graph", info.name), &e);

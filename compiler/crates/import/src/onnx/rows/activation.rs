@@ -49,7 +49,7 @@ fn clip(cx: &mut NodeCx) -> Converted {
 /// Does nothing at inference; its mask is true everywhere.
 fn dropout(cx: &mut NodeCx) -> Converted {
     if let Some(mode) = cx.opt(2) {
-        match cx.imp.graph.constant(mode).and_then(Tensor::to_i64s) {
+        match cx.imp.build.graph.constant(mode).and_then(Tensor::to_i64s) {
             Some(v) if v.iter().all(|&x| x == 0) => {}
             _ => return Err(OpError::unsupported("training mode is not supported; export the model for inference")),
         }

@@ -44,17 +44,17 @@ fn settled(
     // Each round opens at least one more size.
     loop {
         let region = imp.body(g.clone(), &params)?;
-        let results = imp.graph.region(region).results().to_vec();
+        let results = imp.build.graph.region(region).results().to_vec();
         let mut opened = false;
         for &(p, r) in carried {
             let (Some(Some(want)), Some(&v)) = (params.get_mut(p), results.get(r)) else { continue };
-            let have = imp.graph.ty(v).clone();
+            let have = imp.build.graph.ty(v).clone();
             if have.rank() != want.rank() || have.dtype != want.dtype {
                 continue;
             }
             for (w, h) in want.dims.iter_mut().zip(&have.dims) {
                 if w != h && matches!(w, Dim::Const(_)) {
-                    *w = imp.graph.syms.fresh();
+                    *w = imp.build.graph.syms.fresh();
                     opened = true;
                 }
             }
@@ -62,9 +62,9 @@ fn settled(
         if !opened {
             return Ok(region);
         }
-        imp.graph.set_results(region, Vec::new());
-        for n in imp.graph.region(region).nodes().to_vec().into_iter().rev() {
-            imp.graph.erase_node(n);
+        imp.build.graph.set_results(region, Vec::new());
+        for n in imp.build.graph.region(region).nodes().to_vec().into_iter().rev() {
+            imp.build.graph.erase_node(n);
         }
     }
 }

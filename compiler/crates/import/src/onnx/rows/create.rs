@@ -33,8 +33,8 @@ fn constant(cx: &mut NodeCx) -> Converted {
         });
     };
     let name = cx.imp.scopes.value_name(cx.node.output.first().map_or("", String::as_str));
-    let name = cx.imp.claim(&name);
-    Ok(vec![cx.imp.graph.add_const(&name, value)])
+    let name = cx.imp.build.claim(&name);
+    Ok(vec![cx.imp.build.graph.add_const(&name, value)])
 }
 
 fn constant_of_shape(cx: &mut NodeCx) -> Converted {

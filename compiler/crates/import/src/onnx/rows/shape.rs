@@ -25,10 +25,10 @@ pub(super) static ROWS: &[Row] = &[
 impl NodeCx<'_, '_, '_> {
     /// A constant target shape for `reshape` of `data`, if at most one size in `shape` is open; else `shape`.
     pub(crate) fn reshape_shape(&mut self, data: ValueId, shape: ValueId) -> Result<ValueId, OpError> {
-        if self.imp.graph.constant(shape).is_some() {
+        if self.imp.build.graph.constant(shape).is_some() {
             return Ok(shape);
         }
-        Ok(match self.imp.reshape_target(data, shape) {
+        Ok(match self.imp.build.reshape_target(data, shape) {
             Some(target) => self.add_ints(&target),
             None => shape,
         })

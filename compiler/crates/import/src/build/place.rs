@@ -1,7 +1,6 @@
 //! Putting a node into the graph, or its value, if that depends on constants only.
 
-use super::model::Importer;
-use super::node::op;
+use super::{Builder, op};
 use super::partial::Element;
 use mnnc_ir::decl::OpErrorKind;
 use mnnc_ir::{NodeSpec, OpCtx, OpError, Tensor, TensorType, Traits, ValueId};
@@ -13,7 +12,7 @@ const FOLD_BYTES: usize = 64 << 10;
 /// Work that folding one node may take.
 const FOLD_FLOPS: u64 = 10_000_000;
 
-impl Importer<'_> {
+impl Builder {
     /// A name for a value of the model. If a value that was made up on the way has it, that one is renamed.
     pub(crate) fn claim(&mut self, name: &str) -> String {
         if let Some(v) = self.graph.find_value(name) {

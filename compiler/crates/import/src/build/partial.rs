@@ -4,7 +4,7 @@
 //! `Shape(x)[2]` is a constant when only the batch of `x` is open, and a `Reshape` to `[batch, 12, -1]` is clear although
 //! `batch` is not. Elements are followed through the few operators that shape computations are made of.
 
-use super::model::Importer;
+use super::Builder;
 use mnnc_ir::attr::Attr;
 use mnnc_ir::{DType, Dim, NodeSpec, Tensor, TensorType, ValueId};
 
@@ -28,7 +28,7 @@ fn of_dim(d: Dim) -> Element {
     d.known().and_then(|n| i64::try_from(n).ok()).map_or(Size(d), Int)
 }
 
-impl Importer<'_> {
+impl Builder {
     /// What is known of an integer value of rank 0 or 1.
     pub(crate) fn elements(&self, v: ValueId) -> Option<Vec<Element>> {
         if let Some(e) = self.partial.get(&v) {
