@@ -1,7 +1,7 @@
 //! Putting a node into the graph, or its value, if that depends on constants only.
 
-use super::{Builder, op};
 use super::partial::Element;
+use super::{Builder, op};
 use mnnc_ir::decl::OpErrorKind;
 use mnnc_ir::{NodeSpec, OpCtx, OpError, Tensor, TensorType, Traits, ValueId};
 use mnnc_ops::evaluate_op;

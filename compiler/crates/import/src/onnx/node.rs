@@ -98,7 +98,9 @@ impl Importer<'_> {
             .iter()
             .flatten()
             .take(16)
-            .map(|&v| format!("{} {}", self.build.graph.value(v).name, self.build.graph.ty(v).show(&self.build.graph.syms)))
+            .map(|&v| {
+                format!("{} {}", self.build.graph.value(v).name, self.build.graph.ty(v).show(&self.build.graph.syms))
+            })
             .collect();
         d
     }
@@ -307,7 +309,11 @@ impl NodeCx<'_, '_, '_> {
         for i in 0..outputs {
             let onnx = self.node.output.get(i).map_or("", String::as_str);
             let name = self.imp.scopes.value_name(onnx);
-            names.push(if name.is_empty() { format!("{}.{i}", node_name(self.node)) } else { self.imp.build.claim(&name) });
+            names.push(if name.is_empty() {
+                format!("{}.{i}", node_name(self.node))
+            } else {
+                self.imp.build.claim(&name)
+            });
         }
         let prefix = self.imp.scopes.top().prefix.clone();
         let spec =

@@ -73,7 +73,8 @@ impl Importer<'_> {
             // Exporters leave out the shapes of loop-carried values; then those that go in are taken.
             Some(t) => tensor_type(t).and_then(|t| {
                 let dtype = tensor::dtype(t.elem_type)?;
-                let dims = t.shape.as_ref().map(|s| types::dims(s, &mut self.build.graph.syms, &self.sizes)).transpose()?;
+                let dims =
+                    t.shape.as_ref().map(|s| types::dims(s, &mut self.build.graph.syms, &self.sizes)).transpose()?;
                 Ok((dtype, dims))
             }),
             None => match &ty {

@@ -2,7 +2,7 @@
 
 use mnnc_ir::Graph;
 
-use super::policy::{Entry, Method, Policy, ScaleType, Scheme, shape};
+use super::policy::{Entry, Method, Policy, ScaleType, Scheme};
 use super::site::{Kind, Site, sites};
 
 /// Weights fewer than this stay in `f32`: what describes a compressed weight would outweigh it.
@@ -68,8 +68,7 @@ impl Options {
 
     /// A policy that lists every op that can be compressed.
     pub fn policy(&self, g: &Graph) -> Policy {
-        let entry = |site: Site| Entry { shape: Some(shape(&site)), weights: self.scheme(&site), name: site.name };
-        Policy { ops: sites(g).into_iter().map(entry).collect() }
+        Policy { ops: sites(g).iter().map(|site| Entry::new(site, self.scheme(site))).collect() }
     }
 }
 

@@ -104,6 +104,13 @@ pub struct Entry {
     pub weights: Scheme,
 }
 
+impl Entry {
+    /// The scheme of `site`, with its shape.
+    pub fn new(site: &Site, weights: Scheme) -> Entry {
+        Entry { name: site.name.clone(), shape: Some(shape(site)), weights }
+    }
+}
+
 /// Schemes of the ops of one model. An op that is not listed keeps its weights.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Policy {
