@@ -1,5 +1,6 @@
 //! mnnc: an ahead-of-time compiler for neural networks.
 
+pub mod accuracy;
 pub mod compare;
 mod compiler;
 pub mod coverage;
@@ -20,6 +21,7 @@ pub mod summary;
 pub mod timing;
 pub mod tune;
 pub mod verify;
+pub mod weights;
 pub mod zoo;
 
 pub use compiler::{CompileOptions, Compiler, Model, Optimised, Precision};

@@ -1,0 +1,100 @@
+//! Compression of a model's weights, with and without a calibration set.
+
+mod synthetic;
+
+use mnnc_ir::{Def, Diagnostics, Graph, Tensor, ValueId};
+use mnnc_quant::weight::{Calibrated, Effort, Policy, Report, Watch, compress, compress_with};
+
+use crate::compiler::{Compiler, Model};
+use crate::engine::Engine;
+use crate::error::Result;
+
+pub use synthetic::Synthetic;
+
+/// Samples of a model's inputs, by number.
+pub trait Samples {
+    /// How many there are.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Inputs in the model's order.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn get(&self, i: usize) -> Result<Vec<Tensor>>;
+}
+
+impl Samples for [Vec<Tensor>] {
+    fn len(&self) -> usize {
+        <[_]>::len(self)
+    }
+    fn get(&self, i: usize) -> Result<Vec<Tensor>> {
+        Ok(self[i].clone())
+    }
+}
+
+impl Compiler {
+    /// Compresses the weights that `policy` lists; `model` is clean (see [`clean`](Self::clean)). With samples, integers are chosen so that the
+    /// results of layers change least on these.
+    ///
+    /// # Errors
+    /// A policy that is not for this model, weights that are not finite, samples that cannot be run.
+    pub fn compress(
+        &self,
+        model: &Model,
+        policy: &Policy,
+        samples: Option<(&dyn Samples, Effort)>,
+    ) -> Result<(Model, Report)> {
+        let mut graph = model.graph().clone();
+        let report = match samples {
+            None => compress(&mut graph, policy)?,
+            Some((samples, effort)) => {
+                let mut watch = NativeWatch { compiler: self, model, samples };
+                let mut quantiser = Calibrated::observe(&graph, policy, &mut watch, effort)?;
+                compress_with(&mut graph, policy, &mut quantiser)?
+            }
+        };
+        Ok((model.with_graph(graph), report))
+    }
+}
+
+/// Watches values in native code, one sample after the other, so that sums do not depend on the number of threads.
+struct NativeWatch<'a> {
+    compiler: &'a Compiler,
+    model: &'a Model,
+    samples: &'a dyn Samples,
+}
+
+impl Watch for NativeWatch<'_> {
+    fn watch(
+        &mut self,
+        g: &Graph,
+        values: &[ValueId],
+        see: &mut dyn FnMut(usize, usize, &Tensor),
+    ) -> std::result::Result<(), Diagnostics> {
+        let mut watching = g.clone();
+        let is_input = |v: ValueId| matches!(g.value(v).def, Def::Input(_));
+        let mut results: Vec<ValueId> = values.iter().copied().filter(|&v| !is_input(v)).collect();
+        if results.is_empty() {
+            results.extend(g.outputs().first());
+        }
+        watching.set_results(watching.main(), results.clone());
+        let mut engine = Engine::jit(self.compiler.jit(&self.model.with_graph(watching))?);
+        for sample in 0..self.samples.len() {
+            let inputs = self.samples.get(sample)?;
+            let outputs = engine.run(&inputs)?;
+            for (i, &v) in values.iter().enumerate() {
+                let tensor = match g.value(v).def {
+                    Def::Input(n) => inputs.get(n),
+                    _ => results.iter().position(|&r| r == v).and_then(|p| outputs.get(p)),
+                };
+                if let Some(tensor) = tensor {
+                    see(sample, i, tensor);
+                }
+            }
+        }
+        Ok(())
+    }
+}
