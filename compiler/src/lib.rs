@@ -1,6 +1,7 @@
 //! mnnc: an ahead-of-time compiler for neural networks.
 
 pub mod accuracy;
+pub mod auto_quant;
 pub mod compare;
 mod compiler;
 pub mod coverage;

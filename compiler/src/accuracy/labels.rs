@@ -33,7 +33,10 @@ impl Labels {
             let class = parted.and_then(|(name, class)| Some((name.trim(), class.trim().parse().ok()?)));
             match class {
                 Some((name, class)) if !seen.insert(name) => {
-                    return Err(Diagnostic::bad_input(format!("line {}: {name} is listed twice (class {class})", number + 1)));
+                    return Err(Diagnostic::bad_input(format!(
+                        "line {}: {name} is listed twice (class {class})",
+                        number + 1
+                    )));
                 }
                 Some((name, class)) => rows.push((name.to_owned(), class)),
                 None if order == 0 => {}

@@ -73,7 +73,9 @@ fn rank(outputs: &[f32], class: usize) -> Option<usize> {
 
 /// Position of the largest output, the first of equal ones.
 fn largest(outputs: &[f32]) -> Option<usize> {
-    (0..outputs.len()).reduce(|best, i| if outputs[i] > outputs[best] { i } else { best }).filter(|&i| !outputs[i].is_nan())
+    (0..outputs.len())
+        .reduce(|best, i| if outputs[i] > outputs[best] { i } else { best })
+        .filter(|&i| !outputs[i].is_nan())
 }
 
 #[cfg(test)]

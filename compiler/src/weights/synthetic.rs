@@ -77,7 +77,14 @@ fn picture(graph: &Graph, v: ValueId) -> Option<Form> {
         (_, 1..=4) => (c, a, b, true),
         _ => return None,
     };
-    (height >= SMALLEST && width >= SMALLEST).then(|| Form { batch, channels, height, width, channels_last, dims: dims.clone() })
+    (height >= SMALLEST && width >= SMALLEST).then(|| Form {
+        batch,
+        channels,
+        height,
+        width,
+        channels_last,
+        dims: dims.clone(),
+    })
 }
 
 impl Form {
