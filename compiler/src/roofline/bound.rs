@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn strips_share_what_they_move_over_and_borders_are_thin() {
-        let halo = Halo { top: 1, left: 1, bottom: 1, right: 1 };
+        let halo = Halo { top: 1, left: 1, bottom: 1, right: 1, fill: 0 };
         let storage = Storage::blocked(DType::F32, &[1, 16, 2, 2], 16, halo).unwrap();
         assert_eq!(storage.bytes, 1024);
         let mut schedule = Schedule::default();

@@ -8,7 +8,7 @@ use std::path::Path;
 use mnnc_codegen::{Cpu, Target, Tuned};
 use mnnc_ir::diag::Diagnostic;
 use mnnc_kernel::cost::{Choice, Direct, Problem, Winograd};
-use mnnc_kernel::families::igemm::spec::Window;
+use mnnc_kernel::families::igemm::spec::{Number, Window};
 use mnnc_kernel::families::winograd::Size;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,9 @@ struct ProblemText {
     out: [u32; 2],
     own_weights: bool,
     apart: u32,
+    /// Bytes are multiplied, not floats.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    bytes: bool,
 }
 
 /// A [`Choice`].
@@ -210,6 +213,7 @@ fn problem_text(p: &Problem) -> ProblemText {
         out: p.out.map(n),
         own_weights: p.own_weights,
         apart: n(p.apart),
+        bytes: p.number == Number::U8,
     }
 }
 
@@ -217,6 +221,7 @@ impl ProblemText {
     fn problem(&self) -> Problem {
         let n = |x: u32| x as usize;
         Problem {
+            number: if self.bytes { Number::U8 } else { Number::F32 },
             images: n(self.images),
             groups: n(self.groups),
             inputs: n(self.inputs),

@@ -38,12 +38,13 @@ impl Family for Unguarded {
     fn take(&self, view: &View, _: &mnnc_vector::Target) -> Option<Vec<(ValueId, Wish)>> {
         let ok = view.anchor.is_some_and(|a| a.op.name == "conv") && view.epilogue.is_none() && self.blocked_input;
         let p: Vec<usize> = pads(view).iter().map(|&p| p as usize).collect();
-        let halo = Halo { top: p[0], left: p[1], bottom: p[2], right: p[3] };
+        let halo = Halo { top: p[0], left: p[1], bottom: p[2], right: p[3], fill: 0 };
         ok.then(|| vec![(view.inputs[0].unwrap(), Wish::Blocked(halo)), (view.inputs[1].unwrap(), Wish::Plain)])
     }
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let p = pads(view);
-        let halo = Halo { top: p[0] as usize, left: p[1] as usize, bottom: p[2] as usize, right: p[3] as usize };
+        let halo =
+            Halo { top: p[0] as usize, left: p[1] as usize, bottom: p[2] as usize, right: p[3] as usize, fill: 0 };
         let x = lo.input(view.inputs[0].unwrap(), Wish::Blocked(halo))?;
         let w = lo.input(view.inputs[1].unwrap(), Wish::Plain)?;
         let y = lo.output(view.outputs[0], self.forms)?;

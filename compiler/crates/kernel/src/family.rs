@@ -47,7 +47,7 @@ pub enum Wish {
     Any,
     /// Dense, row-major.
     Plain,
-    /// In channel blocks of the target's lanes, with at least this zero border.
+    /// In channel blocks of the target's lanes, with at least this border.
     Blocked(Halo),
     /// In blocks of twice as many channels rounded to bf16, with at least this zero border; what fills up the last block is zero.
     Reduced(Halo),
@@ -57,6 +57,8 @@ pub enum Wish {
     PlainReduced,
     /// Channel by channel, each plane with at least this zero border: what a first layer with its few channels reads.
     Planar(Halo),
+    /// The channels of a pixel together, in blocks of four, with at least this border: what a first layer on bytes reads.
+    Pixels(Halo),
 }
 
 /// A family of kernels: one generator with its parameters.

@@ -83,7 +83,7 @@ pub enum KernelCode {
     Machine(Arc<CompiledKernel>),
     /// A scalar loop nest, compiled by Cranelift.
     Loops(Arc<LoopKernel>),
-    /// Zeros everything but the elements of a blocked tensor: the halo that its readers count on. `args[0]` is the
+    /// Fills everything but the elements of a blocked tensor: the halo that its readers count on. `args[0]` is the
     /// buffer; the units are the planes (`N * ceil(C / block)`).
     Border(Arc<Storage>),
     /// Calls of kernels that stand before this one.

@@ -6,7 +6,7 @@ use mnnc_ir::DType;
 /// `offset + Σ index[d] * strides[d]`, where the blocked dimension `b` contributes
 /// `(index[b] / size) * strides[b] + (index[b] % size) * element` instead.
 ///
-/// A halo (the zero border that a padded convolution reads) is nothing but an `offset` and larger strides.
+/// A halo (the border that a padded convolution reads) is nothing but an `offset` and larger strides.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Storage {
     /// Element type.
@@ -17,7 +17,7 @@ pub struct Storage {
     pub strides: Vec<usize>,
     /// Dimension 1 in blocks of this many elements, the position within the block innermost.
     pub block: Option<usize>,
-    /// Zero rows and columns around the last two dimensions, of a blocked tensor only.
+    /// Rows and columns around the last two dimensions, of a blocked tensor only.
     pub halo: Halo,
     /// Bytes before element 0.
     pub offset: usize,
@@ -25,7 +25,7 @@ pub struct Storage {
     pub bytes: usize,
 }
 
-/// Zero border of the two spatial dimensions, in elements.
+/// Border of the two spatial dimensions, in elements: what a padded convolution takes for zero.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Halo {
     /// Rows above.
@@ -36,24 +36,36 @@ pub struct Halo {
     pub bottom: usize,
     /// Columns to the right.
     pub right: usize,
+    /// What each byte of it holds: 0, or the zero point of a tensor of bytes.
+    pub fill: u8,
 }
 
 impl Halo {
     /// Whether there is no border.
     pub fn is_empty(&self) -> bool {
-        *self == Halo::default()
+        [self.top, self.left, self.bottom, self.right] == [0; 4]
+    }
+    /// The border with bytes of this value.
+    pub fn filled(self, fill: u8) -> Halo {
+        Halo { fill: if self.is_empty() { 0 } else { fill }, ..self }
     }
     /// Whether this border serves a reader that wants `o`.
     pub fn covers(&self, o: Halo) -> bool {
-        self.union(o) == *self
+        o.is_empty() || (o.fill == self.fill && self.union(o) == *self)
     }
-    /// The border that serves both.
+    /// The border that serves both; `self` where they want to find different bytes.
     pub fn union(self, o: Halo) -> Halo {
-        Halo {
-            top: self.top.max(o.top),
-            left: self.left.max(o.left),
-            bottom: self.bottom.max(o.bottom),
-            right: self.right.max(o.right),
+        match (self.is_empty(), o.is_empty()) {
+            (_, true) => self,
+            (true, _) => o,
+            _ if self.fill != o.fill => self,
+            _ => Halo {
+                top: self.top.max(o.top),
+                left: self.left.max(o.left),
+                bottom: self.bottom.max(o.bottom),
+                right: self.right.max(o.right),
+                fill: self.fill,
+            },
         }
     }
 }

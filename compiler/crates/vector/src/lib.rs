@@ -70,7 +70,7 @@ mod text;
 mod verify;
 mod x64;
 
-pub use builder::lanes::narrowed_order;
+pub use builder::bytes::narrowed_order;
 pub use builder::{IntoRhs, KernelBuilder, Reg, Src, TileShapes, Var};
 pub use compile::{CompileError, CompiledKernel, Stats};
 pub use ir::{

@@ -51,7 +51,7 @@ pub(crate) fn compile_loops(
     Ok(())
 }
 
-/// Emits the zeroing of everything but the elements of a blocked tensor. Within a plane the gaps are: before the first
+/// Emits the filling of everything but the elements of a blocked tensor. Within a plane the gaps are: before the first
 /// row's elements, between the elements of neighbouring rows, and after the last row's.
 pub(crate) fn compile_border(module: &mut dyn Module, ctx: &mut Context, s: &Storage) -> Result<(), CodegenError> {
     let (&[_, _, h, w], &[_, plane, row, pixel]) = (&s.dims[..], &s.strides[..]) else {
@@ -63,10 +63,11 @@ pub(crate) fn compile_border(module: &mut dyn Module, ctx: &mut Context, s: &Sto
     let (args, begin, end) = entry(&mut b);
     let base = b.ins().load(I64, MemFlagsData::trusted(), args, 0);
     let (first, last) = (s.offset, s.offset + (h.max(1) - 1) * row + w * pixel);
+    let value = s.halo.fill;
     counted(&mut b, begin, end, &mut |b, unit| {
         let at = b.ins().imul_imm_s(unit, plane as i64);
         let at = b.ins().iadd(base, at);
-        zero(b, at, 0, first)?;
+        fill(b, value, at, 0, first)?;
         let gap = row - w * pixel;
         if gap > 0 && h > 1 {
             let zero_row = b.ins().iconst(I64, 0);
@@ -74,10 +75,10 @@ pub(crate) fn compile_border(module: &mut dyn Module, ctx: &mut Context, s: &Sto
             counted(b, zero_row, rows, &mut |b, r| {
                 let by = b.ins().imul_imm_s(r, row as i64);
                 let at = b.ins().iadd(at, by);
-                zero(b, at, first + w * pixel, gap)
+                fill(b, value, at, first + w * pixel, gap)
             })?;
         }
-        zero(b, at, last, plane - last)
+        fill(b, value, at, last, plane - last)
     })?;
     b.ins().return_(&[]);
     b.seal_all_blocks();
@@ -85,10 +86,11 @@ pub(crate) fn compile_border(module: &mut dyn Module, ctx: &mut Context, s: &Sto
     Ok(())
 }
 
-/// Zeros `bytes` bytes from `at + offset`; few of them by straight-line code.
-fn zero(b: &mut FunctionBuilder, at: Value, offset: usize, bytes: usize) -> Result<(), CodegenError> {
+/// Fills `bytes` bytes from `at + offset` with a value; few of them by straight-line code.
+fn fill(b: &mut FunctionBuilder, value: u8, at: Value, offset: usize, bytes: usize) -> Result<(), CodegenError> {
     let flags = MemFlagsData::trusted();
-    let (word, byte) = (b.ins().iconst(I64, 0), b.ins().iconst(I8, 0));
+    let words = i64::from_ne_bytes([value; 8]);
+    let (word, byte) = (b.ins().iconst(I64, words), b.ins().iconst(I8, value.into()));
     let start = b.ins().iadd_imm_s(at, offset as i64);
     let words = bytes / 8;
     if words <= 16 {

@@ -1,7 +1,7 @@
 //! The ways to compute a product, among which is chosen.
 
 use super::Problem;
-use crate::families::tile::max_pixels;
+use crate::families::tile::max_pixels_of;
 use crate::families::winograd::Size;
 use mnnc_vector::Target;
 use std::fmt;
@@ -49,7 +49,7 @@ impl Choice {
                 (1..=blocks).contains(&d.blocks)
                     && (1..=p.out[0]).contains(&rows)
                     && (1..=p.out[1]).contains(&cols)
-                    && rows.checked_mul(cols).is_some_and(|n| n <= max_pixels(target, d.blocks))
+                    && rows.checked_mul(cols).is_some_and(|n| n <= max_pixels_of(target, p.number, d.blocks))
                     && d.blocks < target.vec_regs() / 2
                     && (1..=p.out[0]).contains(&d.group_rows)
                     && (d.group_rows.is_multiple_of(rows) || d.group_rows == p.out[0])

@@ -2,6 +2,7 @@
 
 use super::stream::{Reread, beside};
 use super::{Class, Direct, Planner, Problem, Tiling};
+use crate::families::igemm::spec::Number;
 
 /// Loads, address arithmetic and loop control that do not hide behind multiply-adds.
 const STEP_OVERHEAD: f64 = 1.03;
@@ -9,6 +10,10 @@ const STEP_OVERHEAD: f64 = 1.03;
 const TILE: f64 = 25.0;
 /// Cycles for each accumulator of a tile: bias, epilogue, store.
 const ACCUMULATOR: f64 = 1.5;
+/// The same where sums of bytes are scaled, rounded and narrowed.
+const REQUANTISED: f64 = 3.5;
+/// Instructions for the product of an element that is split into 16-bit lanes: two multiplications, two additions.
+const SPLIT: f64 = 4.0;
 /// Register tiles that share the fetching of the next panel; beyond, it is not fetched ahead.
 const AHEAD: usize = 64;
 
@@ -47,8 +52,9 @@ impl Planner {
         let tile = |rows: usize, cols: usize| {
             let pixels = (rows * cols) as f64;
             let accumulators = pixels * c.blocks as f64;
-            let step = (accumulators / m.fmas).max((pixels + c.blocks as f64) / m.loads).max(m.latency);
-            weights.beside(depth * step * STEP_OVERHEAD) + TILE + ACCUMULATOR * accumulators
+            let step = (accumulators / self.products(p)).max((pixels + c.blocks as f64) / m.loads).max(m.latency);
+            let finish = if p.number == Number::U8 { REQUANTISED } else { ACCUMULATOR };
+            weights.beside(depth * step * STEP_OVERHEAD) + TILE + finish * accumulators
         };
         let row_of_tiles = |rows: usize| -> f64 {
             c.tiling.columns(cols).iter().map(|&(n, count)| count as f64 * tile(rows, n)).sum()
@@ -68,10 +74,16 @@ impl Planner {
         (all + passes) * c.panels as f64
     }
 
+    /// Products of vectors of elements a cycle.
+    fn products(&self, p: &Problem) -> f64 {
+        let whole = p.number != Number::U8 || self.target.has_dot_u8s8();
+        if whole { self.machine.fmas } else { self.machine.fmas / SPLIT }
+    }
+
     /// Bytes of input under a unit.
     fn unit_input(&self, p: &Problem, classes: &[Class]) -> f64 {
         let rows = classes.iter().map(|c| c.tiling.group_rows.min(p.out[0])).max().unwrap_or(1);
-        4.0 * (p.inputs * self.under(p, 0, rows) * self.under(p, 1, p.out[1])) as f64
+        4.0 * (p.elements() * self.under(p, 0, rows) * self.under(p, 1, p.out[1])) as f64
     }
 
     /// Inputs under so many outputs along a dimension.
@@ -82,8 +94,9 @@ impl Planner {
 
     /// Cycles to read the input from, and write the output to, where the neighbouring layers have it.
     pub(super) fn images(&self, p: &Problem) -> f64 {
-        let input = (p.inputs * self.under(p, 0, p.out[0]) * self.under(p, 1, p.out[1])) as f64;
-        let bytes = 4.0 * (p.images * p.groups) as f64 * (input + (p.outputs * p.pixels()) as f64);
+        let input = (p.elements() * self.under(p, 0, p.out[0]) * self.under(p, 1, p.out[1])) as f64;
+        let output = p.outputs.div_ceil(p.number.element()) * p.pixels();
+        let bytes = 4.0 * (p.images * p.groups) as f64 * (input + output as f64);
         let m = &self.machine;
         if bytes <= 0.75 * m.l2 as f64 { 0.0 } else { 0.5 * bytes / m.l3_rate }
     }

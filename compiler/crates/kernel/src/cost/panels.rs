@@ -1,7 +1,8 @@
 //! How the output channels of a product are cut into panels of weights.
 
 use super::{Problem, Tiling};
-use crate::families::tile::{max_pixels, split_evenly};
+use crate::families::igemm::spec::Number;
+use crate::families::tile::{max_pixels_of, split_evenly};
 use mnnc_vector::Target;
 
 /// Panels of equal width, done by one kernel.
@@ -40,9 +41,10 @@ pub(super) fn split(target: &Target, blocks: usize, width: usize) -> Vec<(usize,
 /// The width that measured best with this number of pixels: with many of them two blocks a panel (14x2 on 32 registers), three if
 /// that divides an odd number. With few, as many as the accumulators hold, because several sums have to be in
 /// flight; but no more than keep the multiply-add pipes busy, so that there are panels for several threads.
-pub(super) fn usual_width(target: &Target, pixels: usize, blocks: usize) -> usize {
-    if pixels < max_pixels(target, 2) / 2 + 1 {
-        let fits = |&n: &usize| max_pixels(target, n) >= pixels && pixels * n + n + 2 <= target.vec_regs();
+pub(super) fn usual_width(target: &Target, number: Number, pixels: usize, blocks: usize) -> usize {
+    let most = |blocks: usize| max_pixels_of(target, number, blocks);
+    if pixels < most(2) / 2 + 1 {
+        let fits = |&n: &usize| most(n) >= pixels && pixels * n + n + 2 <= target.vec_regs();
         return (1..=blocks.min(8)).rev().find(fits).unwrap_or(1);
     }
     match blocks {
@@ -99,7 +101,7 @@ mod tests {
     #[test]
     fn the_measured_widths_come_out() {
         let widths = |blocks| -> Vec<(usize, usize)> {
-            let width = usual_width(&Target::AVX512, 196, blocks);
+            let width = usual_width(&Target::AVX512, Number::F32, 196, blocks);
             split(&Target::AVX512, blocks, width).into_iter().map(|(_, w, n)| (w, n)).collect()
         };
         assert_eq!(widths(8), [(2, 4)]);

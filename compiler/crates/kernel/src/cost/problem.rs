@@ -1,12 +1,14 @@
 //! What there is to schedule.
 
-use crate::families::igemm::spec::Window;
+use crate::families::igemm::spec::{Number, Window};
 use mnnc_vector::Target;
 use std::fmt;
 
 /// A product to be scheduled: a convolution as implicit GEMM, or one of matrices (one row of pixels, a single tap).
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Problem {
+    /// What is multiplied.
+    pub number: Number,
     /// Images, or products of a batch.
     pub images: usize,
     /// Groups of channels that do not mix.
@@ -29,6 +31,7 @@ impl Problem {
     /// A product of matrices: `rows x depth` times `depth x cols`, row-major.
     pub fn matrices(images: usize, rows: usize, depth: usize, cols: usize) -> Problem {
         Problem {
+            number: Number::F32,
             images,
             groups: 1,
             inputs: depth,
@@ -45,19 +48,26 @@ impl Problem {
         self.out[0] * self.out[1]
     }
 
-    /// Length of the sums.
+    /// Input channels as elements of 4 bytes.
+    pub fn elements(&self) -> usize {
+        self.inputs.div_ceil(self.number.element())
+    }
+
+    /// Length of the sums, in elements of 4 bytes.
     pub fn depth(&self) -> usize {
-        self.inputs * self.window.kernel[0] * self.window.kernel[1]
+        self.elements() * self.window.kernel[0] * self.window.kernel[1]
     }
 
     /// Multiplications and additions of the definition.
     pub fn flops(&self) -> f64 {
-        2.0 * (self.images * self.groups * self.outputs * self.pixels()) as f64 * self.depth() as f64
+        let taps = self.window.kernel[0] * self.window.kernel[1];
+        2.0 * (self.images * self.groups * self.outputs * self.pixels()) as f64 * (self.inputs * taps) as f64
     }
 
     /// Whether tiles can be transformed: a dense 3x3 convolution of stride 1 with channels enough to fill vectors.
     pub fn is_winograd(&self, target: &Target) -> bool {
-        self.window == Window { kernel: [3, 3], ..Window::POINT }
+        self.number == Number::F32
+            && self.window == Window { kernel: [3, 3], ..Window::POINT }
             && self.groups == 1
             && self.inputs >= 2 * target.lanes()
             && self.outputs >= target.lanes()
@@ -67,6 +77,9 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [kh, kw] = self.window.kernel;
+        if self.number == Number::U8 {
+            f.write_str("u8 ")?;
+        }
         write!(f, "{kh}x{kw} {}->{} at {}x{}", self.inputs, self.outputs, self.out[0], self.out[1])?;
         let pair = |f: &mut fmt::Formatter<'_>, what: &str, [y, x]: [usize; 2]| match (y, x) {
             (1, 1) => Ok(()),

@@ -2,7 +2,7 @@
 
 use super::panels::usual_width;
 use super::{Choice, Direct, Planner, Problem, Winograd};
-use crate::families::tile::{max_pixels, split_evenly, tile_rows};
+use crate::families::tile::{max_pixels_of, split_evenly, tile_rows};
 use crate::families::winograd::Size;
 
 /// What a candidate must gain by the model to be taken instead of the usual one, which was measured: the model's own error.
@@ -85,13 +85,13 @@ impl Planner {
     /// all fall into one set of 12 ways (measured: 14 rows of such a matrix run at half the speed of 12).
     pub(super) fn most_pixels(&self, p: &Problem, blocks: usize) -> usize {
         let ways = if p.apart > 0 && p.apart.is_multiple_of(4096) { 10 } else { usize::MAX };
-        max_pixels(&self.target, blocks).min(ways)
+        max_pixels_of(&self.target, p.number, blocks).min(ways)
     }
 
     /// The cut that measured best on most products.
     pub(super) fn usual(&self, p: &Problem) -> Direct {
         let blocks = p.outputs.div_ceil(self.target.lanes()).max(1);
-        self.usual_of_width(p, usual_width(&self.target, p.pixels(), blocks))
+        self.usual_of_width(p, usual_width(&self.target, p.number, p.pixels(), blocks))
     }
 
     /// The same with panels of this width.
@@ -109,7 +109,7 @@ impl Planner {
     fn direct_candidates(&self, p: &Problem) -> Vec<Direct> {
         let [rows, cols] = p.out;
         let blocks = p.outputs.div_ceil(self.target.lanes()).max(1);
-        let usual = usual_width(&self.target, p.pixels(), blocks);
+        let usual = usual_width(&self.target, p.number, p.pixels(), blocks);
         let widest = if self.target.vec_regs() >= 32 { WIDEST } else { 3 };
         let mut out = vec![self.usual(p)];
         for width in (1..=blocks.min(widest)).chain((usual > widest).then_some(usual)) {
@@ -135,7 +135,7 @@ impl Planner {
     /// Rows of a unit that are worth trying with tiles of `high` rows: all, the usual number, and what L2 holds beside the weights.
     fn unit_heights(&self, p: &Problem, high: usize) -> Vec<usize> {
         let [rows, cols] = p.out;
-        let row_bytes = 4 * p.inputs * cols * p.window.stride.iter().product::<usize>();
+        let row_bytes = 4 * p.elements() * cols * p.window.stride.iter().product::<usize>();
         let fitting = self.machine.l2 / 3 / row_bytes.max(1);
         let mut out = vec![rows];
         for n in [UNIT / cols, fitting] {

@@ -1,12 +1,13 @@
 //! What the model must choose.
 
 use super::*;
-use crate::families::igemm::spec::Window;
+use crate::families::igemm::spec::{Number, Window};
 use crate::families::winograd::Size;
 
 fn conv(channels: usize, size: usize, kernel: usize) -> Problem {
     let window = Window { kernel: [kernel; 2], ..Window::POINT };
     Problem {
+        number: Number::F32,
         images: 1,
         groups: 1,
         inputs: channels,

@@ -1,6 +1,6 @@
 //! Convolution over blocked images: dense and grouped through the implicit GEMM, depthwise through the sliding window.
 
-use crate::families::dense::Dense;
+use crate::families::dense::{Bias, Dense};
 use crate::families::igemm::pack;
 use crate::families::igemm::spec::{Number, Window};
 use crate::families::sides::{
@@ -136,17 +136,20 @@ impl Geometry {
             view.epilogue.as_ref().is_none_or(|e| e.sides.is_empty()).then_some(())?;
             shape.axes.insert(0, Axis::UNIT);
         }
-        let [rows, cols] = shape.axes[..] else { return None };
         let x = ctx.input(0).ok()?;
         let constant = |i: usize| match view.inputs.get(i).copied().flatten() {
             Some(v) => view.graph.constant(v).is_some_and(|t| t.dtype() == DType::F32),
             None => i == 2,
         };
-        let dims = shape.dims();
-        if x.dtype != DType::F32 || !constant(1) || !constant(2) || !fits_image(view, &dims) {
+        if x.dtype != DType::F32 || !constant(1) || !constant(2) || !fits_image(view, &shape.dims()) {
             return None;
         }
-        let lanes = target.lanes();
+        Geometry::sized(shape, one_row, target)
+    }
+    /// The geometry of a shape. `None` if it is not one of images, or they are empty or too large to be addressed.
+    pub(super) fn sized(shape: ConvShape, one_row: bool, target: &Target) -> Option<Geometry> {
+        let [rows, cols] = shape.axes[..] else { return None };
+        let (dims, lanes) = (shape.dims(), target.lanes());
         let kind =
             if shape.inputs == 1 && shape.outputs == 1 && shape.groups > 1 { Kind::Depthwise } else { Kind::Dense };
         // Addresses inside an image are 32-bit displacements; empty images have no tiles.
@@ -237,7 +240,7 @@ impl Lowered<'_> {
             output: self.result(),
             output_strides: image_strides(&self.output.storage, &shape.dims()),
             weight: &|o, [c, y, x]| values[((o * shape.inputs + c) * kh + y) * kw + x],
-            bias: &self.bias_values(),
+            bias: Bias::F32(&self.bias_values()),
             epilogue: &epilogue,
         };
         let taps = |o: usize, [at, y, _]: [usize; 3]| {

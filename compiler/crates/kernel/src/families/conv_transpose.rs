@@ -2,7 +2,7 @@
 //! ordinary convolution of stride 1 over the input, whose results are written a stride apart. No tap is multiplied with a zero
 //! between inputs, and nothing is added up in memory.
 
-use crate::families::dense::Dense;
+use crate::families::dense::{Bias, Dense};
 use crate::families::igemm::spec::{Number, Strides, Window};
 use crate::families::sides::{fits_image, from_offset, image_strides, image_wishes, place_image};
 use crate::family::{Family, View, Wish};
@@ -84,7 +84,7 @@ impl Node {
             return None;
         }
         let ((top, bottom), (left, right)) = (border(&rows), border(&cols));
-        let halo = Halo { top, left, bottom, right };
+        let halo = Halo { top, left, bottom, right, fill: 0 };
         let extent = |a: &Axis, halo: usize| a.input.checked_add(halo).map(|n| n.max(a.output));
         let pixels = extent(&rows, top + bottom)?.checked_mul(extent(&cols, left + right)?)?;
         let channels = shape.groups.checked_mul(shape.inputs.max(shape.outputs))?.next_multiple_of(target.lanes());
@@ -153,7 +153,7 @@ impl Family for ConvTranspose {
                     output: from_offset(&output.write(), output.storage.offset + start(to)),
                     output_strides: apart(to),
                     weight: &weight,
-                    bias: &bias,
+                    bias: Bias::F32(&bias),
                     epilogue: &placed,
                 };
                 dense.lower(lo, &name)?;

@@ -17,6 +17,15 @@ use mnnc_vector::Target;
 /// A weight by output channel and `[input channel of the group, filter row, filter column]`.
 pub type Weight<'a> = &'a (dyn Fn(usize, [usize; 3]) -> f32 + Sync);
 
+/// Numbers in the type of the sums.
+#[derive(Copy, Clone)]
+pub enum Bias<'a> {
+    /// Sums of products of floats.
+    F32(&'a [f32]),
+    /// Sums of products of bytes.
+    I32(&'a [i32]),
+}
+
 /// A convolution with its operands placed.
 pub struct Dense<'a> {
     /// First part of the kernels' names.
@@ -33,7 +42,7 @@ pub struct Dense<'a> {
     pub window: Window,
     /// Output rows and columns.
     pub out: [usize; 2],
-    /// What input and weights are computed with: bf16 for one group only.
+    /// What input and weights are: bf16 for one group only; bytes are unsigned in the input and signed in the weights.
     pub number: Number,
     /// Input channels that lie together.
     pub block_in: usize,
@@ -47,8 +56,8 @@ pub struct Dense<'a> {
     pub output_strides: Strides,
     /// Weights.
     pub weight: Weight<'a>,
-    /// One number an output channel.
-    pub bias: &'a [f32],
+    /// One number an output channel, at which its sums start.
+    pub bias: Bias<'a>,
     /// What follows.
     pub epilogue: &'a PlacedEpilogue,
 }
@@ -75,6 +84,8 @@ struct Slice {
 impl Dense<'_> {
     fn problem(&self) -> Problem {
         Problem {
+            // Pairs of bf16 are cut as single numbers are.
+            number: if self.number == Number::U8 { Number::U8 } else { Number::F32 },
             images: self.images,
             groups: self.groups,
             inputs: self.inputs,
@@ -108,18 +119,21 @@ impl Dense<'_> {
             return (0..self.groups).flat_map(of_group).collect();
         }
         let tiling = lo.planner().tiling(&self.problem(), 1);
+        let element = self.number.element();
         (0..total.div_ceil(lanes))
             .map(|first| {
                 let last = ((first + 1) * lanes).min(total) - 1;
                 let groups = [first * lanes / self.outputs, last / self.outputs];
+                // From the first of an element on.
+                let channel = groups[0] * self.inputs / element * element;
                 Slice {
                     first,
                     blocks: 1,
                     panels: 1,
                     tiling,
                     end: total,
-                    channel: groups[0] * self.inputs,
-                    inputs: (groups[1] + 1 - groups[0]) * self.inputs,
+                    channel,
+                    inputs: (groups[1] + 1) * self.inputs - channel,
                 }
             })
             .collect()
@@ -156,11 +170,8 @@ impl Dense<'_> {
         let lanes = target.lanes();
         for slice in self.slices(lo) {
             // Channels an element of the input, and elements in the order of the reduction: tiles take whole rows.
-            let (element, whole) = match self.number {
-                Number::F32 => (1, 1),
-                Number::Bf16 if target.has_tiles() => (2, tiles::PAIRS),
-                Number::Bf16 => (2, 1),
-            };
+            let element = self.number.element();
+            let whole = if self.on_tiles(&target) { tiles::PAIRS } else { 1 };
             let spec = Spec {
                 images: self.images,
                 number: self.number,
@@ -178,6 +189,7 @@ impl Dense<'_> {
                 channels_out: slice.end - slice.first * lanes,
                 weights_image: 0,
                 has_bias: true,
+                bounded: self.epilogue.bounded,
                 epilogue: self.epilogue.f.clone(),
                 sides: self.epilogue.sides.clone(),
             };
@@ -188,7 +200,11 @@ impl Dense<'_> {
             let packed = pack::pack(&spec, lanes, slice.first * lanes, slice.end, &at);
             let packed = weights(lo, &format!("{name}.weight"), packed);
             let count = slice.panels * slice.blocks * lanes;
-            let bias = weights(lo, &format!("{name}.bias"), pack::pack_channels(self.bias, slice.first * lanes, count));
+            let bias = match self.bias {
+                Bias::F32(values) => pack::pack_channels(values, slice.first * lanes, count),
+                Bias::I32(values) => pack::pack_integers(values, slice.first * lanes, count),
+            };
+            let bias = weights(lo, &format!("{name}.bias"), bias);
             let key = igemm::name(self.family, &spec, &target);
             let units = igemm::units(&spec, &target);
             let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::compile(&spec, t, &key)))?;

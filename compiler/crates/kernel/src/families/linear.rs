@@ -119,10 +119,8 @@ impl Family for Linear {
             None => vec![0.0; p.cols],
         };
         let number = p.number(&target);
-        let (wish, element) = match number {
-            Number::F32 => (Wish::Plain, 1),
-            Number::Bf16 => (Wish::PlainReduced, 2),
-        };
+        let wish = if number == Number::Bf16 { Wish::PlainReduced } else { Wish::Plain };
+        let element = number.element();
         let input = lo.input(p.x, wish)?;
         let mut sides = Vec::new();
         let mut side_operands = Vec::new();
@@ -167,6 +165,7 @@ impl Family for Linear {
                     channels_out: p.cols - first * lanes,
                     weights_image: 0,
                     has_bias: true,
+                    bounded: false,
                     epilogue: view.epilogue.as_ref().map(|e| e.f.clone()),
                     sides: sides.clone(),
                 };

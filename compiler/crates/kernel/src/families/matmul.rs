@@ -118,6 +118,7 @@ impl Family for Matmul {
                     channels_out: 0,
                     weights_image: image,
                     has_bias: false,
+                    bounded: false,
                     epilogue: view.epilogue.as_ref().map(|e| e.f.clone()),
                     sides: sides.clone(),
                 };

@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod conv;
+pub mod conv_integer;
 pub mod conv_transpose;
 pub mod copy;
 pub mod dense;
@@ -9,6 +10,7 @@ pub mod elementwise;
 pub mod epilogue;
 pub mod igemm;
 pub mod image;
+pub mod integer;
 pub(crate) mod line_buffer;
 pub mod linear;
 pub mod linear_resize;
@@ -28,6 +30,7 @@ use crate::family::Family;
 pub static ALL: &[&dyn Family] = &[
     &winograd::Winograd,
     &conv::Conv,
+    &conv_integer::ConvInteger,
     &conv_transpose::ConvTranspose,
     &pool::Pool,
     &pool::GlobalPool,

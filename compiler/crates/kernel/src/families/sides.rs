@@ -1,6 +1,7 @@
 //! Side operands of an epilogue: residuals, per-channel factors, per-image scales.
 
 use crate::families::epilogue;
+use crate::families::epilogue::bounds::{self, Range};
 use crate::families::igemm::spec::{Number, Strides};
 use crate::family::{Epilogue, View, Wish};
 use crate::lowering::Lowering;
@@ -56,6 +57,19 @@ pub struct PlacedEpilogue {
     pub sides: Vec<Side>,
     /// Where they are.
     pub operands: Vec<Operand>,
+    /// Where their values lie.
+    pub ranges: Vec<Range>,
+    /// Whether what the formula converts to integers is known to be [in range](bounds::converts_in_range).
+    pub bounded: bool,
+}
+
+impl PlacedEpilogue {
+    /// With what is known of the results of the anchor, if there is one.
+    pub fn behind(mut self, anchor: Option<Range>) -> PlacedEpilogue {
+        let args: Vec<Range> = anchor.into_iter().chain(self.ranges.iter().copied()).collect();
+        self.bounded = self.f.as_ref().is_none_or(|f| bounds::converts_in_range(f, &args));
+        self
+    }
 }
 
 /// Whether the epilogue of a node with a blocked result of shape `dims` can be emitted, its side operands included.
@@ -65,9 +79,16 @@ pub fn fits_image(view: &View, dims: &[usize]) -> bool {
         .is_none_or(|e| epilogue::is_supported(&e.f) && e.sides.iter().all(|&v| side_fits(view.graph, v, dims)))
 }
 
+/// As [`fits_image`], for an epilogue on numbers of [any type](epilogue::emits).
+pub fn fits_typed_image(view: &View, dims: &[usize]) -> bool {
+    view.epilogue
+        .as_ref()
+        .is_none_or(|e| epilogue::emits(&e.f) && e.sides.iter().all(|&v| side_fits(view.graph, v, dims)))
+}
+
 fn side_fits(g: &Graph, v: ValueId, dims: &[usize]) -> bool {
     let ty = g.ty(v);
-    let Some(side) = ty.static_dims().filter(|_| ty.dtype == DType::F32) else { return false };
+    let Some(side) = ty.static_dims().filter(|_| epilogue::is_number(ty.dtype)) else { return false };
     let aligned = side.len() <= dims.len() && side.iter().rev().zip(dims.iter().rev()).all(|(&s, &d)| s == 1 || s == d);
     aligned && (side.len() == dims.len() || g.constant(v).is_some())
 }
@@ -75,8 +96,8 @@ fn side_fits(g: &Graph, v: ValueId, dims: &[usize]) -> bool {
 /// Wishes for the side operands of a blocked result.
 pub fn image_wishes(view: &View, target: &Target) -> Vec<(ValueId, Wish)> {
     let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
-    let low = target.has_bf16();
     let wish = |v: ValueId| {
+        let low = target.has_bf16() && view.graph.ty(v).dtype == DType::F32;
         // One number for all channels is read as it is.
         let splat = view.graph.ty(v).static_dims().is_some_and(|d| d.len() == 4 && d[1] == 1);
         if low && !splat { Wish::Image(Halo::default()) } else { Wish::Blocked(Halo::default()) }
@@ -104,7 +125,8 @@ fn place(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize], number: Number
             Some(t) => constant_image(lo, v, t)?,
             None => {
                 let splat = lo.graph().ty(v).static_dims().is_some_and(|d| d.get(1) == Some(&1) && dims[1] != 1);
-                let reduced = number == Number::Bf16 && !splat;
+                let float = lo.graph().ty(v).dtype == DType::F32;
+                let reduced = number == Number::Bf16 && float && !splat;
                 let wish = if reduced { Wish::Reduced(Halo::default()) } else { Wish::Blocked(Halo::default()) };
                 let p = lo.input(v, wish)?;
                 let operand = from_offset(&p.read(), p.storage.offset);
@@ -114,6 +136,8 @@ fn place(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize], number: Number
         let splat = storage.dims[1] == 1 && dims[1] != 1;
         out.sides.push(Side { strides: image_strides(&storage, dims), splat });
         out.operands.push(operand);
+        let range = lo.constant(v).map_or(bounds::of_type(lo.graph().ty(v).dtype), bounds::of_constant);
+        out.ranges.push(range);
     }
     Ok(out)
 }
@@ -126,13 +150,14 @@ fn constant_image(lo: &mut Lowering, v: ValueId, t: &Tensor) -> Result<(Storage,
     // Filled up to whole blocks of either kind.
     let channels = if dims[1] == 1 { 1 } else { dims[1].next_multiple_of(2 * lanes) };
     let padded = [dims[0], channels, dims[2], dims[3]];
-    let storage = Storage::blocked(DType::F32, &padded, lanes, Halo::default())
+    let storage = Storage::blocked(t.dtype(), &padded, lanes, Halo::default())
         .ok_or_else(|| OpError::unsupported("a side operand is too large"))?;
-    let mut out = vec![0f32; storage.bytes / 4];
-    let values = t.view::<f32>();
+    let mut out = vec![0u8; storage.bytes];
+    let size = t.dtype().size();
     let mut index = [0usize; 4];
-    for &x in values.iter() {
-        out[storage.address(&index) / 4] = x;
+    for x in t.bytes().chunks_exact(size) {
+        let at = storage.address(&index);
+        out[at..at + size].copy_from_slice(x);
         for d in (0..4).rev() {
             index[d] += 1;
             if index[d] < dims[d] {
@@ -143,7 +168,7 @@ fn constant_image(lo: &mut Lowering, v: ValueId, t: &Tensor) -> Result<(Storage,
     }
     let name = lo.graph().value(v).name.clone();
     let bytes = storage.bytes;
-    let buffer = lo.weights(&name, bytemuck::cast_slice(&out).to_vec());
+    let buffer = lo.weights(&name, out);
     Ok((storage, Operand { buffer, offset: 0, bytes, access: Access::Read }))
 }
 

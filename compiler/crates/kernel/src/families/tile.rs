@@ -1,5 +1,6 @@
 //! Register tiles: how the output pixels of an image are cut into pieces that fit the register file.
 
+use crate::families::igemm::spec::Number;
 use mnnc_vector::Target;
 
 /// A rectangle of output pixels computed at once.
@@ -49,6 +50,15 @@ pub fn tile_rows(width: usize, height: usize, max: usize) -> usize {
 pub fn max_pixels(target: &Target, blocks: usize) -> usize {
     let regs = target.vec_regs();
     ((regs - 2 - blocks) / blocks).clamp(1, 28)
+}
+
+/// As [`max_pixels`], for products of these numbers: bytes that no instruction multiplies as they are stand split in two registers, and
+/// their products in one more.
+pub fn max_pixels_of(target: &Target, number: Number, blocks: usize) -> usize {
+    if number != Number::U8 || target.has_dot_u8s8() {
+        return max_pixels(target, blocks);
+    }
+    (target.vec_regs().saturating_sub(4 + 2 * blocks) / blocks).clamp(1, 28)
 }
 
 #[cfg(test)]

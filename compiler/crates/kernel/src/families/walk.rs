@@ -4,7 +4,7 @@ use crate::families::epilogue;
 use crate::families::igemm::spec::{Number, Strides};
 use crate::families::sides::Side;
 use mnnc_ir::scalar::ScalarFn;
-use mnnc_vector::{Elem, Gpr, KernelBuilder, Mask, Mem, Var, Vector};
+use mnnc_vector::{Elem, Gpr, IntType, KernelBuilder, Mask, Mem, Var, Vector};
 
 /// `base + index * stride`.
 pub fn advance(b: &mut KernelBuilder, base: Gpr, index: Gpr, stride: usize) -> Gpr {
@@ -37,6 +37,8 @@ pub struct Results {
     sides: Vec<Var<Gpr>>,
     /// Lanes of each vector that are channels, where the others are to be stored as zero.
     live: Vec<Mask>,
+    /// What the epilogue converts to integers is [in range](epilogue::bounds::converts_in_range).
+    bounded: bool,
 }
 
 /// Where an image-like operand starts for the current unit.
@@ -75,7 +77,12 @@ impl Place {
 impl Results {
     /// Loads the pointers: side operands from argument `first` on, then the output.
     pub fn new(b: &mut KernelBuilder, output: Gpr, sides: &[Gpr]) -> Results {
-        Results { output: b.var(output), sides: sides.iter().map(|&s| b.var(s)).collect(), live: Vec::new() }
+        let sides = sides.iter().map(|&s| b.var(s)).collect();
+        Results { output: b.var(output), sides, live: Vec::new(), bounded: false }
+    }
+    /// For an epilogue whose conversions to integers are [in range](epilogue::bounds::converts_in_range), or are not.
+    pub fn bounded(self, bounded: bool) -> Results {
+        Results { bounded, ..self }
     }
     /// Has lanes that are no channel stored as zero, as blocks of bf16 promise. There are `channels` from the first place of
     /// the operand on.
@@ -105,6 +112,7 @@ impl Results {
             output: copy(self.output),
             sides: self.sides.iter().map(|&s| copy(s)).collect(),
             live: self.live.clone(),
+            bounded: self.bounded,
         }
     }
     /// Moves by rows and pixels.
@@ -133,9 +141,50 @@ impl Results {
     ) {
         let result = self.finished(b, f, sides, value, [row, col, block], lanes);
         let mem = b.get(self.output).at((row * output.row + col * output.pixel + output.vector(block)) as i32);
-        match output.number {
-            Number::F32 => b.store_part(result, mem, lanes),
-            Number::Bf16 => b.store_convert(Elem::Bf16, result, mem),
+        store_part(b, output.number, result, mem, lanes);
+    }
+
+    /// As [`store`](Self::store), for a tile of `[rows, columns, blocks]` vectors, the blocks of a pixel side by side; of the last block
+    /// its first `last_lanes` lanes. Bytes that lie one behind the other are stored together.
+    #[allow(clippy::too_many_arguments, reason = "the extent of a tile")]
+    pub fn store_tile(
+        &self,
+        b: &mut KernelBuilder,
+        f: Option<&ScalarFn>,
+        output: &Strides,
+        sides: &[Side],
+        values: &[Vector],
+        [rows, cols, blocks]: [usize; 3],
+        last_lanes: usize,
+    ) {
+        let lanes = b.lanes();
+        let lanes_of = |block: usize| if block + 1 == blocks { last_lanes } else { lanes };
+        // Vectors that lie one behind the other: pixels of a block, or blocks of a pixel.
+        let bytes = output.number == Number::U8;
+        let vectors = if bytes && output.plane == lanes { 4 } else { 1 };
+        let pixels = if bytes && vectors == 1 && output.pixel == lanes && last_lanes == lanes { 4 } else { 1 };
+        for row in 0..rows {
+            for first in (0..cols).step_by(pixels) {
+                for block in (0..blocks).step_by(vectors) {
+                    let run: Vec<[usize; 3]> = if pixels > 1 {
+                        (first..cols.min(first + pixels)).map(|c| [row, c, block]).collect()
+                    } else {
+                        (block..blocks.min(block + vectors)).map(|j| [row, first, j]).collect()
+                    };
+                    let value = |[r, c, j]: [usize; 3]| values[(r * cols + c) * blocks + j];
+                    if let [at] = run[..] {
+                        self.store(b, f, output, sides, value(at), at, lanes_of(at[2]));
+                        continue;
+                    }
+                    let done: Vec<Vector> =
+                        run.iter().map(|&at| self.finished(b, f, sides, value(at), at, lanes_of(at[2]))).collect();
+                    let bytes = run.iter().map(|at| lanes_of(at[2])).sum();
+                    let packed = b.narrow_in_order(&done);
+                    let mem =
+                        b.get(self.output).at((row * output.row + first * output.pixel + output.vector(block)) as i32);
+                    b.store_bytes(packed, mem, bytes);
+                }
+            }
         }
     }
 
@@ -151,7 +200,7 @@ impl Results {
         [row, col]: [usize; 2],
     ) {
         let lanes = b.lanes();
-        if output.number == Number::F32 {
+        if output.number != Number::Bf16 {
             for (j, v) in values.into_iter().enumerate() {
                 self.store(b, f, output, sides, v, [row, col, j], lanes);
             }
@@ -175,16 +224,12 @@ impl Results {
     ) -> Vector {
         let result = match f {
             None => value,
-            Some(f) => epilogue::emit(b, f, &mut |b, i| match i.checked_sub(1) {
+            Some(f) => epilogue::emit_bounded(b, f, self.bounded, &mut |b, i| match i.checked_sub(1) {
                 None => value,
                 Some(i) => {
                     let s = &sides[i].strides;
                     let mem = b.get(self.sides[i]).at((row * s.row + col * s.pixel + s.vector(block)) as i32);
-                    match (sides[i].splat, s.number) {
-                        (true, _) => b.broadcast(mem),
-                        (false, Number::F32) => b.load_part(mem, lanes),
-                        (false, Number::Bf16) => b.load_convert(Elem::Bf16, mem),
-                    }
+                    if sides[i].splat { splat(b, s.number, mem) } else { load_part(b, s.number, mem, lanes) }
                 }
             }),
         };
@@ -198,10 +243,41 @@ impl Results {
     }
 }
 
-/// A vector of numbers as `f32`.
+/// A vector of numbers: floats as `f32`, integers as `i32`.
 pub fn load(b: &mut KernelBuilder, number: Number, mem: Mem) -> Vector {
-    match number {
-        Number::F32 => b.load(mem),
-        Number::Bf16 => b.load_convert(Elem::Bf16, mem),
+    match number.converted() {
+        None => b.load(mem),
+        Some(elem) => b.load_convert(elem, mem),
+    }
+}
+
+/// As [`load`], of the first `lanes` lanes; bf16 lies in whole blocks.
+pub fn load_part(b: &mut KernelBuilder, number: Number, mem: Mem, lanes: usize) -> Vector {
+    match number.converted() {
+        None => b.load_part(mem, lanes),
+        Some(Elem::Bf16) => b.load_convert(Elem::Bf16, mem),
+        Some(elem) => b.load_convert_part(elem, mem, lanes),
+    }
+}
+
+/// One number in all lanes.
+pub fn splat(b: &mut KernelBuilder, number: Number, mem: Mem) -> Vector {
+    let ty = match number {
+        Number::F32 | Number::I32 => return b.broadcast(mem),
+        Number::Bf16 => IntType::U16,
+        Number::U8 => IntType::U8,
+        Number::I8 => IntType::I8,
+    };
+    let bits = b.int_load(ty, mem);
+    let v = b.splat_gpr(bits);
+    if number == Number::Bf16 { b.shl_i32(v, 16) } else { v }
+}
+
+/// Stores the first `lanes` lanes as numbers; bytes saturate, and bf16 lies in whole blocks.
+pub fn store_part(b: &mut KernelBuilder, number: Number, v: Vector, mem: Mem, lanes: usize) {
+    match number.converted() {
+        None => b.store_part(v, mem, lanes),
+        Some(Elem::Bf16) => b.store_convert(Elem::Bf16, v, mem),
+        Some(elem) => b.store_convert_part(elem, v, mem, lanes),
     }
 }

@@ -35,8 +35,12 @@ impl Lowering<'_> {
                     .ok_or_else(forms::too_large)?;
                 Placed { buffer: self.weight_bytes(&name, &pack(&rounded(t), &storage)), storage }
             }
-            Wish::Blocked(halo) | Wish::Planar(halo) | Wish::Image(halo) => {
-                let block = if matches!(wish, Wish::Planar(_)) { 1 } else { self.target.lanes() };
+            Wish::Blocked(halo) | Wish::Planar(halo) | Wish::Pixels(halo) | Wish::Image(halo) => {
+                let block = match wish {
+                    Wish::Planar(_) => 1,
+                    Wish::Pixels(_) => 4,
+                    _ => self.target.lanes(),
+                };
                 let storage = Storage::blocked(t.dtype(), t.dims(), block, halo).ok_or_else(|| {
                     OpError::unsupported(format!("a constant of shape {:?} has no blocked form", t.dims()))
                 })?;
@@ -53,10 +57,10 @@ fn rounded(t: &Tensor) -> Vec<u8> {
     t.view::<f32>().iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect()
 }
 
-/// The bytes of a dense tensor laid out as `to` says, zeros elsewhere.
+/// The bytes of a dense tensor laid out as `to` says, its border filled.
 fn pack(elements: &[u8], to: &Storage) -> Vec<u8> {
     let size = to.dtype.size();
-    let mut out = vec![0; to.bytes];
+    let mut out = vec![to.halo.fill; to.bytes];
     let mut index = vec![0; to.dims.len()];
     for element in elements.chunks_exact(size) {
         let at = to.address(&index);

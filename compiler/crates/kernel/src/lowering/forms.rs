@@ -57,7 +57,7 @@ impl Votes {
         match wish {
             Wish::Any => {}
             // A border is added when the planes are copied.
-            Wish::Plain | Wish::Planar(_) | Wish::PlainReduced => self.plain += 1,
+            Wish::Plain | Wish::Planar(_) | Wish::Pixels(_) | Wish::PlainReduced => self.plain += 1,
             Wish::Reduced(h) => {
                 self.reduced += 1;
                 self.halo = self.halo.union(h);

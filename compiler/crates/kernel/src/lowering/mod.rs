@@ -7,8 +7,8 @@
 //!
 //! # Borders
 //! The workspace belongs to the caller and its ranges are reused, so a halo cannot be zeroed once and for all: whoever
-//! creates a blocked buffer with a halo adds one step that zeros everything but the elements, right before the
-//! first step that writes it. The padding of a last, incomplete block holds unspecified but previously written
+//! creates a blocked buffer with a halo adds one step that fills everything but the elements with zeros, or with the zero point of a
+//! quantised value, right before the first step that writes it. The padding of a last, incomplete block holds unspecified but previously written
 //! bytes: a family must not let those lanes reach others (zero weights do not help against a NaN).
 
 mod arena;
@@ -319,6 +319,10 @@ impl<'a> Lowering<'a> {
                 let storage = Storage::blocked(self.graph.ty(v).dtype, &from.storage.dims, 1, h);
                 self.temp_in_storage(v, storage.ok_or_else(forms::too_large)?)
             }
+            Wish::Pixels(h) => {
+                let storage = Storage::blocked(self.graph.ty(v).dtype, &from.storage.dims, 4, h);
+                self.temp_in_storage(v, storage.ok_or_else(forms::too_large)?)
+            }
         };
         self.copy(v, &from, &to);
         self.placed.entry(v).or_default().push(to.clone());
@@ -433,12 +437,14 @@ impl<'a> Lowering<'a> {
         self.add_kernel(hash, Kernel { name, code: KernelCode::Program(p.into()) })
     }
 
-    /// The kernel that zeros the border of a blocked image. Its units are the planes.
+    /// The kernel that fills the border of a blocked image. Its units are the planes.
     pub(crate) fn border_kernel(&mut self, s: &Storage) -> KernelId {
         let hash = *blake3::hash(format!("border {s:?}").as_bytes()).as_bytes();
         let shape: Vec<String> = s.dims.iter().map(usize::to_string).collect();
         let h = s.halo;
-        let name = format!("border_{}_{}_h{}.{}.{}.{}", s.dtype, shape.join("x"), h.top, h.left, h.bottom, h.right);
+        let fill = if h.fill == 0 { String::new() } else { format!("_{}", h.fill) };
+        let name =
+            format!("border_{}_{}_h{}.{}.{}.{}{fill}", s.dtype, shape.join("x"), h.top, h.left, h.bottom, h.right);
         self.add_kernel(hash, Kernel { name, code: KernelCode::Border(s.clone().into()) })
     }
 
@@ -542,6 +548,7 @@ impl<'a> Lowering<'a> {
             Wish::Image(h) if !rounded => p.storage.as_blocked(lanes).filter(|s| s.halo.covers(h)),
             Wish::Reduced(h) | Wish::Image(h) => p.storage.as_blocked(2 * lanes).filter(|s| s.halo.covers(h)),
             Wish::Blocked(h) => p.storage.as_blocked(lanes).filter(|s| s.halo.covers(h)),
+            Wish::Pixels(h) => Some(p.storage.clone()).filter(|s| s.block == Some(4) && s.halo.covers(h)),
             Wish::Planar(h) => {
                 let planes = p.storage.block == Some(1) && p.storage.halo.covers(h);
                 if planes { Some(p.storage.clone()) } else { p.storage.as_plain().filter(|_| h.is_empty()) }
@@ -574,14 +581,14 @@ impl<'a> Lowering<'a> {
         let name = self.graph.value(v).name.clone();
         let buffer = self.schedule.buffers.push(Buffer { name, bytes: storage.bytes, kind: BufferKind::Temp });
         let place = Placed { buffer, storage };
-        self.zero_border(&place);
+        self.fill_border(&place);
         place
     }
 
-    /// Zeros the halo of a new buffer, if it has one.
-    fn zero_border(&mut self, p: &Placed) {
+    /// Fills the halo of a new buffer, if it has one.
+    fn fill_border(&mut self, p: &Placed) {
         let s = &p.storage;
-        if s.halo == Halo::default() || s.bytes == 0 {
+        if s.halo.is_empty() || s.bytes == 0 {
             return;
         }
         let kernel = self.border_kernel(s);

@@ -33,6 +33,22 @@ pub fn native_targets() -> Vec<Target> {
     have
 }
 
+/// The targets of this CPU without and with products of bytes.
+pub fn byte_targets() -> Vec<Target> {
+    let mut have = native_targets();
+    #[cfg(target_arch = "x86_64")]
+    {
+        let dot = [
+            (Target::AVX512, is_x86_feature_detected!("avx512vnni")),
+            (Target::AVX2, is_x86_feature_detected!("avxvnni")),
+        ];
+        for (t, _) in dot.into_iter().filter(|(t, dot)| *dot && have.contains(t)).collect::<Vec<_>>() {
+            have.push(Target { features: Features::VNNI, ..t });
+        }
+    }
+    have
+}
+
 /// AVX-512 with bf16, without and with tiles, as far as this CPU has them and the system grants their state; says what it lacks.
 pub fn reduced_targets() -> Vec<Target> {
     let mut have = Vec::new();
@@ -271,7 +287,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// Zeros everything of a blocked storage but its elements, in planes `begin..end`.
+/// Fills everything of a blocked storage but its elements, in planes `begin..end`.
 fn zero_border(s: &Storage, base: *mut u8, begin: usize, end: usize) {
     let (plane, row, pixel) = (s.strides[1], s.strides[2], s.strides[3]);
     let h = s.halo;
@@ -281,7 +297,7 @@ fn zero_border(s: &Storage, base: *mut u8, begin: usize, end: usize) {
                 let inside = y >= h.top && y < h.top + s.dims[2] && x >= h.left && x < h.left + s.dims[3];
                 if !inside {
                     // SAFETY: a pixel of the storage.
-                    unsafe { base.add(p * plane + y * row + x * pixel).write_bytes(0, pixel) };
+                    unsafe { base.add(p * plane + y * row + x * pixel).write_bytes(h.fill, pixel) };
                 }
             }
         }
@@ -329,6 +345,7 @@ fn interpret(k: &LoopKernel, args: &[*mut u8], begin: usize, end: usize) {
         unsafe {
             match k.output.dtype {
                 DType::F32 => output.add(at).cast::<f32>().write_unaligned(value as f32),
+                DType::U8 => output.add(at).write(value as u8),
                 DType::BF16 => output.add(at).cast::<u16>().write_unaligned(half::bf16::from_f64(value).to_bits()),
                 d => panic!("store of {d}"),
             }
@@ -357,6 +374,7 @@ fn eval(f: &ScalarFn, k: &LoopKernel, args: &[*mut u8], axes: &[usize], e: Expr)
                 match s.dtype {
                     DType::F32 => f64::from(p.cast::<f32>().read_unaligned()),
                     DType::BF16 => f64::from(half::bf16::from_bits(p.cast::<u16>().read_unaligned())),
+                    DType::U8 => f64::from(p.read()),
                     DType::I64 => p.cast::<i64>().read_unaligned() as f64,
                     d => panic!("load of {d}"),
                 }

@@ -150,37 +150,6 @@ impl KernelBuilder {
         Vector(self.emit_src(Op::DotBf16, &[acc.0, a.0], b.into()))
     }
 
-    /// `acc` plus, in each i32 lane, the four products of an unsigned byte of `a` and a signed byte of `b`; exact on every target. Without
-    /// [`Target::has_dot_u8s8`](crate::Target::has_dot_u8s8) it is a sequence: a loop that uses `a` or `b` several times splits them once
-    /// ([`KernelBuilder::split_u8`], [`KernelBuilder::split_i8`]) and adds [`KernelBuilder::dot_i16`] of the halves.
-    pub fn dot_u8s8(&mut self, acc: Vector, a: Vector, b: impl Into<Src>) -> Vector {
-        if self.target().has_dot_u8s8() {
-            return Vector(self.emit_src(Op::DotU8S8, &[acc.0, a.0], b.into()));
-        }
-        let width = self.width_of(acc.0);
-        let b = self.in_register(b.into(), width);
-        let (a, b) = (self.split_u8(a), self.split_i8(b));
-        self.dot_split(acc, a, b)
-    }
-
-    /// `acc` plus the products of two vectors of bytes, both split into 16-bit lanes.
-    pub fn dot_split(&mut self, acc: Vector, a: [Vector; 2], b: [Vector; 2]) -> Vector {
-        let (even, odd) = (self.dot_i16(a[0], b[0]), self.dot_i16(a[1], b[1]));
-        let acc = self.add_i32(acc, even);
-        self.add_i32(acc, odd)
-    }
-
-    /// Even and odd unsigned bytes as 16-bit lanes.
-    pub fn split_u8(&mut self, a: Vector) -> [Vector; 2] {
-        [self.and(a, 0x00ff_00ff), self.shift(ShiftOp::Shr16, a, 8)]
-    }
-
-    /// Even and odd signed bytes as 16-bit lanes.
-    pub fn split_i8(&mut self, a: Vector) -> [Vector; 2] {
-        let even = self.shift(ShiftOp::Shl16, a, 8);
-        [self.shift(ShiftOp::Sar16, even, 8), self.shift(ShiftOp::Sar16, a, 8)]
-    }
-
     /// Both vectors as bf16 in one, `low` first.
     pub fn pack_bf16(&mut self, low: Vector, high: Vector) -> Vector {
         Vector(self.emit_like(low.0, Op::PackBf16, &[low.0, high.0], None))

@@ -60,14 +60,6 @@ impl KernelBuilder {
         Vector(self.emit_like(v.0, Op::PermuteBytes, &[v.0, index.0], None))
     }
 
-    /// The i32 lanes of four vectors saturated to u8 in one; each 128-bit part holds that part of the four in order, so
-    /// [`KernelBuilder::permute`] by [`narrowed_order`] puts the bytes of one vector side by side.
-    pub fn narrow_u8(&mut self, v: [Vector; 4]) -> Vector {
-        let low = self.shuffle(ShuffleOp::NarrowI32, v[0], v[1]);
-        let high = self.shuffle(ShuffleOp::NarrowI32, v[2], v[3]);
-        self.shuffle(ShuffleOp::NarrowI16, low, high)
-    }
-
     /// Lanes in the opposite order.
     pub fn reverse(&mut self, v: Vector) -> Vector {
         let lanes = self.width_of(v.0).lanes() as u32;
@@ -200,10 +192,4 @@ impl KernelBuilder {
         assert!(self.target().isa != Isa::A64Neon, "NEON vectors have one part");
         Vector(self.emit_like(a.0, Op::Parts(select), &[a.0, b.0], None))
     }
-}
-
-/// The table of a permute that brings what [`KernelBuilder::narrow_u8`] gives in vectors of so many lanes into the order of its arguments.
-pub fn narrowed_order(lanes: usize) -> Vec<u32> {
-    let parts = lanes as u32 / 4;
-    (0..lanes as u32).map(|i| i % parts * 4 + i / parts).collect()
 }

@@ -4,10 +4,11 @@
 //! schedule. Misuse (an out-of-scope variable, lanes that do not exist) panics with a message, as it is a bug of the generator.
 
 mod arith;
+pub(crate) mod bytes;
 mod control;
 mod finish;
 mod integer;
-pub(crate) mod lanes;
+mod lanes;
 mod memory;
 mod source;
 mod tiles;

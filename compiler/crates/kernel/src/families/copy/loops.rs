@@ -101,7 +101,7 @@ mod tests {
         for c in [1, 3, 16, 20, 33] {
             let dims = [2, c, 3, 5];
             let plain = Storage::plain(DType::F32, &dims).unwrap();
-            let halo = Halo { top: 1, left: 2, bottom: 0, right: 1 };
+            let halo = Halo { top: 1, left: 2, bottom: 0, right: 1, fill: 0 };
             let blocked = Storage::blocked(DType::F32, &dims, 16, halo).unwrap();
             let planes = Storage::blocked(DType::F32, &dims, 1, halo).unwrap();
             let forms = [&plain, &blocked, &planes];

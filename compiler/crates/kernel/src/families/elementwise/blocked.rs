@@ -3,7 +3,7 @@
 use crate::families::epilogue;
 use crate::families::igemm::spec::{Number, Strides};
 use crate::families::sides::Side;
-use crate::families::walk::{Place, bump, load};
+use crate::families::walk::{Place, bump, load, store_part};
 use mnnc_ir::scalar::ScalarFn;
 use mnnc_vector::{CompileError, CompiledKernel, Elem, Gpr, KernelBuilder, Mask, Target, Var, Vector};
 
@@ -118,7 +118,6 @@ fn pixels(b: &mut KernelBuilder, spec: &Spec, at: &Pointers, n: usize) {
     for (c, v) in results.into_iter().enumerate() {
         let mem = b.get(at.output).at((c * spec.output.pixel) as i32);
         match spec.output.number {
-            Number::F32 => b.store(v, mem),
             Number::Bf16 => {
                 let v = match at.live {
                     None => v,
@@ -129,6 +128,7 @@ fn pixels(b: &mut KernelBuilder, spec: &Spec, at: &Pointers, n: usize) {
                 };
                 b.store_convert(Elem::Bf16, v, mem);
             }
+            number => store_part(b, number, v, mem, b.lanes()),
         }
     }
 }

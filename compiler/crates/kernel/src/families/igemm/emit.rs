@@ -102,7 +102,8 @@ impl Emitter<'_> {
                 (a, b.var(zero))
             });
             let panel = Panel { weights, bias, ahead };
-            let results = Results::new(b, output, &sides).zero_behind(b, &spec.output, spec.channels_out, place);
+            let results = Results::new(b, output, &sides).bounded(spec.bounded);
+            let results = results.zero_behind(b, &spec.output, spec.channels_out, place);
             let cursor = Cursor { input: b.var(input), results };
             self.rows(b, &cursor, panel, first_row);
         });
@@ -169,16 +170,10 @@ impl Emitter<'_> {
             let ip = b.var(start);
             self.nest(b, &nest, &nest.loops, ip, wp, &acc, panel, tile);
         }
-        for p in 0..tile.pixels() {
-            let (r, c) = (p / tile.cols, p % tile.cols);
-            for j in 0..blocks {
-                let sum = b.get(acc[p * blocks + j]);
-                let partial = j + 1 == blocks && spec.last_lanes < self.lanes;
-                let lanes = if partial { spec.last_lanes } else { self.lanes };
-                let f = spec.epilogue.as_ref();
-                at.results.store(b, f, &spec.output, &spec.sides, sum, [r, c, j], lanes);
-            }
-        }
+        let sums: Vec<Vector> = acc.iter().map(|&v| b.get(v)).collect();
+        let extent = [tile.rows, tile.cols, blocks];
+        let f = spec.epilogue.as_ref();
+        at.results.store_tile(b, f, &spec.output, &spec.sides, &sums, extent, spec.last_lanes.min(self.lanes));
     }
 
     #[allow(clippy::too_many_arguments, reason = "the state of one loop nest")]
@@ -228,20 +223,50 @@ impl Emitter<'_> {
         let spec = self.spec;
         let (ip, wp) = (b.get(ip), b.get(wp));
         let at = s * self.step_bytes();
-        let weights: Vec<Vector> = (0..spec.blocks).map(|j| b.load(wp.at((at + j * self.lanes * 4) as i32))).collect();
+        let weights: Vec<Factor> = (0..spec.blocks)
+            .map(|j| {
+                let w = b.load(wp.at((at + j * self.lanes * 4) as i32));
+                Factor::new(b, spec.number, w, KernelBuilder::split_i8)
+            })
+            .collect();
         for p in 0..tile.pixels() {
             let (r, c) = (p / tile.cols, p % tile.cols);
             let pixel = r * spec.window.stride[0] * spec.input.row + c * spec.window.stride[1] * spec.input.pixel;
             let x = b.broadcast(ip.at((disp + pixel) as i32));
+            let x = Factor::new(b, spec.number, x, KernelBuilder::split_u8);
             for (j, &w) in weights.iter().enumerate() {
                 let var = acc[p * spec.blocks + j];
                 let sum = b.get(var);
-                let sum = match spec.number {
-                    Number::F32 => b.fma(sum, x, w),
-                    Number::Bf16 => b.dot_bf16(sum, x, w),
+                let sum = match (x, w) {
+                    (Factor::Whole(x), Factor::Whole(w)) => match spec.number {
+                        Number::Bf16 => b.dot_bf16(sum, x, w),
+                        Number::U8 => b.dot_u8s8(sum, x, w),
+                        _ => b.fma(sum, x, w),
+                    },
+                    (Factor::Split(x), Factor::Split(w)) => b.dot_split(sum, x, w),
+                    _ => unreachable!("both factors are split, or none"),
                 };
                 b.set(var, sum);
             }
         }
+    }
+}
+
+/// A factor in registers. Bytes are split once for all its products where no instruction multiplies them as they are.
+#[derive(Copy, Clone)]
+enum Factor {
+    Whole(Vector),
+    Split([Vector; 2]),
+}
+
+impl Factor {
+    fn new(
+        b: &mut KernelBuilder,
+        number: Number,
+        v: Vector,
+        split: fn(&mut KernelBuilder, Vector) -> [Vector; 2],
+    ) -> Factor {
+        let splits = number == Number::U8 && !b.target().has_dot_u8s8();
+        if splits { Factor::Split(split(b, v)) } else { Factor::Whole(v) }
     }
 }

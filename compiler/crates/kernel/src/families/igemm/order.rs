@@ -129,6 +129,7 @@ mod tests {
                         channels_out: 16,
                         weights_image: 0,
                         has_bias: false,
+                        bounded: false,
                         epilogue: None,
                         sides: Vec::new(),
                     };

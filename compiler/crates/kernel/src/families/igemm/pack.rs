@@ -15,8 +15,12 @@ pub fn pack(
 ) -> Vec<u8> {
     let width = spec.blocks * lanes;
     let order = steps(spec);
-    if spec.number == Number::Bf16 {
-        return pack_pairs(spec, width, &order, first, channels, at);
+    match spec.number {
+        Number::Bf16 => {
+            return pack_elements::<half::bf16, 2>(spec, width, &order, first, channels, at, &half::bf16::from_f32);
+        }
+        Number::U8 => return pack_elements::<i8, 4>(spec, width, &order, first, channels, at, &|x| x as i8),
+        _ => {}
     }
     let mut out = vec![0f32; spec.panels * order.len() * width];
     out.par_chunks_mut(order.len() * width).enumerate().for_each(|(panel, out)| {
@@ -31,31 +35,37 @@ pub fn pack(
     bytes(out)
 }
 
-/// As [`pack`], with the two channels of a pair beside each other.
-fn pack_pairs(
+/// As [`pack`], with the `N` channels of an element beside each other, as numbers that `narrow` makes of the weights.
+fn pack_elements<T: bytemuck::Pod + Default + Send, const N: usize>(
     spec: &Spec,
     width: usize,
     order: &[[usize; 3]],
     first: usize,
     channels: usize,
     at: &(dyn Fn(usize, [usize; 3]) -> f32 + Sync),
+    narrow: &(dyn Fn(f32) -> T + Sync),
 ) -> Vec<u8> {
-    let mut out = vec![[half::bf16::ZERO; 2]; spec.panels * order.len() * width];
+    let mut out = vec![[T::default(); N]; spec.panels * order.len() * width];
     out.par_chunks_mut(order.len() * width).enumerate().for_each(|(panel, out)| {
         let base = first + panel * width;
         let live = width.min(channels.saturating_sub(base));
-        for (cell, &[pair, y, x]) in out.chunks_exact_mut(width).zip(order) {
-            for (j, pairs) in cell[..live].iter_mut().enumerate() {
-                *pairs = [0, 1].map(|i| half::bf16::from_f32(at(base + j, [2 * pair + i, y, x])));
+        for (cell, &[element, y, x]) in out.chunks_exact_mut(width).zip(order) {
+            for (j, element_of) in cell[..live].iter_mut().enumerate() {
+                *element_of = std::array::from_fn(|i| narrow(at(base + j, [N * element + i, y, x])));
             }
         }
     });
-    out.iter().flatten().flat_map(|x| x.to_le_bytes()).collect()
+    out.iter().flatten().flat_map(|x| bytemuck::bytes_of(x).to_vec()).collect()
 }
 
 /// The values of channels `first .. first + n`, zero beyond the last.
 pub fn pack_channels(values: &[f32], first: usize, n: usize) -> Vec<u8> {
     bytes((first..first + n).map(|c| values.get(c).copied().unwrap_or(0.0)).collect())
+}
+
+/// As [`pack_channels`], for sums of products of bytes.
+pub fn pack_integers(values: &[i32], first: usize, n: usize) -> Vec<u8> {
+    (first..first + n).flat_map(|c| values.get(c).copied().unwrap_or(0).to_le_bytes()).collect()
 }
 
 fn bytes(v: Vec<f32>) -> Vec<u8> {

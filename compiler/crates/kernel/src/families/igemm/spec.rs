@@ -5,8 +5,9 @@ use crate::families::sides::Side;
 use crate::storage::Storage;
 use mnnc_ir::DType;
 use mnnc_ir::scalar::ScalarFn;
+use mnnc_vector::Elem;
 
-/// How numbers lie in memory; all are computed with as `f32`.
+/// How numbers lie in memory. Floats are computed with as `f32`, integers as `i32`.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Number {
     /// As `f32`.
@@ -14,12 +15,49 @@ pub enum Number {
     F32,
     /// Rounded to bf16.
     Bf16,
+    /// As `i32`.
+    I32,
+    /// Unsigned bytes.
+    U8,
+    /// Signed bytes.
+    I8,
 }
 
 impl Number {
     /// Of a storage.
     pub fn of(s: &Storage) -> Number {
-        if s.dtype == DType::BF16 { Number::Bf16 } else { Number::F32 }
+        Number::of_type(s.dtype)
+    }
+
+    /// Of a type that kernels compute with.
+    pub fn of_type(d: DType) -> Number {
+        match d {
+            DType::BF16 => Number::Bf16,
+            DType::I32 => Number::I32,
+            DType::U8 => Number::U8,
+            DType::I8 => Number::I8,
+            _ => Number::F32,
+        }
+    }
+
+    /// The element type of a load or store that converts; `None` where lanes lie as they are.
+    pub fn converted(self) -> Option<Elem> {
+        match self {
+            Number::F32 | Number::I32 => None,
+            Number::Bf16 => Some(Elem::Bf16),
+            Number::U8 => Some(Elem::U8),
+            Number::I8 => Some(Elem::I8),
+        }
+    }
+
+    /// Bytes of one.
+    pub fn bytes(self) -> usize {
+        self.converted().map_or(4, Elem::bytes)
+    }
+
+    /// Channels that are one element of an implicit GEMM's reduction, 4 bytes wide.
+    pub fn element(self) -> usize {
+        4 / self.bytes()
     }
 }
 
@@ -70,7 +108,8 @@ impl Window {
 pub struct Spec {
     /// Batch elements.
     pub images: usize,
-    /// What input and weights are. With bf16, two channels are one element: `channels_in`, `first_in` and `block_in` count pairs.
+    /// What input and weights are: `f32`, bf16, or unsigned bytes times signed ones with sums in `i32`. With bf16 two channels are one
+    /// element, with bytes four: `channels_in`, `first_in` and `block_in` count elements.
     pub number: Number,
     /// Input channels.
     pub channels_in: usize,
@@ -104,6 +143,8 @@ pub struct Spec {
     pub epilogue: Option<ScalarFn>,
     /// Further operands of the epilogue.
     pub sides: Vec<Side>,
+    /// Whether what the epilogue converts to integers is [in range](crate::families::epilogue::bounds::converts_in_range).
+    pub bounded: bool,
 }
 
 impl Spec {

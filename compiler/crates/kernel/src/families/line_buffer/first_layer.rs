@@ -54,6 +54,7 @@ impl FirstLayer {
             channels_out: g.shape.outputs,
             weights_image: 0,
             has_bias: true,
+            bounded: false,
             epilogue: view.epilogue.as_ref().map(|e| e.f.clone()),
             sides: Vec::new(),
         };
@@ -74,6 +75,7 @@ impl FirstLayer {
             bias: weights(lo, &format!("{name}.bias"), bias),
             flops,
             problem: Problem {
+                number: Number::F32,
                 images: g.shape.batch,
                 groups: 1,
                 inputs: g.shape.inputs,

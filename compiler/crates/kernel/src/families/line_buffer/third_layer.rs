@@ -2,7 +2,7 @@
 
 use super::part::{Part, bias_values, constants};
 use crate::families::conv::Geometry;
-use crate::families::dense::Dense;
+use crate::families::dense::{Bias, Dense};
 use crate::families::igemm::spec::{Number, Window};
 use crate::families::sides::{PlacedEpilogue, from_offset, image_strides};
 use crate::family::View;
@@ -59,7 +59,7 @@ impl<'a> ThirdLayer<'a> {
             output: output.operand,
             output_strides: output.strides,
             weight: &|o, [c, ..]| values[o * shape.inputs + c],
-            bias: &self.bias,
+            bias: Bias::F32(&self.bias),
             epilogue: &epilogue,
         };
         dense.lower(lo, &self.name)

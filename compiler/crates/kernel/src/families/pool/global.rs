@@ -185,8 +185,8 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
                 let new = match (spec.average, spec.input.number) {
                     (true, Number::F32) => b.add(old, mem),
                     (false, Number::F32) => b.max(old, mem),
-                    (average, Number::Bf16) => {
-                        let v = load(b, Number::Bf16, mem);
+                    (average, number) => {
+                        let v = load(b, number, mem);
                         if average { b.add(old, v) } else { b.max(old, v) }
                     }
                 };

@@ -124,5 +124,5 @@ pub fn of(rows: &Axis, cols: &Axis) -> Window {
 pub fn halo(rows: &Axis, cols: &Axis) -> Halo {
     let after =
         |a: &Axis| ((a.output - 1) * a.stride + (a.kernel - 1) * a.dilation + 1).saturating_sub(a.begin + a.input);
-    Halo { top: rows.begin, left: cols.begin, bottom: after(rows), right: after(cols) }
+    Halo { top: rows.begin, left: cols.begin, bottom: after(rows), right: after(cols), fill: 0 }
 }

@@ -38,6 +38,7 @@ fn read(view: &View, target: &Target) -> Option<(Geometry, Cut)> {
 fn problem(g: &Geometry, target: &Target) -> Problem {
     let s = &g.shape;
     Problem {
+        number: Number::F32,
         images: s.batch,
         groups: s.groups,
         inputs: s.inputs,
@@ -194,6 +195,7 @@ impl Emitter<'_> {
                 channels_out: 0,
                 weights_image: 0,
                 has_bias: false,
+                bounded: false,
                 epilogue: None,
                 sides: Vec::new(),
             };

@@ -175,6 +175,7 @@ mod tests {
             channels_out: 32,
             weights_image: 0,
             has_bias: false,
+            bounded: false,
             epilogue: None,
             sides: Vec::new(),
         }

@@ -1,41 +1,26 @@
 //! Vector code of a scalar formula: the chain behind an anchor, or a whole element-wise kernel.
+//!
+//! Formulas are typed: lanes of `f32`, of `i32`, and of 8-bit integers extended to 32 bits. A chain from `i32` sums to requantised bytes
+//! is emitted operation by operation as the reference evaluates it, a product and a sum never contracted into one rounding, so that
+//! the bytes are equal, bit for bit. A result of 8 bits may be left out of its range: stores of bytes saturate.
 
+pub mod bounds;
+mod integer;
+mod known;
+mod support;
+
+pub use support::{emits, is_number, is_supported};
+
+use known::{emit_known, known};
 use mnnc_ir::DType;
 use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarFn, ScalarNode, Unary};
-use mnnc_vector::{KernelBuilder, Mask, Src, Vector};
-
-/// Whether [`emit`] can do the formula: all of it on `f32`, truth values only inside.
-pub fn is_supported(f: &ScalarFn) -> bool {
-    f.dtype(f.result) == DType::F32
-        && f.nodes.iter().all(|(node, dtype)| match node {
-            ScalarNode::Arg(_) | ScalarNode::Const(_) => *dtype == DType::F32,
-            ScalarNode::Unary(u, a) => match u {
-                Unary::IsNan | Unary::IsInf => f.dtype(*a) == DType::F32,
-                Unary::Not => *dtype == DType::Bool,
-                Unary::Neg | Unary::Abs | Unary::Sqrt | Unary::Floor | Unary::Ceil | Unary::Trunc | Unary::Round => {
-                    *dtype == DType::F32
-                }
-                Unary::Exp | Unary::Log | Unary::Tanh | Unary::Erf | Unary::Sign => *dtype == DType::F32,
-                _ => false,
-            },
-            ScalarNode::Binary(op, ..) => match op {
-                Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Min | Binary::Max => {
-                    *dtype == DType::F32
-                }
-                Binary::And | Binary::Or | Binary::Xor => *dtype == DType::Bool,
-                Binary::Pow | Binary::Rem | Binary::Shl | Binary::Shr => false,
-            },
-            ScalarNode::Compare(_, a, _) => f.dtype(*a) == DType::F32,
-            ScalarNode::Select(..) => *dtype == DType::F32,
-            ScalarNode::Cast(a) => *dtype == DType::F32 && f.dtype(*a) == DType::Bool,
-            ScalarNode::Axis(_) | ScalarNode::Load { .. } => false,
-        })
-}
+use mnnc_vector::{Cmp as Rel, CmpType, KernelBuilder, Mask, Src, Vector};
 
 /// A node's value: still a constant, so that it can be an operand in memory, or in a register.
 #[derive(Copy, Clone)]
-enum Val {
-    Const(f32),
+pub(super) enum Val {
+    Float(f32),
+    Int(i32),
     Vec(Vector),
     Mask(Mask),
 }
@@ -44,14 +29,26 @@ enum Val {
 /// use, at the place of its use, so that loads stay close to where they are needed.
 ///
 /// # Panics
-/// If the formula is not [`is_supported`].
+/// If the formula is not one that is [emitted](emits).
 pub fn emit(b: &mut KernelBuilder, f: &ScalarFn, arg: &mut dyn FnMut(&mut KernelBuilder, usize) -> Vector) -> Vector {
+    emit_bounded(b, f, false, arg)
+}
+
+/// As [`emit`]; `bounded` says that what is converted to integers is [in range](bounds::converts_in_range).
+pub fn emit_bounded(
+    b: &mut KernelBuilder,
+    f: &ScalarFn,
+    bounded: bool,
+    arg: &mut dyn FnMut(&mut KernelBuilder, usize) -> Vector,
+) -> Vector {
     let live = reachable(f);
     let mut vals: Vec<Option<Val>> = vec![None; f.nodes.len()];
-    for (i, (node, _)) in f.nodes.iter().enumerate() {
-        if live[i] {
-            vals[i] = Some(emit_node(b, f, node, &vals, arg));
-        }
+    for i in (0..f.nodes.len()).filter(|i| live[*i]) {
+        let e = Expr(i as u32);
+        vals[i] = Some(match integer::conversion(f, e) {
+            Some(c) => c.emit(b, &vals, integer::Range { bounded, saturated: e != f.result }),
+            None => emit_node(b, f, e, &vals, arg),
+        });
     }
     let result = vals[f.result.0 as usize].expect("the result is reachable");
     vector(b, result)
@@ -63,7 +60,7 @@ fn reachable(f: &ScalarFn) -> Vec<bool> {
     live[f.result.0 as usize] = true;
     for i in (0..f.nodes.len()).rev() {
         if live[i] {
-            for e in operands(f, &f.nodes[i].0) {
+            for e in operands(f, Expr(i as u32)) {
                 live[e.0 as usize] = true;
             }
         }
@@ -71,9 +68,13 @@ fn reachable(f: &ScalarFn) -> Vec<bool> {
     live
 }
 
-fn operands(f: &ScalarFn, node: &ScalarNode) -> Vec<Expr> {
+fn operands(f: &ScalarFn, e: Expr) -> Vec<Expr> {
+    let node = f.node(e);
     if let Some((_, known)) = known(f, node) {
         return known;
+    }
+    if let Some(c) = integer::conversion(f, e) {
+        return vec![c.of];
     }
     match node {
         ScalarNode::Unary(_, a) | ScalarNode::Cast(a) => vec![*a],
@@ -83,71 +84,17 @@ fn operands(f: &ScalarFn, node: &ScalarNode) -> Vec<Expr> {
     }
 }
 
-/// What the vector level has a function of its own for.
-#[derive(Copy, Clone)]
-enum Known {
-    /// `a / (1 + e^-z)`.
-    LogisticTimes,
-    /// `1 + tanh z = 2 / (1 + e^-2z)`.
-    OnePlusTanh,
-    /// `1 + erf z`.
-    OnePlusErf,
-}
-
-/// Recognises such a function, and what it is of.
-fn known(f: &ScalarFn, node: &ScalarNode) -> Option<(Known, Vec<Expr>)> {
-    let is_one = |e: Expr| matches!(f.node(e), ScalarNode::Const(x) if *x == 1.0);
-    let one_plus = |node: &ScalarNode| match *node {
-        ScalarNode::Binary(Binary::Add, a, b) if is_one(a) => Some(b),
-        ScalarNode::Binary(Binary::Add, a, b) if is_one(b) => Some(a),
-        _ => None,
-    };
-    if let ScalarNode::Binary(Binary::Div, a, d) = *node {
-        let ScalarNode::Unary(Unary::Exp, minus) = *f.node(one_plus(f.node(d))?) else { return None };
-        let ScalarNode::Unary(Unary::Neg, z) = *f.node(minus) else { return None };
-        return Some((Known::LogisticTimes, vec![a, z]));
-    }
-    match *f.node(one_plus(node)?) {
-        ScalarNode::Unary(Unary::Tanh, z) => Some((Known::OnePlusTanh, vec![z])),
-        ScalarNode::Unary(Unary::Erf, z) => Some((Known::OnePlusErf, vec![z])),
-        _ => None,
-    }
-}
-
-fn emit_known(b: &mut KernelBuilder, what: Known, args: &[Val]) -> Val {
-    Val::Vec(match what {
-        Known::LogisticTimes => {
-            let z = vector(b, args[1]);
-            let y = b.logistic(z);
-            match args[0] {
-                Val::Const(1.0) => y,
-                a => b.mul(y, source(a)),
-            }
-        }
-        Known::OnePlusTanh => {
-            let z = vector(b, args[0]);
-            let z = b.add(z, z);
-            let y = b.logistic(z);
-            b.add(y, y)
-        }
-        Known::OnePlusErf => {
-            let z = vector(b, args[0]);
-            b.one_plus_erf(z)
-        }
-    })
-}
-
 fn vector(b: &mut KernelBuilder, v: Val) -> Vector {
     match v {
-        Val::Const(x) => b.splat(x),
         Val::Vec(v) => v,
-        Val::Mask(_) => panic!("a truth value is used as a number"),
+        v => b.splat(source(v)),
     }
 }
 
 fn source(v: Val) -> Src {
     match v {
-        Val::Const(x) => x.into(),
+        Val::Float(x) => x.into(),
+        Val::Int(x) => x.into(),
         Val::Vec(v) => v.into(),
         Val::Mask(_) => panic!("a truth value is used as a number"),
     }
@@ -163,10 +110,11 @@ fn mask(v: Val) -> Mask {
 fn emit_node(
     b: &mut KernelBuilder,
     f: &ScalarFn,
-    node: &ScalarNode,
+    e: Expr,
     vals: &[Option<Val>],
     arg: &mut dyn FnMut(&mut KernelBuilder, usize) -> Vector,
 ) -> Val {
+    let (node, dtype) = (f.node(e), f.dtype(e));
     let at = |e: &Expr| vals[e.0 as usize].expect("operands come first");
     if let Some((what, args)) = known(f, node) {
         let args: Vec<Val> = args.iter().map(at).collect();
@@ -174,31 +122,32 @@ fn emit_node(
     }
     match node {
         ScalarNode::Arg(i) => Val::Vec(arg(b, *i)),
-        ScalarNode::Const(x) => Val::Const(*x as f32),
+        ScalarNode::Const(x) if dtype == DType::F32 => Val::Float(*x as f32),
+        ScalarNode::Const(x) => Val::Int(*x as i32),
         ScalarNode::Unary(u, a) => emit_unary(b, *u, at(a)),
+        ScalarNode::Binary(op, x, y) if dtype != DType::F32 && dtype != DType::Bool => {
+            integer::binary(b, *op, at(x), at(y))
+        }
         ScalarNode::Binary(op, x, y) => emit_binary(b, *op, at(x), at(y)),
         ScalarNode::Compare(rel, x, y) => {
+            let ty = if f.dtype(*x) == DType::F32 { CmpType::F32 } else { CmpType::I32 };
             let x = vector(b, at(x));
-            let y = source(at(y));
-            Val::Mask(match rel {
-                Cmp::Eq => b.eq(x, y),
-                Cmp::Ne => b.ne(x, y),
-                Cmp::Lt => b.lt(x, y),
-                Cmp::Le => b.le(x, y),
-                Cmp::Gt => b.gt(x, y),
-                Cmp::Ge => b.ge(x, y),
-            })
+            let rel = match rel {
+                Cmp::Eq => Rel::Eq,
+                Cmp::Ne => Rel::Ne,
+                Cmp::Lt => Rel::Lt,
+                Cmp::Le => Rel::Le,
+                Cmp::Gt => Rel::Gt,
+                Cmp::Ge => Rel::Ge,
+            };
+            Val::Mask(b.compare(ty, rel, x, source(at(y))))
         }
         ScalarNode::Select(c, x, y) => {
             let (m, x) = (mask(at(c)), vector(b, at(x)));
             let y = vector(b, at(y));
             Val::Vec(b.select(m, x, y))
         }
-        ScalarNode::Cast(a) => {
-            debug_assert_eq!(f.dtype(*a), DType::Bool);
-            let (one, zero) = (b.splat(1.0f32), b.zero());
-            Val::Vec(b.select(mask(at(a)), one, zero))
-        }
+        ScalarNode::Cast(a) => integer::cast(b, at(a), f.dtype(*a), dtype),
         ScalarNode::Axis(_) | ScalarNode::Load { .. } => panic!("not element-wise"),
     }
 }
@@ -248,7 +197,7 @@ fn emit_binary(b: &mut KernelBuilder, op: Binary, x: Val, y: Val) -> Val {
     }
     // A constant stands last, where it can be read from memory.
     let (x, y) = match (op, x, y) {
-        (Binary::Add | Binary::Mul, Val::Const(_), Val::Vec(_)) => (y, x),
+        (Binary::Add | Binary::Mul, Val::Float(_), Val::Vec(_)) => (y, x),
         _ => (x, y),
     };
     Val::Vec(match op {
@@ -260,10 +209,12 @@ fn emit_binary(b: &mut KernelBuilder, op: Binary, x: Val, y: Val) -> Val {
             let x = vector(b, x);
             b.sub(x, source(y))
         }
+        Binary::Mul if matches!(y, Val::Float(1.0)) => return x,
         Binary::Mul => {
             let x = vector(b, x);
             b.mul(x, source(y))
         }
+        Binary::Div if matches!(y, Val::Float(1.0)) => return x,
         Binary::Div => {
             let x = vector(b, x);
             b.div(x, source(y))
@@ -278,7 +229,7 @@ fn emit_binary(b: &mut KernelBuilder, op: Binary, x: Val, y: Val) -> Val {
 /// a constant goes first, and of two variables the first is tested.
 fn extremum(b: &mut KernelBuilder, x: Val, y: Val, op: fn(&mut KernelBuilder, Vector, Vector) -> Vector) -> Vector {
     match (x, y) {
-        (Val::Vec(v), Val::Const(c)) | (Val::Const(c), Val::Vec(v)) => {
+        (Val::Vec(v), Val::Float(c)) | (Val::Float(c), Val::Vec(v)) => {
             let c = b.splat(c);
             op(b, c, v)
         }

@@ -1,0 +1,100 @@
+//! Convolution of unsigned with signed bytes, dense and grouped, through the implicit GEMM: sums in `i32`, and the chain behind them.
+//!
+//! The border of the input holds its zero point, which thus counts as zero. Every sum starts at `-zero point * sum of the weights`.
+
+use crate::families::conv::{Geometry, Kind};
+use crate::families::dense::{Bias, Dense};
+use crate::families::igemm::spec::Number;
+use crate::families::integer::{Sums, Weights, range, zero_point};
+use crate::families::sides::{fits_typed_image, from_offset, image_strides, image_wishes, place_image};
+use crate::family::{Family, View, Wish};
+use crate::lowering::{Forms, Lowering};
+use mnnc_ir::{DType, OpError, ValueId};
+use mnnc_ops::family::quant::CONV_INTEGER;
+use mnnc_vector::Target;
+
+/// The family.
+pub struct ConvInteger;
+
+/// What the family has to know of a node.
+struct Convolution {
+    g: Geometry,
+    x: ValueId,
+    zero: u8,
+    weights: Weights,
+}
+
+impl Convolution {
+    fn read(view: &View, target: &Target) -> Option<Convolution> {
+        let anchor = view.anchor.filter(|a| a.is(&CONV_INTEGER))?;
+        let facts = view.graph.facts(view.anchor_id?);
+        let ctx = facts.of(anchor);
+        let shape = mnnc_ops::family::conv::shape(&ctx, 0, 1).ok()?;
+        let input = |i: usize| view.inputs.get(i).copied().flatten();
+        let (x, w) = (input(0)?, input(1)?);
+        let channels = shape.groups * shape.outputs;
+        let fits = view.graph.ty(x).dtype == DType::U8 && fits_typed_image(view, &shape.dims());
+        let g = Geometry::sized(shape, false, target).filter(|g| fits && g.kind == Kind::Dense)?;
+        let weights = Weights::read(view.graph, w, input(3), true, channels)?;
+        Some(Convolution { g, x, zero: zero_point(view, 2)?, weights })
+    }
+
+    /// Few channels lie together, four of them, as the product reads them.
+    fn wish(&self, target: &Target) -> Wish {
+        let halo = self.g.halo.filled(self.zero);
+        let few = self.g.shape.groups == 1 && self.g.shape.inputs <= 4 && target.lanes() > 4;
+        if few { Wish::Pixels(halo) } else { Wish::Blocked(halo) }
+    }
+}
+
+impl Family for ConvInteger {
+    fn name(&self) -> &'static str {
+        "conv_integer"
+    }
+
+    fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
+        let c = Convolution::read(view, target)?;
+        let mut wishes = vec![(c.x, c.wish(target))];
+        wishes.extend(image_wishes(view, target));
+        Some(wishes)
+    }
+
+    fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
+        let target = *lo.target();
+        let c =
+            Convolution::read(view, &target).ok_or_else(|| OpError::unsupported("not a convolution of this family"))?;
+        let shape = &c.g.shape;
+        let input = lo.input(c.x, c.wish(&target))?;
+        let output = lo.output_in_place(view, Forms::BLOCKED, &view.inputs)?;
+        let [kh, kw] = c.g.window.kernel;
+        let taps = kh * kw;
+        let of_channel = |o: usize| (0..shape.inputs * taps).map(move |i| o * shape.inputs * taps + i);
+        let sums: Vec<Sums> = (0..shape.groups * shape.outputs)
+            .map(|o| Sums::of(of_channel(o).map(|i| c.weights.at(i)), c.zero))
+            .collect();
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?.behind(Some(range(&sums)));
+        let bias: Vec<i32> = sums.iter().map(|s| s.bias).collect();
+        let s = &input.storage;
+        let border = c.g.halo.top * s.strides[2] + c.g.halo.left * s.strides[3];
+        let dense = Dense {
+            family: "conv_integer",
+            images: shape.batch,
+            groups: shape.groups,
+            inputs: shape.inputs,
+            outputs: shape.outputs,
+            window: c.g.window,
+            out: c.g.out(),
+            number: Number::U8,
+            block_in: s.block.unwrap_or(1),
+            input: from_offset(&input.read(), s.offset - border),
+            input_strides: image_strides(s, &s.dims),
+            output: from_offset(&output.write(), output.storage.offset),
+            output_strides: image_strides(&output.storage, &shape.dims()),
+            weight: &|o, [i, y, x]| f32::from(c.weights.at(((o * shape.inputs + i) * kh + y) * kw + x)),
+            bias: Bias::I32(&bias),
+            epilogue: &epilogue,
+        };
+        let name = lo.graph().node(view.node).name.clone();
+        dense.lower(lo, &name)
+    }
+}

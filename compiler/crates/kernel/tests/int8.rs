@@ -1,0 +1,269 @@
+//! Products of bytes and the chains behind them against the reference evaluation: equal, bit for bit, with and without an instruction for
+//! them.
+
+mod support;
+
+use mnnc_ir::{Attrs, DType, Graph, NodeSpec, RegionId, Tensor, TensorType, ValueId};
+use mnnc_kernel::{Schedule, families, lower};
+use mnnc_ops::Evaluator;
+use mnnc_ops::sample::Gen;
+use support::{Machine, byte_targets};
+
+fn bytes(g: &mut Gen, dims: &[usize]) -> Tensor {
+    let n = dims.iter().product();
+    Tensor::new(
+        dims,
+        (0..n).map(|_| if g.below(8) == 0 { g.pick(&[0, 255]) } else { g.below(256) as u8 }).collect::<Vec<u8>>(),
+    )
+}
+
+fn signed(g: &mut Gen, dims: &[usize]) -> Tensor {
+    let n = dims.iter().product();
+    let one = |g: &mut Gen| if g.below(8) == 0 { g.pick(&[-128i8, 127]) } else { g.below(256) as u8 as i8 };
+    Tensor::new(dims, (0..n).map(|_| one(g)).collect::<Vec<i8>>())
+}
+
+/// What stands behind a product.
+#[derive(Copy, Clone, PartialEq, Debug)]
+enum Chain {
+    /// The sums themselves.
+    Sums,
+    /// Scaled to `f32`.
+    Floats,
+    /// Scaled and requantised; with limits in `f32`, or by the conversion alone.
+    Bytes { clipped: bool },
+    /// The same with a quantised operand added.
+    Residual,
+}
+
+struct Net {
+    graph: Graph,
+    what: String,
+}
+
+/// A region under construction: its parameters and what they are outside.
+struct Body {
+    region: RegionId,
+    params: Vec<ValueId>,
+    outer: Vec<ValueId>,
+    at: usize,
+}
+
+impl Net {
+    fn new(dims: &[usize]) -> (Net, ValueId) {
+        let mut graph = Graph::new("net");
+        let x = graph.add_input("x", TensorType::new(DType::U8, dims.iter().copied()));
+        (Net { graph, what: format!("{dims:?}") }, x)
+    }
+    fn dims(&self, v: ValueId) -> Vec<usize> {
+        self.graph.ty(v).static_dims().expect("static")
+    }
+    fn constant(&mut self, t: Tensor) -> ValueId {
+        self.graph.add_const("c", t)
+    }
+    fn body(&mut self) -> Body {
+        Body { region: self.graph.new_region(), params: Vec::new(), outer: Vec::new(), at: 0 }
+    }
+    fn param(&mut self, b: &mut Body, v: ValueId) -> ValueId {
+        if let Some(i) = b.outer.iter().position(|o| *o == v) {
+            return b.params[i];
+        }
+        let ty = self.graph.ty(v).clone();
+        let p = self.graph.add_param(b.region, "p", ty);
+        b.params.push(p);
+        b.outer.push(v);
+        p
+    }
+    fn node(&mut self, b: &mut Body, op: &str, inputs: &[ValueId], attrs: Attrs) -> ValueId {
+        let spec = NodeSpec::new(mnnc_ops::lookup(op).expect("an op"), inputs.iter().copied()).attrs(attrs);
+        let n = self.graph.insert_node(b.region, b.at, spec).unwrap_or_else(|e| panic!("{}: {e:?}", self.what));
+        b.at += 1;
+        self.graph.node(n).outputs()[0]
+    }
+    fn number(&mut self, b: &mut Body, x: f32) -> ValueId {
+        let c = self.constant(Tensor::scalar(x));
+        self.param(b, c)
+    }
+    /// The chain behind `sums`, whose channels are dimension `axis` from the end, and the end of the region.
+    fn chain(
+        &mut self,
+        g: &mut Gen,
+        mut b: Body,
+        sums: ValueId,
+        axis: usize,
+        depth: usize,
+        chain: Chain,
+        residual: Option<ValueId>,
+    ) -> ValueId {
+        let none = Attrs::new;
+        let dims = self.dims(sums);
+        let channels = dims[dims.len() - axis];
+        let mut y = sums;
+        if chain != Chain::Sums {
+            let shape: Vec<usize> = (0..axis).map(|i| if i == 0 { channels } else { 1 }).collect();
+            let unit = 1.0 / (60.0 * (depth as f32).sqrt() * 128.0 / 60.0);
+            let scales: Vec<f32> = (0..channels).map(|_| unit * (0.2 + g.below(1000) as f32 / 700.0)).collect();
+            let offsets: Vec<f32> = (0..channels).map(|_| g.below(2000) as f32 / 33.0 - 30.0).collect();
+            let (scales, offsets) =
+                (self.constant(Tensor::new(shape.clone(), scales)), self.constant(Tensor::new(shape, offsets)));
+            y = self.node(&mut b, "cast", &[y], none().with("to", DType::F32));
+            let scales = self.param(&mut b, scales);
+            y = self.node(&mut b, "mul", &[y, scales], none());
+            if g.coin() {
+                let offsets = self.param(&mut b, offsets);
+                y = self.node(&mut b, "add", &[y, offsets], none());
+            }
+        }
+        if chain == Chain::Residual {
+            let r = residual.expect("an operand");
+            let r = self.param(&mut b, r);
+            let r = self.node(&mut b, "cast", &[r], none().with("to", DType::F32));
+            let zero = self.number(&mut b, g.below(256) as f32);
+            let r = self.node(&mut b, "sub", &[r, zero], none());
+            let scale = self.number(&mut b, 0.37);
+            let r = self.node(&mut b, "mul", &[r, scale], none());
+            y = self.node(&mut b, "add", &[y, r], none());
+        }
+        if matches!(chain, Chain::Bytes { .. } | Chain::Residual) {
+            if g.coin() {
+                y = self.node(&mut b, "relu", &[y], none());
+            }
+            y = self.node(&mut b, "round", &[y], none());
+            if g.coin() {
+                let zero = self.number(&mut b, g.below(256) as f32);
+                y = self.node(&mut b, "add", &[y, zero], none());
+            }
+            if chain == (Chain::Bytes { clipped: true }) {
+                let (lo, hi) = (
+                    self.number(&mut b, g.pick(&[0.0, 0.0, 5.0])),
+                    self.number(&mut b, g.pick(&[255.0, 255.0, 200.0])),
+                );
+                y = self.node(&mut b, "max", &[y, lo], none());
+                y = self.node(&mut b, "min", &[y, hi], none());
+            }
+            y = self.node(&mut b, "cast", &[y], none().with("to", DType::U8));
+        }
+        self.graph.set_results(b.region, vec![y]);
+        let spec = NodeSpec::new(mnnc_ops::lookup("fused").expect("an op"), b.outer).regions([b.region]);
+        self.graph.emit(spec).unwrap_or_else(|e| panic!("{}: {e:?}", self.what))
+    }
+    #[allow(clippy::too_many_arguments, reason = "a convolution")]
+    fn conv(
+        &mut self,
+        g: &mut Gen,
+        x: ValueId,
+        outputs: usize,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        groups: usize,
+        chain: Chain,
+        residual: Option<ValueId>,
+    ) -> ValueId {
+        let channels = self.dims(x)[1];
+        let w = signed(g, &[outputs, channels / groups, kernel[0], kernel[1]]);
+        let w = self.constant(w);
+        let zero = self.constant(Tensor::scalar(g.pick(&[0u8, 1, 128, 255])));
+        let dilation = if g.below(5) == 0 { [1 + g.below(2), 1 + g.below(2)] } else { [1, 1] };
+        let ints = |v: &[usize]| v.iter().map(|&x| x as i64).collect::<Vec<i64>>();
+        let reach = |d: usize| (kernel[d] - 1) * dilation[d];
+        let pads = [reach(0) / 2, reach(1) / 2, reach(0) - reach(0) / 2, reach(1) - reach(1) / 2];
+        let attrs = Attrs::new()
+            .with("strides", ints(&stride))
+            .with("dilations", ints(&dilation))
+            .with("pads", ints(&pads))
+            .with("group", groups as i64);
+        self.what += &format!(
+            " conv {channels}->{outputs} {kernel:?}/{stride:?} dilation {dilation:?} groups {groups} {chain:?}"
+        );
+        let mut b = self.body();
+        let p = self.param(&mut b, x);
+        let sums = self.node(&mut b, "conv_integer", &[p, w, zero], attrs);
+        self.chain(g, b, sums, 3, channels / groups * kernel[0] * kernel[1], chain, residual)
+    }
+    fn check(mut self, y: ValueId, g: &mut Gen, split: bool, used: &mut dyn FnMut(&Schedule)) {
+        self.graph.set_results(self.graph.main(), vec![y]);
+        let dims = self.dims(self.graph.inputs()[0]);
+        let input = bytes(g, &dims);
+        let inputs = std::slice::from_ref(&input);
+        let expected =
+            Evaluator::new(&self.graph).run(inputs).unwrap_or_else(|e| panic!("{}: {e:?}", self.what)).remove(0);
+        for target in byte_targets() {
+            let name = target.full_name();
+            let schedule =
+                lower(&self.graph, &target, families::ALL).unwrap_or_else(|e| panic!("{name} {}: {e:?}", self.what));
+            used(&schedule);
+            let shape = [(expected.dtype(), expected.dims().to_vec())];
+            let got = Machine::new(&schedule).run(inputs, &shape, split).remove(0);
+            let (got, want) = (got.to_f64s(), expected.to_f64s());
+            let wrong = got.iter().zip(&want).position(|(a, b)| a != b);
+            if let Some(i) = wrong {
+                let count = got.iter().zip(&want).filter(|(a, b)| a != b).count();
+                panic!(
+                    "{name}: {}: {count} of {} wrong, element {i} is {}, not {}",
+                    self.what,
+                    got.len(),
+                    got[i],
+                    want[i]
+                );
+            }
+        }
+    }
+}
+
+fn any_chain(g: &mut Gen) -> Chain {
+    g.pick(&[Chain::Sums, Chain::Floats, Chain::Bytes { clipped: true }, Chain::Bytes { clipped: false }])
+}
+
+/// One convolution: every remainder of channels, strides, dilations, groups, first layers.
+#[test]
+fn convolutions_are_exact() {
+    for seed in 0..150 {
+        let mut g = Gen::new(seed);
+        let groups = g.pick(&[1, 1, 1, 2, 3, 5]);
+        let each = if groups > 1 {
+            g.pick(&[2, 3, 4, 12, 16, 32])
+        } else if g.below(4) == 0 {
+            1 + g.below(4)
+        } else {
+            5 + g.below(90)
+        };
+        let kernel = if g.below(3) == 0 { [1, 1] } else { [1 + g.below(5), 1 + g.below(5)] };
+        let size = [1 + g.below(20), g.pick(&[1, 3, 7, 8, 14, 16, 17, 30, 33, 56])];
+        let (mut net, x) = Net::new(&[1 + g.below(2), groups * each, size[0], size[1]]);
+        let stride = [1 + g.below(2), 1 + g.below(2)];
+        let outputs = groups * if groups > 1 { g.pick(&[1, 6, 16, 18, 32]) } else { 1 + g.below(90) };
+        let chain = any_chain(&mut g);
+        let y = net.conv(&mut g, x, outputs, kernel, stride, groups, chain, None);
+        net.check(y, &mut g, seed % 2 == 0, &mut |s| {
+            assert!(s.kernels.iter().any(|(_, k)| k.name.starts_with("conv_integer")));
+        });
+    }
+}
+
+/// Bytes between layers: borders of zero points, residual sums, one written over its operand.
+#[test]
+fn layers_pass_bytes_to_each_other() {
+    let mut in_place = 0;
+    for seed in 0..150 {
+        let mut g = Gen::new(7000 + seed);
+        let (mut net, x) = Net::new(&[1 + g.below(2), 1 + g.below(40), 4 + g.below(14), 4 + g.below(20)]);
+        let requantised = |g: &mut Gen| Chain::Bytes { clipped: g.coin() };
+        let channels = g.pick(&[3, 8, 16, 24, 32, 40, 58, 64, 96]);
+        let (kernel, chain) = (g.pick(&[[1, 1], [3, 3], [5, 2]]), requantised(&mut g));
+        let a = net.conv(&mut g, x, channels, kernel, [1, 1], 1, chain, None);
+        let (kernel, chain) = (g.pick(&[[1, 1], [3, 3]]), requantised(&mut g));
+        let b = net.conv(&mut g, a, channels, kernel, [1, 1], 1, chain, None);
+        let c = net.conv(&mut g, b, channels, [3, 3], [1, 1], 1, Chain::Residual, Some(a));
+        let (kernel, stride, outputs) = (g.pick(&[[1, 1], [3, 3], [3, 1]]), [1 + g.below(2), 1], 1 + g.below(70));
+        let chain = any_chain(&mut g);
+        let y = net.conv(&mut g, c, outputs, kernel, stride, 1, chain, None);
+        net.check(y, &mut g, seed % 2 == 0, &mut |s| {
+            in_place += usize::from(s.steps.iter().any(|s| {
+                let written = s.operands.last().map(|o| o.buffer);
+                s.operands.iter().rev().skip(1).any(|o| Some(o.buffer) == written)
+            }));
+        });
+    }
+    let targets = byte_targets().len();
+    assert!(in_place >= 15 * targets, "only {in_place} sums on {targets} targets were written over an operand");
+}
