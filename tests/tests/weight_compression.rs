@@ -10,6 +10,7 @@ use mnnc_quant::weight::{Effort, Method, Options, Report};
 use mnnc_tests::picture::{Scale, centre, planar};
 use mnnc_tests::shared;
 
+#[derive(Clone)]
 struct Bench {
     compiler: Compiler,
     model: Model,
@@ -39,7 +40,9 @@ fn bench() -> Option<Bench> {
 
 impl Bench {
     fn outputs(&self, model: &Model) -> Vec<Vec<f32>> {
-        let mut engine = Engine::jit(self.compiler.jit(model).unwrap());
+        // What counts here is the numbers, so the weights may be expanded beforehand.
+        let expanded = self.compiler.transform(model.graph().clone(), "fold{max-growth=1073741824}").unwrap().graph;
+        let mut engine = Engine::jit(self.compiler.jit(&model.with_graph(expanded)).unwrap());
         self.pictures.iter().map(|(_, x)| engine.run(std::slice::from_ref(x)).unwrap()[0].to_vec()).collect()
     }
     fn judge(&self, model: &Model) -> Accuracy {
@@ -94,6 +97,14 @@ fn study() {
             bench.measure(name, options, effort);
         }
     };
+    let noise = mnnc::weights::Synthetic::new(bench.model.graph());
+    let noise: Vec<Vec<Tensor>> = (0..noise.len()).map(|i| noise.get(i).unwrap()).collect();
+    let synthetic = Bench { calibration: noise, ..bench.clone() };
+    let sham = |name: &str, options: &Options, effort: Effort| {
+        if wants(name) {
+            synthetic.measure(name, options, Some(effort));
+        }
+    };
     run("fp16", &Options::bits(16), None);
     for method in [Method::MinMax, Method::Mse, Method::Hqq] {
         run(&format!("free8 {method:?}"), &Options { method, ..Options::bits(8) }, None);
@@ -115,6 +126,9 @@ fn study() {
     ];
     for (name, effort) in efforts {
         run(&format!("data8 {name}"), &Options::bits(8), Some(effort.clone()));
-        run(&format!("data4 {name}"), &Options::bits(4).block(32), Some(effort));
+        run(&format!("data4 {name}"), &Options::bits(4).block(32), Some(effort.clone()));
+        let effort = Effort { bias: false, ..effort };
+        sham(&format!("sham8 {name}"), &Options::bits(8), effort.clone());
+        sham(&format!("sham4 {name}"), &Options::bits(4).block(32), effort);
     }
 }
