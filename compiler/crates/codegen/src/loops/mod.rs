@@ -90,7 +90,7 @@ pub(crate) fn compile_border(module: &mut dyn Module, ctx: &mut Context, s: &Sto
 fn fill(b: &mut FunctionBuilder, value: u8, at: Value, offset: usize, bytes: usize) -> Result<(), CodegenError> {
     let flags = MemFlagsData::trusted();
     let words = i64::from_ne_bytes([value; 8]);
-    let (word, byte) = (b.ins().iconst(I64, words), b.ins().iconst(I8, value.into()));
+    let (word, byte) = (b.ins().iconst(I64, words), b.ins().iconst(I8, i64::from(value)));
     let start = b.ins().iadd_imm_s(at, offset as i64);
     let words = bytes / 8;
     if words <= 16 {
