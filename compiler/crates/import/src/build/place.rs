@@ -12,6 +12,18 @@ const FOLD_BYTES: usize = 64 << 10;
 /// Work that folding one node may take.
 const FOLD_FLOPS: u64 = 10_000_000;
 
+/// Whether a node spreads out a compressed weight, which is kept as small as it is stored: a matrix of integers or half-precision numbers.
+fn spreads_weight(spec: &NodeSpec, inputs: &[Option<Tensor>], types: &[TensorType]) -> bool {
+    let (Some(Some(stored)), [y]) = (inputs.first(), types) else { return false };
+    let from = stored.dtype();
+    let kind = match spec.op.name {
+        "dequantize_linear" => true,
+        "cast" => from.is_float() && y.dtype.is_float(),
+        _ => false,
+    };
+    kind && from.size() < y.dtype.size() && stored.dims().iter().filter(|&&d| d > 1).count() >= 2
+}
+
 impl Builder {
     /// A name for a value of the model. If a value that was made up on the way has it, that one is renamed.
     pub(crate) fn claim(&mut self, name: &str) -> String {
@@ -89,6 +101,9 @@ impl Builder {
             return Ok(Some(vec![t]));
         }
         let Some(inputs) = self.constants(&spec.inputs) else { return Ok(None) };
+        if spreads_weight(spec, &inputs, types) {
+            return Ok(None);
+        }
         let size = types.iter().try_fold(0usize, |a, t| a.checked_add(t.num_bytes()?));
         let Some(size) = size.filter(|&n| n <= FOLD_BYTES) else { return Ok(None) };
         let ctx = OpCtx {
