@@ -196,10 +196,12 @@ impl<'g> Group<'g> {
             || g.node(n).inputs().iter().flatten().all(|&v| g.ty(v).dtype == shape.dtype) && y.dtype == shape.dtype
     }
 
-    /// Takes in what computes side operands of the group's shape for the group alone.
+    /// Takes in what computes side operands of the group's shape for the group alone. What computes the anchor's own operands stays
+    /// outside: the anchor reads many of their elements for one of its own.
     fn absorb(&mut self, cx: &PassCx, taken: &HashSet<NodeId>) {
         let g = self.g;
-        let mut at = 0;
+        let first = usize::from(self.anchored);
+        let mut at = first;
         while at < self.members.len() {
             let n = self.members[at];
             at += 1;
@@ -220,7 +222,7 @@ impl<'g> Group<'g> {
                 members.sort_by_key(|&n| (Some(n) != anchor, g.position(n)));
                 if self.fits(cx, &members) {
                     self.members = members;
-                    at = 0;
+                    at = first;
                     break;
                 }
             }
