@@ -2,7 +2,7 @@
 
     mnn_run.py CASES.json [FIRST]
 
-CASES.json is a list of {"model": path, "api": "module" | "session", "outputs": [name], "stem": path,
+CASES.json is a list of {"model": path, "api": "module" | "session", "memory": "normal" | "low", "outputs": [name], "stem": path,
 "inputs": [{"name", "dtype", "shape", "file"}]}; tensors are raw little-endian elements. Output k of a case goes to
 STEM.k; after each case a line of JSON tells its index and the outputs' dtypes and shapes. A case that throws tells
 {"case", "error"}; one that kills the process tells nothing, and the caller goes on with the next.
@@ -15,9 +15,6 @@ import MNN
 import MNN.expr as F
 import MNN.nn as nn
 import numpy as np
-
-CONFIG = {"precision": "high", "backend": 0, "numThread": 1}
-
 
 def load(entry):
     """One input as an array in MNN's run-time type."""
@@ -35,8 +32,10 @@ def variable(array):
 
 def run_module(case):
     names = [entry["name"] for entry in case["inputs"]]
-    runtime = nn.create_runtime_manager((CONFIG,))
-    module = nn.load_module_from_file(case["model"], names, case["outputs"], runtime_manager=runtime)
+    modes = {"precision_mode": F.PrecisionMode.High, "thread_num": 1, "backend": F.Backend.CPU}
+    if case["memory"] == "low":
+        modes["memory_mode"] = F.MemoryMode.Low
+    module = nn.load_module_from_file(case["model"], names, case["outputs"], **modes)
     arrays = [load(entry) for entry in case["inputs"]]
     variables = [variable(array) for array in arrays]
     results = module.forward(variables)

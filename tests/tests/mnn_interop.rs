@@ -2,6 +2,8 @@
 
 #[allow(dead_code)]
 mod common;
+#[path = "mnn/compressed.rs"]
+mod compressed;
 #[path = "mnn/engine.rs"]
 mod engine;
 #[path = "mnn/networks.rs"]

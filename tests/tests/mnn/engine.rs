@@ -12,6 +12,8 @@ pub struct Case {
     pub model: Vec<u8>,
     /// Which of MNN's interfaces runs it: `module` or `session`.
     pub api: &'static str,
+    /// MNN's setting: `normal`, or `low`, in which it computes on compressed weights (`module` only).
+    pub memory: &'static str,
     /// Names and values.
     pub inputs: Vec<(String, Tensor)>,
     /// Names, in the order of the results.
@@ -61,7 +63,7 @@ fn describe(folder: &Path, index: usize, case: &Case) -> Value {
             json!({"name": name, "dtype": numpy_name(tensor.dtype()), "shape": tensor.dims(), "file": file})
         })
         .collect();
-    json!({"model": model, "api": case.api, "outputs": case.outputs, "stem": stem, "inputs": inputs})
+    json!({"model": model, "api": case.api, "memory": case.memory, "outputs": case.outputs, "stem": stem, "inputs": inputs})
 }
 
 fn outputs(stem: &Path, report: &Value) -> Vec<Tensor> {

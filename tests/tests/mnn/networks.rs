@@ -103,6 +103,7 @@ fn an_open_batch_stays_open() {
             let cases = ["module", "session"].map(|api| Case {
                 model: model.clone(),
                 api,
+                memory: "normal",
                 inputs: feeds.clone(),
                 outputs: outputs.clone(),
             });
@@ -145,7 +146,8 @@ fn check(python: &Path, name: &str, model: &Path) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let reference = reference(python, model, &feeds, folder.path());
     let size = ours.len();
-    let case = |model: Vec<u8>, api| Case { model, api, inputs: feeds.clone(), outputs: outputs.clone() };
+    let case =
+        |model: Vec<u8>, api| Case { model, api, memory: "normal", inputs: feeds.clone(), outputs: outputs.clone() };
     let mut cases = vec![case(ours.clone(), "session"), case(ours, "module")];
     let theirs = reference.converted.as_ref().map(Vec::len);
     cases.extend(reference.converted.map(|bytes| case(bytes, "session")));

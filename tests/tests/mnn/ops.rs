@@ -96,7 +96,7 @@ fn every_op_is_right_or_refused() {
                     sample.attrs
                 );
                 let outputs = graph.outputs().iter().map(|&v| graph.value(v).name.clone()).collect();
-                cases.push(Case { model, api: "module", inputs: feeds, outputs });
+                cases.push(Case { model, api: "module", memory: "normal", inputs: feeds, outputs });
                 wanted.push((op.name, name, want));
             }
         }

@@ -1,6 +1,8 @@
 //! What a rule works with: the node being written, and the means to emit ops.
 
+use crate::WriteOptions;
 use crate::net::{Layouts, Net, Shape, Tid, Ty};
+use crate::weights::{Decoded, Order, Runs, Weights, decoded};
 use mnnc_ir::{DType, Graph, Node, OpCtx, Tensor, ValueId};
 use mnnc_schema::mnn::{
     BinaryOpOperation, BinaryOpT, CastParamT, OpParameterT, OpType, PermuteT, ReductionParamT, ReductionType, Relu6T,
@@ -39,8 +41,7 @@ pub(crate) struct Cx<'a> {
     pub(crate) op: OpCtx<'a>,
     /// What stands for each value that was written before.
     pub(crate) written: &'a mut HashMap<ValueId, Tid>,
-    /// For how many readers a weight is copied; see [`crate::Prefer`].
-    pub(crate) sharing_limit: usize,
+    pub(crate) options: &'a WriteOptions,
     /// Number of the next tensor that has no name in the model.
     pub(crate) next: usize,
 }
@@ -59,10 +60,10 @@ impl<'a> Cx<'a> {
         if let Some(&tid) = self.written.get(&value) {
             return Ok(Some(tid));
         }
-        let Some(constant) = self.graph.constant(value) else {
+        let Some(constant) = decoded(self.graph, value) else {
             return Err(format!("input {i} ({}) is not available here", self.graph.value(value).name).into());
         };
-        let tensor = runtime_form(constant)?;
+        let tensor = constant.tensor(self.graph.ty(value))?;
         let tid = self.net.constant(self.graph.value(value).name.clone(), tensor);
         self.written.insert(value, tid);
         Ok(Some(tid))
@@ -83,19 +84,47 @@ impl<'a> Cx<'a> {
         self.op.outputs.get(i).map(shape_of).unwrap_or_default()
     }
 
+    /// Whether input `i` is a constant, or decodes one.
+    pub(crate) fn is_constant(&self, i: usize) -> bool {
+        self.decoded(i).is_some()
+    }
+
+    fn decoded(&self, i: usize) -> Option<Decoded<'a>> {
+        decoded(self.graph, self.node.input(i)?)
+    }
+
+    /// The constant of input `i`, as it is stored.
+    pub(crate) fn weight(&self, i: usize) -> Result<Decoded<'a>, Reason> {
+        let name = self.op.op.inputs.get(i).map_or("?", |operand| operand.name);
+        let missing = || Reason(format!("input {i} ({name}) is computed at run time; MNN needs it in the file"));
+        self.decoded(i).ok_or_else(missing)
+    }
+
+    /// The weights of input `i` in the order of the file, for a convolution that lets `runs` of them share a scale.
+    pub(crate) fn weights(&mut self, constant: &Decoded, order: Order, runs: Runs) -> Weights {
+        let mut weights = Weights::of(constant, order, runs);
+        if let (Weights::Floats(_), true) = (&weights, constant.is_coded()) {
+            let note = "its integer weights are stored as floats: MNN has scales for output channels, and for blocks of input channels that are \
+                        multiples of 16, only";
+            let note = format!("{}: {note}", self.node.name);
+            if self.net.notes.last() != Some(&note) {
+                self.net.notes.push(note);
+            }
+        }
+        if self.options.flush_subnormals {
+            weights.flush_subnormals();
+        }
+        weights
+    }
+
     /// The elements of input `i`, which has to be a float constant.
     pub(crate) fn const_floats(&self, i: usize) -> Result<Vec<f32>, Reason> {
-        let name = self.op.op.inputs.get(i).map_or("?", |operand| operand.name);
-        let tensor = self
-            .op
-            .const_input(i)
-            .ok_or_else(|| Reason(format!("input {i} ({name}) is computed at run time; MNN needs it in the file")))?;
-        Ok(floats(tensor))
+        Ok(self.weight(i)?.floats())
     }
 
     /// The elements of input `i` if it is a constant.
     pub(crate) fn opt_const_floats(&self, i: usize) -> Option<Vec<f32>> {
-        self.op.const_input(i).map(floats)
+        Some(self.decoded(i)?.floats())
     }
 
     // --- New tensors -----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 //! Small rewrites of the finished program: an activation goes into the op before it, what nobody reads goes.
 
 use crate::net::{Main, Net, Tid};
-use mnnc_ir::{DType, Tensor};
+use mnnc_ir::Tensor;
 use mnnc_schema::mnn::{BinaryOpOperation, OpParameterT, OpType};
 use std::collections::{HashMap, HashSet};
 
@@ -88,14 +88,14 @@ pub(crate) fn fuse_biases(net: &mut Net) {
             && out.len().checked_sub(1 + trailing).and_then(|dim| out[dim]) == Some(channels)
             && bias.len() == channels
             && bias.dims().iter().rev().nth(trailing) == Some(&channels)
-            && bias.dtype() == DType::F32;
+            && bias.dtype().is_float();
         // Behind a reshape the rows have to be the convolution's own: one product each.
         let rows_alone = chain.last == chain.producer
             || net.tensors[*net.ops[chain.producer].outputs.first()?].shape[2..] == [Some(1), Some(1)];
         if !fits || !rows_alone {
             return None;
         }
-        let addends = bias.to_vec::<f32>();
+        let addends = crate::cx::floats(bias);
         let Main::Param(OpParameterT::Convolution2D(conv)) = &mut net.ops[chain.producer].main else { return None };
         if conv.common.as_ref().is_none_or(|common| common.relu || common.relu6) {
             return None;

@@ -9,11 +9,14 @@
 //! 4. [`pack`]: the bytes. Defaults and unused fields take no room; equal constants are stored once; the model's id is
 //!    a hash of the file, so equal models give equal bytes.
 //!
+//! Constants that the graph holds compressed stay so ([`weights`]).
+//!
 //! Run-time types in MNN are fewer than in the graph: `i64` and `bool` tensors are int32 there, at graph inputs and
 //! outputs too (MNN's own converter has it so).
 
 mod cx;
 mod error;
+mod external;
 mod fuse;
 mod layout;
 mod lower;
@@ -23,20 +26,12 @@ pub mod reader;
 mod rules;
 mod scalar;
 mod summary;
+mod weights;
 
 pub use error::{Unsupported, WriteError};
 pub use summary::{Port, Summary, SummaryError, summary};
 
 use mnnc_ir::Graph;
-
-/// How weights of convolutions and matrix products are coded.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub enum WeightEncoding {
-    /// 32-bit floats.
-    #[default]
-    F32,
-}
 
 /// What the file is made for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,13 +45,29 @@ pub struct WriteOptions {
     pub opt_level: u8,
     /// Whether the file should rather be small or fast.
     pub prefer: Prefer,
-    /// How weights are coded.
-    pub weights: WeightEncoding,
+    /// Whether a product with constant weights may become a 1x1 convolution. Only as such are its weights compressed.
+    pub products_as_convolutions: bool,
+    /// Whether weights of convolutions that are no normal numbers become 0.
+    pub flush_subnormals: bool,
+    /// Whether weights go into a file of their own ([`File::weights`]).
+    pub external_weights: bool,
+    /// What the file says that it is for.
+    pub biz_code: String,
+    /// What it says of who may use it, if anything.
+    pub auth_code: Option<String>,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { opt_level: 1, prefer: Prefer::Normal, weights: WeightEncoding::F32 }
+        Self {
+            opt_level: 1,
+            prefer: Prefer::Normal,
+            products_as_convolutions: true,
+            flush_subnormals: false,
+            external_weights: false,
+            biz_code: "MNN".into(),
+            auth_code: None,
+        }
     }
 }
 
@@ -86,13 +97,27 @@ impl Prefer {
 /// A file of the format holds less than this: its offsets are 31 bits.
 const MAX_BYTES: u64 = (1 << 31) - 1;
 
+/// What [`write_file`] made.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct File {
+    /// The `.mnn` file.
+    pub model: Vec<u8>,
+    /// The file of weights, which the engine looks for as `NAME.mnn.weight`; only with [`WriteOptions::external_weights`].
+    pub weights: Option<Vec<u8>>,
+    /// What the user should know: compressed weights that the format has no code for.
+    pub notes: Vec<String>,
+}
+
 /// Writes `graph` as a `.mnn` file. Graph inputs and outputs keep name, order, element type (as far as MNN has it, see
 /// the crate's documentation) and shape. Equal graphs and options give equal bytes.
+///
+/// Weights that the graph holds compressed are stored so: integer constants behind `dequantize_linear` in 2 to 8 bits, `f16`
+/// constants behind `cast` in half precision.
 ///
 /// # Errors
 /// [`WriteError::Unsupported`] lists every node that has no form in the format; [`WriteError::TooLarge`] if the
 /// weights exceed what a file can hold.
-pub fn write(graph: &Graph, options: &WriteOptions) -> Result<Vec<u8>, WriteError> {
+pub fn write_file(graph: &Graph, options: &WriteOptions) -> Result<File, WriteError> {
     let mut net = lower::lower(graph, options)?;
     if options.opt_level > 0 {
         fuse::collapse_reshapes(&mut net);
@@ -101,9 +126,23 @@ pub fn write(graph: &Graph, options: &WriteOptions) -> Result<Vec<u8>, WriteErro
     }
     fuse::drop_dead(&mut net);
     layout::assign(&mut net);
+    let notes = std::mem::take(&mut net.notes);
     let bytes = pack::weight_bytes(&net);
-    if bytes >= MAX_BYTES {
+    if bytes >= MAX_BYTES && !options.external_weights {
         return Err(WriteError::TooLarge { bytes });
     }
-    Ok(pack::pack(net, usize::try_from(bytes).unwrap_or(0)))
+    let (model, weights) = pack::pack(net, options, usize::try_from(bytes).unwrap_or(0));
+    if model.len() as u64 >= MAX_BYTES {
+        return Err(WriteError::TooLarge { bytes: model.len() as u64 });
+    }
+    Ok(File { model, weights, notes })
+}
+
+/// The `.mnn` file alone.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write(graph: &Graph, options: &WriteOptions) -> Result<Vec<u8>, WriteError> {
+    let options = WriteOptions { external_weights: false, ..options.clone() };
+    write_file(graph, &options).map(|file| file.model)
 }

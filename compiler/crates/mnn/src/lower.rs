@@ -3,8 +3,9 @@
 use crate::cx::{Cx, Reason, shape_of};
 use crate::error::{Unsupported, WriteError};
 use crate::net::{Layouts, Net, Tid, Ty};
+use crate::weights::{decoded, is_decoder};
 use crate::{WriteOptions, rules};
-use mnnc_ir::{DType, Def, Graph, NodeId, TensorType, ValueId};
+use mnnc_ir::{DType, Graph, NodeId, TensorType, ValueId};
 use mnnc_schema::mnn::{InputT, MNN_DATA_FORMAT, OpParameterT, OpType, ReshapeT};
 use std::collections::{HashMap, HashSet};
 
@@ -54,6 +55,10 @@ impl Lowering<'_> {
 
     fn node(&mut self, id: NodeId, options: &WriteOptions) {
         let node = self.graph.node(id);
+        if is_decoder(self.graph, node) {
+            // Its readers store the constant, coded or not.
+            return;
+        }
         if node.inputs().iter().flatten().any(|value| self.poisoned.contains(value)) {
             // Nothing to be said of a node whose operands are missing, but whether its op is known at all.
             if rules::find(node.op.name).is_none() && node.op.scalar.is_none() {
@@ -69,7 +74,7 @@ impl Lowering<'_> {
             node,
             op: facts.of(node),
             written: &mut self.written,
-            sharing_limit: options.prefer.sharing_limit(),
+            options,
             next: self.next,
         };
         let result = match rules::find(node.op.name) {
@@ -118,11 +123,10 @@ impl Lowering<'_> {
             }
             let tid = match (self.written.get(&value).copied(), self.graph.value(value).def) {
                 (Some(tid), _) => tid,
-                (None, Def::Const(_)) => match self.graph.constant(value).map(crate::cx::runtime_form) {
+                (None, _) => match decoded(self.graph, value).map(|constant| constant.tensor(&ty)) {
                     Some(Ok(tensor)) => self.net.constant(name.clone(), tensor),
                     _ => continue,
                 },
-                (None, _) => continue,
             };
             let tid = if self.net.tensors[tid].name == name && !self.net.inputs.contains(&tid) {
                 tid

@@ -94,6 +94,8 @@ pub(crate) struct Net {
     pub(crate) inputs: Vec<Tid>,
     /// Tensors that it gets, in order.
     pub(crate) outputs: Vec<Tid>,
+    /// What the user should know.
+    pub(crate) notes: Vec<String>,
     /// Constants that are there already, by type, shape and bytes.
     consts: HashMap<(Ty, Vec<usize>, [u8; 32]), Tid>,
 }

@@ -3,28 +3,37 @@
 use super::Family;
 use super::window::{Window2d, spatial, window_2d, with_height};
 use crate::cx::{Cx, Reason, to_i32};
-use crate::net::{Layouts, Tid, Ty};
+use crate::net::{Layouts, Shape, Tid, Ty};
+use crate::weights::{Decoded, Order, Runs, Weights};
 use mnnc_schema::mnn::{Convolution2DCommonT, Convolution2DT, NetSource, OpParameterT, OpType, SliceT};
+use std::ops::Range;
 
 pub(super) const RULES: Family = &[("conv", conv), ("conv_transpose", conv_transpose)];
 
-struct Parts {
+struct Parts<'g> {
     x: Tid,
     /// Dims of the weight as the graph has it.
     weight_dims: Vec<usize>,
-    weight: Vec<f32>,
+    weight: Decoded<'g>,
     bias: Option<Vec<f32>>,
     groups: usize,
     channels: usize,
 }
 
-fn parts(cx: &mut Cx) -> Result<Parts, Reason> {
+impl Parts<'_> {
+    /// Positions of the window.
+    fn taps(&self) -> usize {
+        self.weight_dims.iter().skip(2).product()
+    }
+}
+
+fn parts<'g>(cx: &mut Cx<'g>) -> Result<Parts<'g>, Reason> {
     let x = cx.input(0)?;
     if cx.ty(x) != Ty::Float {
         return Err("MNN convolves float tensors only".into());
     }
     let weight_dims = cx.op.static_dims(1)?;
-    let weight = cx.const_floats(1)?;
+    let weight = cx.weight(1)?;
     let bias = match cx.op.opt_input(2) {
         Some(_) => Some(cx.const_floats(2)?),
         None => None,
@@ -68,17 +77,58 @@ fn conv(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let outputs = parts.weight_dims.first().copied().unwrap_or(0);
     let depthwise = parts.groups > 1 && parts.groups == parts.channels && outputs == parts.channels;
     let x = cx.reshape(parts.x, with_height(&shape))?;
-    let main = Convolution2DT {
-        common: Some(Box::new(common(&window, parts.groups, parts.channels, outputs)?)),
-        weight: Some(parts.weight),
-        bias: Some(parts.bias.unwrap_or_else(|| vec![0.0; outputs])),
-        ..Convolution2DT::default()
-    };
-    let op = if depthwise { OpType::ConvolutionDepthwise } else { OpType::Convolution };
+    let inputs = parts.weight_dims.get(1).copied().unwrap_or(1);
+    let order = Order::plain(outputs, inputs, parts.taps());
+    let runs = Runs::channels(inputs, parts.taps());
+    let weights = cx.weights(&parts.weight, order, runs);
+    let bias = parts.bias.clone().unwrap_or_else(|| vec![0.0; outputs]);
     let result = cx.output_shape(0);
-    let main = OpParameterT::Convolution2D(Box::new(main));
-    let y = cx.emit(op, main, vec![x], (with_height(&result), Ty::Float), Layouts::Packed);
+    let lifted = with_height(&result);
+    let y = if parts.groups > 1 && !depthwise && matches!(weights, Weights::Integers(_)) {
+        // Where the engine computes on integers it gives each group those of all: one convolution a group instead.
+        let each = outputs / parts.groups;
+        by_group(cx, x, parts.groups, parts.channels / parts.groups, lifted, |cx, g| {
+            let mut main = Convolution2DT {
+                common: Some(Box::new(common(&window, 1, inputs, each)?)),
+                bias: Some(bias[g * each..(g + 1) * each].to_vec()),
+                ..Convolution2DT::default()
+            };
+            cx.weights(&parts.weight, order.rows(g * each..(g + 1) * each), runs).store(&mut main);
+            Ok((OpType::Convolution, main))
+        })?
+    } else {
+        let mut main = Convolution2DT {
+            common: Some(Box::new(common(&window, parts.groups, parts.channels, outputs)?)),
+            bias: Some(bias),
+            ..Convolution2DT::default()
+        };
+        weights.store(&mut main);
+        let op = if depthwise { OpType::ConvolutionDepthwise } else { OpType::Convolution };
+        let main = OpParameterT::Convolution2D(Box::new(main));
+        cx.emit(op, main, vec![x], (lifted, Ty::Float), Layouts::Packed)
+    };
     Ok(vec![cx.reshape(y, result)?])
+}
+
+/// One op for each group of `inputs` channels of `x`, their results joined to `shape`.
+fn by_group(
+    cx: &mut Cx,
+    x: Tid,
+    groups: usize,
+    inputs: usize,
+    shape: Shape,
+    main: impl Fn(&mut Cx, usize) -> Result<(OpType, Convolution2DT), Reason>,
+) -> Result<Tid, Reason> {
+    let slices = split_channels(cx, x, groups, inputs)?;
+    let mut results = Vec::with_capacity(slices.len());
+    for (g, slice) in slices.into_iter().enumerate() {
+        let (op, main) = main(cx, g)?;
+        let mut one = shape.clone();
+        one[1] = main.common.as_ref().and_then(|common| usize::try_from(common.output_count).ok());
+        let main = OpParameterT::Convolution2D(Box::new(main));
+        results.push(cx.emit(op, main, vec![slice], (one, Ty::Float), Layouts::Packed));
+    }
+    super::join::concat_tensors(cx, results, 1, shape)
 }
 
 fn conv_transpose(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
@@ -90,45 +140,31 @@ fn conv_transpose(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let (window, extra) = transposed_window(cx, &kernel, spatial(&shape), spatial(&result), n)?;
     let per_group = parts.weight_dims.get(1).copied().unwrap_or(0);
     let outputs = per_group * parts.groups;
-    let bias = parts.bias.unwrap_or_else(|| vec![0.0; outputs]);
+    let bias = parts.bias.clone().unwrap_or_else(|| vec![0.0; outputs]);
     let x = cx.reshape(parts.x, with_height(&shape))?;
-    let make = |groups: usize,
-                inputs: usize,
-                outputs: usize,
-                weight: Vec<f32>,
-                bias: Vec<f32>|
-     -> Result<OpParameterT, Reason> {
-        let mut common = common(&window, groups, inputs, outputs)?;
+    let order = Order::plain(parts.channels, per_group, parts.taps());
+    let runs = Runs::any(per_group * parts.taps());
+    let make = |cx: &mut Cx, groups: usize, rows: Range<usize>, bias: &[f32]| -> Result<Convolution2DT, Reason> {
+        let mut common = common(&window, groups, rows.len(), bias.len())?;
         common.out_pads = extra.iter().any(|&e| e != 0).then(|| extra.to_vec());
-        Ok(OpParameterT::Convolution2D(Box::new(Convolution2DT {
-            common: Some(Box::new(common)),
-            weight: Some(weight),
-            bias: Some(bias),
-            ..Convolution2DT::default()
-        })))
+        let mut main =
+            Convolution2DT { common: Some(Box::new(common)), bias: Some(bias.to_vec()), ..Convolution2DT::default() };
+        cx.weights(&parts.weight, order.rows(rows), runs).store(&mut main);
+        Ok(main)
     };
     let lifted = with_height(&result);
-    let y = if parts.groups == 1 {
-        let main = make(1, parts.channels, outputs, parts.weight, bias)?;
-        cx.emit(OpType::Deconvolution, main, vec![x], (lifted, Ty::Float), Layouts::Packed)
-    } else if parts.groups == parts.channels && per_group == 1 {
-        let main = make(parts.groups, parts.channels, outputs, parts.weight, bias)?;
-        cx.emit(OpType::DeconvolutionDepthwise, main, vec![x], (lifted, Ty::Float), Layouts::Packed)
+    let depthwise = parts.groups == parts.channels && per_group == 1;
+    let y = if parts.groups == 1 || depthwise {
+        let main = OpParameterT::Convolution2D(Box::new(make(cx, parts.groups, 0..parts.channels, &bias)?));
+        let op = if parts.groups == 1 { OpType::Deconvolution } else { OpType::DeconvolutionDepthwise };
+        cx.emit(op, main, vec![x], (lifted, Ty::Float), Layouts::Packed)
     } else {
         // MNN's grouped deconvolution gives garbage: one deconvolution a group instead.
         let inputs = parts.channels / parts.groups;
-        let slices = split_channels(cx, x, parts.groups, inputs)?;
-        let mut results = Vec::with_capacity(slices.len());
-        let per_weight = parts.weight.len() / parts.groups;
-        let mut one = lifted.clone();
-        one[1] = Some(per_group);
-        for (g, slice) in slices.into_iter().enumerate() {
-            let weight = parts.weight[g * per_weight..(g + 1) * per_weight].to_vec();
-            let bias = bias[g * per_group..(g + 1) * per_group].to_vec();
-            let main = make(1, inputs, per_group, weight, bias)?;
-            results.push(cx.emit(OpType::Deconvolution, main, vec![slice], (one.clone(), Ty::Float), Layouts::Packed));
-        }
-        super::join::concat_tensors(cx, results, 1, lifted)?
+        by_group(cx, x, parts.groups, inputs, lifted, |cx, g| {
+            let bias = &bias[g * per_group..(g + 1) * per_group];
+            Ok((OpType::Deconvolution, make(cx, 1, g * inputs..(g + 1) * inputs, bias)?))
+        })?
     };
     Ok(vec![cx.reshape(y, result)?])
 }

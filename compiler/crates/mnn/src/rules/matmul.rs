@@ -3,6 +3,7 @@
 use super::Family;
 use crate::cx::{Cx, Reason, to_i32};
 use crate::net::{Layouts, Shape, Tid, Ty};
+use crate::weights::{Order, Runs, Weights};
 use mnnc_schema::mnn::{Convolution2DCommonT, Convolution2DT, MatMulT, OpParameterT, OpType};
 
 pub(super) const RULES: Family = &[("matmul", matmul), ("gemm", gemm)];
@@ -14,7 +15,7 @@ pub(super) fn product(cx: &mut Cx, a: Tid, b: Tid, transpose: (bool, bool), shap
 }
 
 /// `x` (all dims but the last are rows) times weights `[outputs][inputs]`.
-fn linear(cx: &mut Cx, x: Tid, weight: Vec<f32>, bias: Vec<f32>, result: Shape) -> Result<Tid, Reason> {
+fn linear(cx: &mut Cx, x: Tid, weight: Weights, bias: Vec<f32>, result: Shape) -> Result<Tid, Reason> {
     let from = cx.shape(x);
     let inputs = from.last().copied().flatten().ok_or("the product's inner size is known only at run time")?;
     let outputs = bias.len();
@@ -25,27 +26,28 @@ fn linear(cx: &mut Cx, x: Tid, weight: Vec<f32>, bias: Vec<f32>, result: Shape) 
         output_count: to_i32(outputs)?,
         ..Convolution2DCommonT::default()
     };
-    let main = Convolution2DT {
-        common: Some(Box::new(common)),
-        weight: Some(weight),
-        bias: Some(bias),
-        ..Convolution2DT::default()
-    };
+    let mut main = Convolution2DT { common: Some(Box::new(common)), bias: Some(bias), ..Convolution2DT::default() };
+    weight.store(&mut main);
     let shape = vec![rows, Some(outputs), Some(1), Some(1)];
     let main = OpParameterT::Convolution2D(Box::new(main));
     let y = cx.emit(OpType::Convolution, main, vec![x], (shape, Ty::Float), Layouts::Packed);
     cx.reshape(y, result)
 }
 
-/// `[rows][cols]` as `[cols][rows]`.
-fn transposed(matrix: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    (0..cols).flat_map(|c| (0..rows).map(move |r| matrix[r * cols + c])).collect()
+/// The matrix of input `i`, `outputs` by `inputs` in that order or, if `transposed`, the other.
+fn weights(cx: &mut Cx, i: usize, outputs: usize, inputs: usize, transposed: bool) -> Result<Weights, Reason> {
+    let order = match transposed {
+        true => Order::transposed(inputs, outputs),
+        false => Order::plain(outputs, inputs, 1),
+    };
+    let constant = cx.weight(i)?;
+    Ok(cx.weights(&constant, order, Runs::channels(inputs, 1)))
 }
 
 /// Whether the weight of input `i` may be copied into this op.
 fn may_copy(cx: &Cx, i: usize) -> bool {
     let readers = cx.node.input(i).map_or(0, |value| cx.graph.use_count(value));
-    readers <= cx.sharing_limit
+    cx.options.products_as_convolutions && readers <= cx.options.prefer.sharing_limit()
 }
 
 /// Whether at most one dim of `shape`'s rows is unknown, so that a reshape can say it.
@@ -63,7 +65,7 @@ fn floats_only(cx: &Cx, a: Tid, b: Tid) -> Result<(), Reason> {
 fn matmul(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let result = cx.output_shape(0);
     let (a, b) = (cx.input_shape(0)?, cx.input_shape(1)?);
-    let constant = cx.op.const_input(1).is_some() && cx.op.const_input(0).is_none();
+    let constant = cx.is_constant(1) && !cx.is_constant(0);
     if let (true, &[Some(k), Some(n)]) = (constant && a.len() >= 2 && may_copy(cx, 1), &b[..])
         && a.last() == Some(&Some(k))
         && k > 0
@@ -73,7 +75,7 @@ fn matmul(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     {
         let x = cx.input(0)?;
         if cx.ty(x) == Ty::Float {
-            let weight = transposed(&cx.const_floats(1)?, k, n);
+            let weight = weights(cx, 1, n, k, true)?;
             return Ok(vec![linear(cx, x, weight, vec![0.0; n], result)?]);
         }
     }
@@ -117,18 +119,15 @@ fn gemm(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let result = cx.output_shape(0);
     let b = cx.input_shape(1)?;
     let x = cx.input(0)?;
-    if let (Some(weight), &[Some(rows), Some(cols)]) = (cx.opt_const_floats(1), &b[..])
+    if let (true, &[Some(rows), Some(cols)]) = (cx.is_constant(1), &b[..])
         && may_copy(cx, 1)
         && cx.ty(x) == Ty::Float
         && rows * cols > 0
         && reshapable(&cx.shape(x))
     {
-        let n = if trans_b { rows } else { cols };
+        let (n, k) = if trans_b { (rows, cols) } else { (cols, rows) };
         let bias = bias_of(cx, n, beta);
-        let mut weight = if trans_b { weight } else { transposed(&weight, rows, cols) };
-        if alpha != 1.0 {
-            weight.iter_mut().for_each(|w| *w *= alpha);
-        }
+        let weight = weights(cx, 1, n, k, !trans_b)?.scaled(alpha);
         let x = if trans_a { cx.permute(x, &[1, 0])? } else { x };
         let folded = bias.is_some();
         let y = linear(cx, x, weight, bias.unwrap_or_else(|| vec![0.0; n]), result)?;
