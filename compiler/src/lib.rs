@@ -16,6 +16,7 @@ pub mod profile;
 mod reduced;
 pub mod roofline;
 mod steps;
+pub mod quantised;
 pub mod summary;
 pub mod timing;
 pub mod tune;

@@ -27,6 +27,8 @@ pub(crate) struct Importer<'a> {
     pub(crate) region: RegionId,
     /// Integer values of which some elements are known, or known by name.
     pub(crate) partial: HashMap<ValueId, Vec<super::partial::Element>>,
+    /// Constants whose elements were packed several to a byte: how many bits each needs.
+    pub(crate) narrow: HashMap<ValueId, u32>,
     /// Stand-ins for results of nodes that failed, and what was computed from them.
     pub(crate) tainted: HashSet<ValueId>,
     /// Holds the stand-ins.
@@ -64,6 +66,7 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
         frames: vec![Rc::new(Frame::new(&model.opset_import))],
         functions: HashMap::new(),
         partial: HashMap::new(),
+        narrow: HashMap::new(),
         tainted: HashSet::new(),
         scratch: None,
         sizes: HashMap::new(),
@@ -279,7 +282,9 @@ impl Importer<'_> {
             let slot = match tensor::convert(&mut t, self.source, &self.limits) {
                 Ok(value) => {
                     let wanted = self.claim(&name);
-                    Slot::Value(self.graph.add_const(&wanted, value))
+                    let v = self.graph.add_const(&wanted, value);
+                    self.narrow.extend(tensor::packed(t.data_type).map(|(_, bits)| (v, bits)));
+                    Slot::Value(v)
                 }
                 Err(e) => {
                     self.report_at(&format!("initializer {name}"), &e);
