@@ -15,6 +15,7 @@ pub mod npy;
 pub mod onnxruntime;
 pub mod output;
 pub mod profile;
+pub mod quantised;
 mod reduced;
 pub mod roofline;
 mod steps;

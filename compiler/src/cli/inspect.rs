@@ -1,9 +1,12 @@
 //! `mnnc inspect`: what is in a model or artefact.
 
 use mnnc::error::{self, Result};
+use mnnc::quantised::{self, Quantised};
 use mnnc::summary::{Port, Summary};
 use mnnc::{Compiler, Format};
+use mnnc_ir::{SymTable, TensorType};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 use super::model::ModelArgs;
 use super::stdout::{print, print_json};
@@ -17,6 +20,9 @@ pub struct Args {
     /// Print the graph in text form instead.
     #[arg(long)]
     text: bool,
+    /// List every quantised tensor with its bits, scales and zero points.
+    #[arg(long, conflicts_with = "text")]
+    quant: bool,
     /// Print JSON.
     #[arg(long, conflicts_with = "text")]
     json: bool,
@@ -36,6 +42,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let summary = Summary::of(model.graph());
     let imported = model.imported();
+    let quantised = quantised::of(model.graph());
     let ports = |ports: &[Port]| -> Vec<_> { ports.iter().map(|p| json!({"name": p.name, "type": p.ty})).collect() };
     if args.json {
         print_json(&json!({
@@ -50,6 +57,7 @@ pub fn run(args: Args) -> Result<()> {
             "parameters": summary.parameters,
             "parameter_bytes": summary.parameter_bytes,
             "flops": summary.flops,
+            "quantised": quantised.iter().map(Quantised::json).collect::<Vec<_>>(),
         }));
         return Ok(());
     }
@@ -72,8 +80,43 @@ pub fn run(args: Args) -> Result<()> {
         Some(flops) => format!("operations  {:.3} GFLOP a run\n", flops as f64 / 1e9),
         None => "operations  unknown: a shape is open\n".to_owned(),
     };
+    if !quantised.is_empty() {
+        text += &format!("quantised   {}\n", overview(&quantised));
+    }
+    if args.quant {
+        print(&(text + "\n" + &quantised_table(&quantised, &model.graph().syms)));
+        return Ok(());
+    }
     print(&(text + "\n" + &histogram(summary.ops.iter().map(|(op, &n)| ((*op).to_owned(), n)))));
     Ok(())
+}
+
+/// Such as `53 weights (8 bits), 98 activations (8 bits)`.
+fn overview(quantised: &[Quantised]) -> String {
+    let kind = |weight: bool, name: &str| {
+        let bits: BTreeSet<u32> = quantised.iter().filter(|q| q.weight == weight).map(|q| q.bits).collect();
+        let bits: Vec<String> = bits.iter().map(u32::to_string).collect();
+        let n = quantised.iter().filter(|q| q.weight == weight).count();
+        (n > 0).then(|| format!("{n} {name} ({} bits)", bits.join(", ")))
+    };
+    [kind(true, "constants"), kind(false, "activations")].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn quantised_table(quantised: &[Quantised], syms: &SymTable) -> String {
+    let columns = ["tensor", "stored", "bits", "scales of", "scale", "zero point"];
+    let mut table = Table::new(&columns.map(|c| (c, c)));
+    for q in quantised {
+        let stored = TensorType { quant: None, ..q.ty.clone() }.show(syms);
+        table.row([
+            q.name.clone().into(),
+            stored.into(),
+            Cell::Count(u64::from(q.bits)),
+            q.granularity().into(),
+            q.scales().into(),
+            q.zero_points().into(),
+        ]);
+    }
+    table.text()
 }
 
 /// Ops by number, the most frequent first.

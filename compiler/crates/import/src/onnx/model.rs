@@ -23,6 +23,8 @@ pub(crate) struct Importer<'a> {
     pub(crate) scopes: Scopes,
     pub(crate) frames: Vec<Rc<Frame>>,
     pub(crate) functions: HashMap<FunctionKey, Rc<FunctionProto>>,
+    /// Constants whose elements were packed several to a byte: how many bits each needs.
+    pub(crate) narrow: HashMap<ValueId, u32>,
     /// Stand-ins for results of nodes that failed, and what was computed from them.
     pub(crate) tainted: HashSet<ValueId>,
     /// Holds the stand-ins.
@@ -57,6 +59,7 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
         scopes: Scopes::default(),
         frames: vec![Rc::new(Frame::new(&model.opset_import))],
         functions: HashMap::new(),
+        narrow: HashMap::new(),
         tainted: HashSet::new(),
         scratch: None,
         sizes: HashMap::new(),
@@ -272,7 +275,9 @@ impl Importer<'_> {
             let slot = match tensor::convert(&mut t, self.source, &self.build.limits) {
                 Ok(value) => {
                     let wanted = self.build.claim(&name);
-                    Slot::Value(self.build.graph.add_const(&wanted, value))
+                    let v = self.build.graph.add_const(&wanted, value);
+                    self.narrow.extend(tensor::packed(t.data_type).map(|(_, bits)| (v, bits)));
+                    Slot::Value(v)
                 }
                 Err(e) => {
                     self.report_at(&format!("initializer {name}"), &e);

@@ -292,6 +292,20 @@ impl NodeCx<'_, '_, '_> {
         let out = self.imp.build.place(spec)?;
         out.first().copied().ok_or_else(|| OpError::invalid(format!("{name} gives no output")))
     }
+    /// [`emit`](Self::emit) with operands that may be absent.
+    pub(crate) fn emit_some(&mut self, name: &str, inputs: &[Option<ValueId>]) -> Result<ValueId, OpError> {
+        let hint = format!("{}.{name}", node_name(self.node));
+        let given = inputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
+        let spec = NodeSpec { inputs: inputs[..given].to_vec(), ..NodeSpec::new(op(name)?, []).named(hint.clone()) };
+        let out = self.imp.build.place(spec.outputs([hint]))?;
+        out.first().copied().ok_or_else(|| OpError::invalid(format!("{name} gives no output")))
+    }
+    /// Adds a node of several outputs between the model's own.
+    pub(crate) fn emit_all(&mut self, name: &str, inputs: &[ValueId], outputs: usize) -> Result<Vec<ValueId>, OpError> {
+        let hint = format!("{}.{name}", node_name(self.node));
+        let names: Vec<String> = (0..outputs).map(|i| format!("{hint}.{i}")).collect();
+        self.imp.build.place(NodeSpec::new(op(name)?, inputs.iter().copied()).named(hint).outputs(names))
+    }
     /// Adds the node that bears the name and the outputs of the model's.
     pub(crate) fn finish(&mut self, name: &str, inputs: Vec<Option<ValueId>>, attrs: Attrs) -> Converted {
         self.finish_with(op(name)?, inputs, attrs, self.num_outputs(), Vec::new())

@@ -35,6 +35,18 @@ pub(crate) fn dtype(number: i32) -> Result<DType, OpError> {
     })
 }
 
+/// The type and the number of bits of integers that are packed several to a byte, the first in the lowest bits. They become
+/// bytes: [`convert`] unpacks them.
+pub(crate) fn packed(number: i32) -> Option<(DType, u32)> {
+    match DataType::try_from(number) {
+        Ok(DataType::Int4) => Some((DType::I8, 4)),
+        Ok(DataType::Uint4) => Some((DType::U8, 4)),
+        Ok(DataType::Int2) => Some((DType::I8, 2)),
+        Ok(DataType::Uint2) => Some((DType::U8, 2)),
+        _ => None,
+    }
+}
+
 fn text(bytes: pb::Bytes) -> Bytes {
     Bytes::from_owner(Arc::new(bytes))
 }
@@ -68,6 +80,9 @@ pub(crate) const MAX_RANK: usize = 64;
 
 /// The tensor. Its data is moved out of `t`.
 pub(crate) fn convert(t: &mut TensorProto, source: &mut Source, limits: &Limits) -> Result<Tensor, OpError> {
+    if let Some((dtype, bits)) = packed(t.data_type) {
+        return convert_packed(t, dtype, bits, source, limits);
+    }
     let dtype = dtype(t.data_type)?;
     if t.segment.is_some() {
         return Err(OpError::unsupported("tensors in segments are not supported"));
@@ -85,6 +100,48 @@ pub(crate) fn convert(t: &mut TensorProto, source: &mut Source, limits: &Limits)
         let shown = t.dims.iter().map(i64::to_string).collect::<Vec<_>>().join("x");
         OpError::invalid(format!("{dtype}[{shown}] needs {size} bytes of data, the model holds {have}"))
     })
+}
+
+fn convert_packed(
+    t: &mut TensorProto,
+    dtype: DType,
+    bits: u32,
+    source: &mut Source,
+    limits: &Limits,
+) -> Result<Tensor, OpError> {
+    let (dims, count) = shape(t, dtype, limits)?;
+    let size = count.div_ceil(8 / bits as usize);
+    let data = if t.data_location == DataLocation::External as i32 {
+        external(t, size, source)?
+    } else if !t.raw_data.is_empty() {
+        text(std::mem::take(&mut t.raw_data))
+    } else {
+        Bytes::from_vec(t.int32_data.iter().map(|&x| x as u8).collect::<Vec<u8>>())
+    };
+    if data.len() != size {
+        return Err(OpError::invalid(format!(
+            "{count} elements of {bits} bits need {size} bytes of data, the model holds {}",
+            data.len()
+        )));
+    }
+    let values = unpack(&data, bits, count, dtype == DType::I8);
+    let bytes = Bytes::from_vec(values);
+    Tensor::from_bytes(dtype, dims, bytes).ok_or_else(|| OpError::invalid("the data do not fill the shape"))
+}
+
+/// The first `count` integers of so many bits each, one to a byte, which must be there; signed ones are extended. The first
+/// is in the lowest bits, and they may cross bytes.
+pub(crate) fn unpack(data: &[u8], bits: u32, count: usize, signed: bool) -> Vec<u8> {
+    let mask = (1u16 << bits) - 1;
+    let spread = 16 - bits;
+    let value = |i: usize| {
+        let at = i * bits as usize;
+        let low = u16::from(data.get(at / 8).copied().unwrap_or(0));
+        let high = u16::from(data.get(at / 8 + 1).copied().unwrap_or(0));
+        let x = ((high << 8 | low) >> (at % 8)) & mask;
+        if signed { (((x << spread) as i16) >> spread) as u8 } else { x as u8 }
+    };
+    (0..count).map(value).collect()
 }
 
 /// A tensor from a serialised `TensorProto`, as in the `.pb` files beside ONNX's test models.
@@ -180,6 +237,19 @@ mod tests {
         let t = of(TensorProto { uint64_data: vec![7], ..proto(DataType::Uint32, &[1]) }).unwrap();
         assert_eq!(t.to_vec::<u32>(), [7]);
         assert!(of(proto(DataType::Float, &[0, 4])).unwrap().is_empty());
+    }
+
+    #[test]
+    fn packed_integers_become_bytes() {
+        let four = |kind, bytes: &[u8]| TensorProto { raw_data: pb::Bytes::from(bytes.to_vec()), ..proto(kind, &[3]) };
+        assert_eq!(of(four(DataType::Int4, &[0x8f, 0x07])).unwrap().to_vec::<i8>(), [-1, -8, 7]);
+        assert_eq!(of(four(DataType::Uint4, &[0x8f, 0x07])).unwrap().to_vec::<u8>(), [15, 8, 7]);
+        assert_eq!(of(four(DataType::Int2, &[0b11_10_01])).unwrap().to_vec::<i8>(), [1, -2, -1]);
+        let listed = TensorProto { int32_data: vec![0x21, 0x03], ..proto(DataType::Uint4, &[3]) };
+        assert_eq!(of(listed).unwrap().to_vec::<u8>(), [1, 2, 3]);
+        assert!(of(four(DataType::Int4, &[0x8f])).unwrap_err().message.contains("need 2 bytes"));
+        assert_eq!(unpack(&[0b1010_0111, 0b1], 3, 3, false), [7, 4, 6]);
+        assert_eq!(unpack(&[0b1010_0111, 0b1], 3, 3, true), [0xff, 0xfc, 0xfe]);
     }
 
     #[test]

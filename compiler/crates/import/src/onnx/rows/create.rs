@@ -2,6 +2,7 @@
 
 use crate::onnx::node::{Converted, NodeCx};
 use crate::onnx::table::{Row, plain, with};
+use crate::onnx::tensor::packed;
 use mnnc_ir::{Attrs, DType, OpError, Tensor};
 
 pub(super) static ROWS: &[Row] = &[
@@ -34,7 +35,10 @@ fn constant(cx: &mut NodeCx) -> Converted {
     };
     let name = cx.imp.scopes.value_name(cx.node.output.first().map_or("", String::as_str));
     let name = cx.imp.build.claim(&name);
-    Ok(vec![cx.imp.build.graph.add_const(&name, value)])
+    let v = cx.imp.build.graph.add_const(&name, value);
+    let kind = cx.attr("value").and_then(|a| a.t.as_ref()).map_or(0, |t| t.data_type);
+    cx.imp.narrow.extend(packed(kind).map(|(_, bits)| (v, bits)));
+    Ok(vec![v])
 }
 
 fn constant_of_shape(cx: &mut NodeCx) -> Converted {

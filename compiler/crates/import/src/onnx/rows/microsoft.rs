@@ -10,10 +10,6 @@ pub(super) static ROWS: &[Row] = &[
     microsoft("FusedConv", fused_conv),
     microsoft("FusedMatMul", fused_matmul),
     microsoft("Gelu", |cx| gelu(cx, "none")),
-    microsoft("QLinearAdd", |cx| quantized_pair(cx, "add")),
-    microsoft("QLinearMul", |cx| quantized_pair(cx, "mul")),
-    microsoft("QLinearLeakyRelu", |cx| quantized_unary(cx, "leaky_relu")),
-    microsoft("QLinearSigmoid", |cx| quantized_unary(cx, "sigmoid")),
     microsoft("QuickGelu", quick_gelu),
     microsoft("SkipLayerNormalization", |cx| skip_norm(cx, "layer_normalization", true)),
     microsoft("SkipSimplifiedLayerNormalization", |cx| skip_norm(cx, "rms_normalization", false)),
@@ -111,29 +107,4 @@ fn skip_norm(cx: &mut NodeCx, name: &'static str, shifted: bool) -> Converted {
     // The fourth output is the sum itself.
     out.resize(4, sum);
     Ok(out)
-}
-
-/// Real values of the quantised operand at inputs `at`, `at + 1` (scale) and `at + 2` (zero point).
-fn real(cx: &mut NodeCx, at: usize) -> Result<ValueId, OpError> {
-    let inputs: Vec<ValueId> =
-        [Some(cx.input(at)?), Some(cx.input(at + 1)?), cx.opt(at + 2)].into_iter().flatten().collect();
-    cx.emit("dequantize_linear", &inputs, Attrs::new())
-}
-
-fn requantized(cx: &mut NodeCx, y: ValueId, scale: usize) -> Converted {
-    let inputs = vec![Some(y), Some(cx.input(scale)?), cx.opt(scale + 1)];
-    cx.finish("quantize_linear", inputs, Attrs::new())
-}
-
-fn quantized_pair(cx: &mut NodeCx, name: &'static str) -> Converted {
-    let (a, b) = (real(cx, 0)?, real(cx, 3)?);
-    let y = cx.emit(name, &[a, b], Attrs::new())?;
-    requantized(cx, y, 6)
-}
-
-fn quantized_unary(cx: &mut NodeCx, name: &'static str) -> Converted {
-    let attrs = cx.attrs(op(name)?, &[])?;
-    let x = real(cx, 0)?;
-    let y = cx.emit(name, &[x], attrs)?;
-    requantized(cx, y, 3)
 }

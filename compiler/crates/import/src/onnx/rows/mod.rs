@@ -9,6 +9,7 @@ mod index;
 mod logic;
 mod matrix;
 mod microsoft;
+mod microsoft_quantized;
 mod normalize;
 mod pool;
 mod quantize;
@@ -30,6 +31,7 @@ pub(crate) static ALL: &[&[Row]] = &[
     logic::ROWS,
     matrix::ROWS,
     microsoft::ROWS,
+    microsoft_quantized::ROWS,
     normalize::ROWS,
     pool::ROWS,
     quantize::ROWS,

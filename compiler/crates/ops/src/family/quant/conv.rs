@@ -1,6 +1,6 @@
 //! Convolutions of quantised operands. Evaluated in `f64`, which holds every sum of 8-bit products exactly.
 
-use super::{BYTE, at, check_param, int_tensor, load_param, quantized, rounded, zero_points};
+use super::{BYTE, at, check_param, check_scales, int_tensor, load_param, quantized, rounded, zero_points};
 use crate::define::BASE;
 use crate::family::conv::{self, ConvShape, GROUP, check_bias, conv_flops, direct};
 use crate::loops::{self, Stage};
@@ -73,6 +73,7 @@ pub static Q_LINEAR_CONV: OpDecl = OpDecl {
         check_param(ctx, 4, Some(dims[1]))?;
         check_param(ctx, 5, Some(dims[1]))?;
         check_bias(ctx, 8, dims[1])?;
+        [1, 4, 6].into_iter().try_for_each(|i| check_scales(ctx, i))?;
         Ok(vec![TensorType::new(ctx.input(7)?.dtype, dims)])
     },
     eval: eval_q_linear,

@@ -1,6 +1,6 @@
 //! Quantising and dequantising tensors.
 
-use super::{int_tensor, quantized, rounded, zero_points};
+use super::{check_scales, int_tensor, quantized, rounded, zero_points};
 use crate::axes::normalize_axis;
 use crate::define::{BASE, arg};
 use crate::elementwise;
@@ -181,6 +181,7 @@ fn granularity(ctx: &OpCtx) -> Result<Granularity, OpError> {
 
 fn check(ctx: &OpCtx) -> Result<(), OpError> {
     let (x, scale) = (ctx.input(0)?, ctx.input(1)?);
+    check_scales(ctx, 1)?;
     if let Some(z) = ctx.opt_input(2) {
         let single = |t: &TensorType| t.num_elements() == Some(1);
         if z.dims != scale.dims && !(single(z) && single(scale)) {

@@ -1,6 +1,6 @@
 //! Matrix products of quantised operands. Evaluated in `f64`, which holds every sum of 8-bit products exactly.
 
-use super::{BYTE, at, check_param, int_tensor, load_param, quantized, rounded, zero_points};
+use super::{BYTE, at, check_param, check_scales, int_tensor, load_param, quantized, rounded, zero_points};
 use crate::define::BASE;
 use crate::family::linear::{MatmulShape, infer_matmul_dims, matmul_sums};
 use crate::loops::{self, Stage};
@@ -63,6 +63,7 @@ pub static Q_LINEAR_MATMUL: OpDecl = OpDecl {
         check_rows_columns(ctx, 3, 1, &[4, 5])?;
         check_param(ctx, 6, None)?;
         check_param(ctx, 7, None)?;
+        [1, 4, 6].into_iter().try_for_each(|i| check_scales(ctx, i))?;
         Ok(vec![TensorType::new(ctx.input(7)?.dtype, infer_matmul_dims(ctx, 0, 3, syms)?)])
     },
     eval: eval_q_linear,

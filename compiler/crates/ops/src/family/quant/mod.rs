@@ -36,6 +36,19 @@ fn check_param(ctx: &OpCtx, i: usize, n: Option<Dim>) -> Result<(), OpError> {
     if ok { Ok(()) } else { Err(OpError::invalid(format!("{} has a shape that does not fit", ctx.op.inputs[i].name))) }
 }
 
+/// Scales that are known must be usable: quantising divides by them.
+fn check_scales(ctx: &OpCtx, i: usize) -> Result<(), OpError> {
+    let Some(t) = ctx.const_input(i) else { return Ok(()) };
+    let values = t.to_f64s();
+    match values.iter().position(|s| !(s.is_finite() && *s > 0.0)) {
+        None => Ok(()),
+        Some(at) => {
+            let (name, n, s) = (ctx.op.inputs[i].name, values.len(), values[at]);
+            Err(OpError::invalid(format!("{name} {at} of {n} is {s}; scales must be positive, finite numbers")))
+        }
+    }
+}
+
 /// The element of a scalar or per-channel parameter.
 fn at(values: &[f64], channel: usize) -> f64 {
     if values.len() == 1 { values[0] } else { values.get(channel).copied().unwrap_or(0.0) }

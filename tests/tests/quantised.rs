@@ -1,0 +1,187 @@
+//! Quantised models against ONNX Runtime: every operator on integers, small networks in all spellings, and standard networks
+//! as ONNX Runtime's quantiser leaves them; the evaluator, and native code on every vector level that this machine has.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mnnc::{CompileOptions, Compiler, Engine, Jit, Target};
+use mnnc_ir::{DType, Graph, Tensor, ValueId};
+use mnnc_tests::{networks, onnxruntime, tools};
+
+/// Share of quantised results that may be more than a step off: sums in another order fall on the other side of a rounding,
+/// and what follows carries it on.
+const FAR: f64 = 0.01;
+/// What a result in float may be off, of its largest element.
+const ROUNDING: f64 = 1e-4;
+/// Operators whose bits are defined: native code gives those of the evaluator.
+const EXACT: &[&str] = &["q_linear_", "conv_integer", "matmul_integer", "dynamic_quantize_linear"];
+
+fn write(arguments: &[&Path], python: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/quantised.py");
+    tools::run(Command::new(python).arg(script).args(arguments), b"").unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// An input for each of the model's: bytes over their whole range, floats of a normal distribution.
+fn inputs(g: &Graph) -> Vec<Tensor> {
+    let mut state = 0x5eed_u64;
+    let mut next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 40
+    };
+    let one = |&v: &ValueId| {
+        let dims = g.ty(v).static_dims().expect("shapes are fixed");
+        let n: usize = dims.iter().product();
+        match g.ty(v).dtype {
+            DType::U8 => Tensor::new(dims, (0..n).map(|_| next() as u8).collect()),
+            DType::I8 => Tensor::new(dims, (0..n).map(|_| next() as i8).collect()),
+            _ => {
+                let mut unit = || next() as f32 / (1 << 24) as f32;
+                Tensor::new(dims, (0..n).map(|_| (0..12).map(|_| unit()).sum::<f32>() - 6.0).collect())
+            }
+        }
+    };
+    g.inputs().iter().map(one).collect()
+}
+
+/// The step between neighbouring values of an output, if it has one.
+fn step(g: &Graph, v: ValueId) -> Option<f64> {
+    if matches!(g.ty(v).dtype, DType::U8 | DType::I8) {
+        return Some(1.0);
+    }
+    let node = g.node(g.producer(v)?);
+    match node.op.name {
+        "dequantize_linear" => g.constant(node.input(1)?)?.to_f64s().first().copied(),
+        "flatten" | "reshape" => step(g, node.input(0)?),
+        _ => None,
+    }
+}
+
+fn compare(g: &Graph, got: &[Tensor], want: &[Tensor]) -> Result<(), String> {
+    for (i, (&v, (got, want))) in g.outputs().iter().zip(got.iter().zip(want)).enumerate() {
+        if got.dims() != want.dims() || got.dtype() != want.dtype() {
+            return Err(format!("output {i} is {}{:?}", got.dtype(), got.dims()));
+        }
+        let (a, b) = (got.to_f64s(), want.to_f64s());
+        let largest = b.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+        let bound = match (step(g, v), got.dtype().is_float()) {
+            (Some(step), _) => step * 1.001,
+            (None, true) => ROUNDING * largest,
+            (None, false) => 0.0,
+        };
+        let far = a.iter().zip(&b).filter(|(x, y)| !((*x - *y).abs() <= bound)).count();
+        let allowed = if step(g, v).is_some() { FAR } else { 0.0 };
+        let share = far as f64 / a.len() as f64;
+        if share > allowed {
+            let at = a.iter().zip(&b).position(|(x, y)| !((x - y).abs() <= bound)).unwrap_or(0);
+            return Err(format!("output {i}: {share:.4} are off, element {at} is {} instead of {}", a[at], b[at]));
+        }
+        let telling = b.iter().any(|x| *x != b[0]);
+        if !telling {
+            return Err(format!("output {i} proves nothing"));
+        }
+    }
+    Ok(())
+}
+
+fn targets() -> impl Iterator<Item = (&'static str, Target)> {
+    ["native", "x86-64", "x86-64-v3", "x86-64-v4"]
+        .into_iter()
+        .filter_map(|cpu| Some((cpu, Target::parse(None, Some(cpu)).ok().filter(Target::runs_here)?)))
+}
+
+fn check(file: &Path) -> Result<(), String> {
+    let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let model = Compiler::default().load(file).map_err(|e| e.to_string())?;
+    let g = model.graph();
+    let inputs = inputs(g);
+    let Some(authority) = onnxruntime::run(file, &inputs) else { return Ok(()) };
+    let reference = Engine::reference(g).run(&inputs).map_err(|e| e.to_string())?;
+    compare(g, &reference, &authority).map_err(|e| format!("the evaluator: {e}"))?;
+    for (cpu, target) in targets() {
+        let compiler = Compiler::new(CompileOptions { target: Some(target), ..Default::default() });
+        let jit = compiler.lower(&model).map_err(|e| format!("{cpu}: {e}"))?;
+        let jit = Jit::new(jit).map_err(|e| format!("{cpu}: {e}"))?;
+        let outputs = Engine::jit(jit).run(&inputs).map_err(|e| format!("{cpu}: {e}"))?;
+        compare(g, &outputs, &authority).map_err(|e| format!("{cpu}: {e}"))?;
+        if EXACT.iter().any(|op| name.starts_with(op)) {
+            for (a, b) in outputs.iter().zip(&reference) {
+                if a.bytes()[..] != b.bytes()[..] {
+                    return Err(format!("{cpu}: the bits are not those that ONNX defines"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn operators_and_small_networks_equal_onnx_runtime() {
+    let Some(python) = mnnc_tests::python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    write(&[Path::new("operators"), folder.path()], python);
+    let mut models: Vec<PathBuf> = std::fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().path()).collect();
+    models.sort();
+    assert!(models.len() > 40);
+    let wrong: Vec<String> =
+        models.iter().filter_map(|f| check(f).err().map(|e| format!("{}: {e}", f.display()))).collect();
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), models.len(), wrong.join("\n"));
+}
+
+fn top1(t: &Tensor) -> usize {
+    let values = t.to_f64s();
+    (0..values.len()).max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap_or(0)
+}
+
+/// A standard network in this form of ONNX Runtime's quantiser: native code against ONNX Runtime.
+fn network(name: &str, form: &str) {
+    let Some(python) = mnnc_tests::python() else { return };
+    let network = networks::named(name);
+    let Some(source) = network.file() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(format!("{name}_{form}.onnx"));
+    write(&[Path::new("network"), &source, &file, Path::new(form)], python);
+    judge(&file, CompileOptions::default(), |g| network.inputs(g));
+}
+
+fn judge(file: &Path, options: CompileOptions, inputs: impl Fn(&Graph) -> Vec<Tensor>) {
+    let compiler = Compiler::new(options);
+    let model = compiler.load(file).unwrap_or_else(|e| panic!("{e}"));
+    let g = model.graph();
+    let inputs = inputs(g);
+    let Some(authority) = onnxruntime::run(file, &inputs) else { return };
+    let jit = Jit::new(compiler.lower(&model).unwrap_or_else(|e| panic!("{e}"))).unwrap_or_else(|e| panic!("{e}"));
+    let outputs = Engine::jit(jit).run(&inputs).unwrap_or_else(|e| panic!("{e}"));
+    compare(g, &outputs, &authority).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    assert_eq!(top1(&outputs[0]), top1(&authority[0]));
+}
+
+#[test]
+fn trained_mobilenet() {
+    let Some(file) = mnnc_tests::shared::file("data/models/mnv2_tv1_static_qdq_u8.onnx") else { return };
+    let shapes = vec![("input".to_string(), vec![1, 3, 224, 224])];
+    judge(&file, CompileOptions { shapes, ..Default::default() }, |g| networks::named("mnv2_tv1_fp32").inputs(g));
+}
+
+macro_rules! networks {
+    ($($test:ident: $name:literal $form:literal;)*) => {
+        $(#[test]
+        fn $test() {
+            network($name, $form);
+        })*
+    };
+}
+
+networks! {
+    mobilenet_v2_qdq: "mobilenet_v2" "qdq_u8_s8";
+    mobilenet_v2_operators: "mobilenet_v2" "qop_u8_s8";
+    mobilenet_v3_large_qdq: "mobilenet_v3_large" "qdq_u8_s8";
+    mobilenet_v3_large_signed: "mobilenet_v3_large" "qdq_s8_s8";
+    shufflenet_qdq: "shufflenet_v2_x1_0" "qdq_u8_s8";
+    shufflenet_unsigned: "shufflenet_v2_x1_0" "qdq_u8_u8";
+    squeezenet_qdq: "squeezenet1_1" "qdq_u8_u8";
+    squeezenet_signed: "squeezenet1_1" "qdq_s8_s8";
+    squeezenet_operators: "squeezenet1_1" "qop_u8_u8";
+    resnet18_qdq: "resnet18" "qdq_u8_s8";
+    resnet18_signed: "resnet18" "qdq_s8_s8";
+    resnet18_operators: "resnet18" "qop_u8_s8";
+}
