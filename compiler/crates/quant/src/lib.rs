@@ -10,4 +10,5 @@
 //! lowering consume it, and nothing here knows either.
 
 pub mod auto;
+pub mod equalise;
 pub mod weight;
