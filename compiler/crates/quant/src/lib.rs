@@ -9,5 +9,4 @@
 //! So the reference evaluator computes every quantised graph, the importers produce the form, the `.mnn` writer and the native
 //! lowering consume it, and nothing here knows either.
 
-pub mod auto;
-pub mod weight;
+pub mod calibrate;
