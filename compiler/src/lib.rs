@@ -2,6 +2,7 @@
 
 pub mod accuracy;
 pub mod auto_quant;
+pub mod calibrate;
 pub mod compare;
 mod compiler;
 pub mod coverage;

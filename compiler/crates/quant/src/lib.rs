@@ -10,5 +10,6 @@
 //! lowering consume it, and nothing here knows either.
 
 pub mod auto;
+pub mod calibrate;
 pub mod equalise;
 pub mod weight;
