@@ -111,7 +111,7 @@ impl Runner {
         for group in &self.groups {
             let of_group = split(samples.len())
                 .into_par_iter()
-                .map(|range| {
+                .map(|range| -> Result<A> {
                     let mut workspace = group.jit.workspace();
                     let mut sum = init();
                     for i in range {
