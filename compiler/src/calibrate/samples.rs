@@ -1,5 +1,6 @@
 //! Calibration samples: what the configuration's folder holds, as tensors for the model's inputs.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use mnnc_ir::diag::Diagnostic;
@@ -9,6 +10,7 @@ use rayon::prelude::*;
 use super::config::{Config, InputType};
 use super::picture::Preparation;
 use super::sequence::{self, Port};
+use crate::accuracy::Labels;
 use crate::error::{self, Result};
 use crate::npy;
 
@@ -68,6 +70,18 @@ impl Samples {
         };
         samples.look(config)?;
         Ok(samples)
+    }
+
+    /// One sample: a folder in MNN's form for tests, with `input.json` and a file for each input.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or does not hold what the model takes.
+    pub fn folder(graph: &Graph, folder: &Path) -> Result<Samples> {
+        let ports = sequence::ports(graph)?;
+        entries(folder)?;
+        let sample =
+            sequence::read(folder, &ports, &[]).map_err(|why| Diagnostic::bad_input(why).file(folder.display()))?;
+        Ok(Samples { ports, source: Source::Given(vec![sample]), skipped: Vec::new() })
     }
 
     /// Samples that are in memory already, in the order of the model's inputs.
@@ -160,6 +174,23 @@ impl Samples {
         self.files().len().max(if matches!(self.source, Source::Given(_)) { self.len() } else { 0 })
     }
 
+    /// The class of each sample, by the name of its file.
+    ///
+    /// # Errors
+    /// A sample is no single file, or the list does not say what it shows.
+    pub fn classes(&self, labels: &Labels) -> Result<Vec<usize>> {
+        let known: HashMap<&str, usize> = labels.rows.iter().map(|(name, class)| (name.as_str(), *class)).collect();
+        if self.files().len() != self.len() {
+            return Err(error::usage("labels are for samples of one file each, with a batch of 1"));
+        }
+        let class = |file: &PathBuf| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let missing = || error::usage(format!("the labels do not say what {name} shows"));
+            known.get(name.as_ref()).copied().ok_or_else(missing)
+        };
+        self.files().iter().map(class).collect()
+    }
+
     /// Files that were left out, each with the reason.
     pub fn skipped(&self) -> &[(String, String)] {
         &self.skipped
@@ -184,6 +215,15 @@ impl Samples {
             }
             _ => read(&self.files()[i]),
         }
+    }
+}
+
+impl crate::weights::Samples for Samples {
+    fn len(&self) -> usize {
+        Samples::len(self)
+    }
+    fn get(&self, i: usize) -> Result<Vec<Tensor>> {
+        Samples::get(self, i)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Verbs, exit codes and the last line of defence.
 
+mod auto_quant;
 mod bench;
 mod compile;
 mod completions;
@@ -38,6 +39,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Compile(compile::Args),
+    AutoQuant(auto_quant::Args),
     Run(run::Args),
     Bench(bench::Args),
     Roofline(roofline::Args),
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
     };
     let outcome = guarded(|| match cli.verb {
         Verb::Compile(args) => compile::run(args),
+        Verb::AutoQuant(args) => auto_quant::run(args),
         Verb::Run(args) => run::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Roofline(args) => roofline::run(args),

@@ -34,6 +34,19 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// The model in this file, all else as usual.
+    pub fn of(model: PathBuf) -> Self {
+        ModelArgs {
+            model,
+            from: None,
+            shapes: Vec::new(),
+            max_model_bytes: None,
+            max_tensor_bytes: None,
+            max_nodes: None,
+            max_memory: None,
+        }
+    }
+
     fn limits(&self) -> Limits {
         let default = Limits::default();
         Limits {

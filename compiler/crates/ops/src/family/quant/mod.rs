@@ -36,15 +36,18 @@ fn check_param(ctx: &OpCtx, i: usize, n: Option<Dim>) -> Result<(), OpError> {
     if ok { Ok(()) } else { Err(OpError::invalid(format!("{} has a shape that does not fit", ctx.op.inputs[i].name))) }
 }
 
-/// Scales that are known must be usable: quantising divides by them.
+/// Scales that are known must be usable: quantising divides by them. A constant's may be negative, which turns its range of integers around:
+/// the side with one more of them goes where it is needed.
 fn check_scales(ctx: &OpCtx, i: usize) -> Result<(), OpError> {
+    let signed = ctx.op.name == "dequantize_linear";
     let Some(t) = ctx.const_input(i) else { return Ok(()) };
     let values = t.to_f64s();
-    match values.iter().position(|s| !(s.is_finite() && *s > 0.0)) {
+    match values.iter().position(|s| !(s.is_finite() && (*s > 0.0 || signed && *s < 0.0))) {
         None => Ok(()),
         Some(at) => {
             let (name, n, s) = (ctx.op.inputs[i].name, values.len(), values[at]);
-            Err(OpError::invalid(format!("{name} {at} of {n} is {s}; scales must be positive, finite numbers")))
+            let wanted = if signed { "finite and not 0" } else { "positive, finite numbers" };
+            Err(OpError::invalid(format!("{name} {at} of {n} is {s}; scales must be {wanted}")))
         }
     }
 }

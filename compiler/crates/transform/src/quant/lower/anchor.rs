@@ -29,7 +29,7 @@ struct Weights {
 fn weights(g: &Graph, v: ValueId, along: usize) -> Option<Weights> {
     let w = Quantised::of(g, compressed(g, v)?).filter(|w| w.scale.dtype() == DType::F32)?;
     let (scale, zero) = w.per_index(along)?;
-    let usable = scale.iter().all(|s| s.is_finite() && *s > 0.0) && w.stored.dtype().size() == 1;
+    let usable = scale.iter().all(|s| s.is_finite() && *s != 0.0) && w.stored.dtype().size() == 1;
     Some(Weights { stored: centred(w.stored, along, &zero).filter(|_| usable)?, scale })
 }
 
