@@ -89,6 +89,9 @@ impl Builder {
             return Ok(Some(vec![t]));
         }
         let Some(inputs) = self.constants(&spec.inputs) else { return Ok(None) };
+        if expands_weights(spec, types) {
+            return Ok(None);
+        }
         let size = types.iter().try_fold(0usize, |a, t| a.checked_add(t.num_bytes()?));
         let Some(size) = size.filter(|&n| n <= FOLD_BYTES) else { return Ok(None) };
         let ctx = OpCtx {
@@ -122,5 +125,14 @@ impl Builder {
                 Some(v) => self.graph.constant(*v).cloned().map(Some),
             })
             .collect()
+    }
+}
+
+/// Whether the node makes floats of a weight that is stored in less: folding it would lose how.
+fn expands_weights(spec: &NodeSpec, types: &[TensorType]) -> bool {
+    match spec.op.name {
+        "dequantize_linear" => true,
+        "cast" => types.iter().any(|ty| ty.rank() > 1 && ty.dtype.is_float()),
+        _ => false,
     }
 }
