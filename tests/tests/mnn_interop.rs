@@ -10,5 +10,7 @@ mod engine;
 mod networks;
 #[path = "mnn/ops.rs"]
 mod ops;
+#[path = "mnn/samples.rs"]
+mod samples;
 #[path = "mnn/suite.rs"]
 mod suite;

@@ -212,7 +212,14 @@ fn every_coding_of_every_layer_is_right() {
             for memory in ["normal", "low"] {
                 let name = format!("{} {:?} {:?} {coding:?} {memory}", layer.op, layer.w, layer.attrs);
                 let inputs = vec![("x".to_string(), x.clone())];
-                cases.push(Case { model: model.clone(), api: "module", memory, inputs, outputs: vec!["y".into()] });
+                cases.push(Case {
+                    model: model.clone(),
+                    api: "module",
+                    memory,
+                    inputs,
+                    outputs: vec!["y".into()],
+                    beside: None,
+                });
                 wanted.push((name, memory, want.clone()));
             }
         }

@@ -18,6 +18,8 @@ pub struct Case {
     pub inputs: Vec<(String, Tensor)>,
     /// Names, in the order of the results.
     pub outputs: Vec<String>,
+    /// The file of weights beside the model, if it has one.
+    pub beside: Option<Vec<u8>>,
 }
 
 /// What MNN made of a case: its outputs, or how it failed.
@@ -53,6 +55,9 @@ fn describe(folder: &Path, index: usize, case: &Case) -> Value {
     let stem = stem(folder, index);
     let model = stem.with_extension("mnn");
     std::fs::write(&model, &case.model).expect("the test's folder is writable");
+    if let Some(weights) = &case.beside {
+        std::fs::write(stem.with_extension("mnn.weight"), weights).expect("the test's folder is writable");
+    }
     let inputs: Vec<Value> = case
         .inputs
         .iter()

@@ -106,6 +106,7 @@ fn an_open_batch_stays_open() {
                 memory: "normal",
                 inputs: feeds.clone(),
                 outputs: outputs.clone(),
+                beside: None,
             });
             for outcome in engine::run(python, &cases, LIMIT) {
                 let error = error(outcome, &want)?;
@@ -146,8 +147,14 @@ fn check(python: &Path, name: &str, model: &Path) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let reference = reference(python, model, &feeds, folder.path());
     let size = ours.len();
-    let case =
-        |model: Vec<u8>, api| Case { model, api, memory: "normal", inputs: feeds.clone(), outputs: outputs.clone() };
+    let case = |model: Vec<u8>, api| Case {
+        model,
+        api,
+        memory: "normal",
+        inputs: feeds.clone(),
+        outputs: outputs.clone(),
+        beside: None,
+    };
     let mut cases = vec![case(ours.clone(), "session"), case(ours, "module")];
     let theirs = reference.converted.as_ref().map(Vec::len);
     cases.extend(reference.converted.map(|bytes| case(bytes, "session")));

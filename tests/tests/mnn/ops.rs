@@ -1,8 +1,8 @@
 //! Every op of the catalogue, written as a one-op `.mnn` file and run in MNN, against the reference evaluation.
 
 use crate::engine::{self, Case};
-use mnnc_ir::decl::Sample;
-use mnnc_ir::{Attrs, DType, Graph, NodeSpec, OpDecl, Tensor};
+use crate::samples::graph_of;
+use mnnc_ir::Tensor;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,40 +10,6 @@ use std::time::Duration;
 const SEEDS: u64 = 2;
 /// Cases that share a Python process.
 const BATCH: usize = 60;
-
-/// The graph of one sample, with the tensors to feed. With `packed`, images pass a pooling over single elements first,
-/// which changes nothing but leaves them packed by channel in MNN.
-fn graph_of(op: &'static OpDecl, sample: &Sample, packed: bool) -> Option<(Graph, Vec<(String, Tensor)>)> {
-    let is_image = |tensor: &Tensor| tensor.dtype() == DType::F32 && tensor.dims().len() == 4;
-    let pool = mnnc_ops::lookup("max_pool")?;
-    let mut graph = Graph::new(op.name);
-    let mut feeds = Vec::new();
-    let mut inputs = Vec::new();
-    for (i, tensor) in sample.inputs.iter().enumerate() {
-        inputs.push(tensor.as_ref().map(|tensor| {
-            let name = format!("x{i}");
-            if sample.constant.get(i).copied().unwrap_or(false) {
-                graph.add_const(&name, tensor.clone())
-            } else {
-                feeds.push((name.clone(), tensor.clone()));
-                let value = graph.add_input(&name, tensor.ty());
-                if packed && is_image(tensor) {
-                    let window = NodeSpec::new(pool, [value]).attrs(Attrs::new().with("kernel_shape", vec![1i64, 1]));
-                    graph.emit(window).unwrap_or(value)
-                } else {
-                    value
-                }
-            }
-        }));
-    }
-    let names: Vec<String> = (0..sample.num_outputs).map(|i| format!("y{i}")).collect();
-    let mut spec = NodeSpec::new(op, []).attrs(sample.attrs.clone()).named("node").outputs(names);
-    spec.inputs = inputs;
-    let node = graph.add_node(spec).ok()?;
-    let outputs = graph.node(node).outputs().to_vec();
-    graph.set_results(graph.main(), outputs);
-    Some((graph, feeds))
-}
 
 #[derive(Default)]
 struct Tally {
@@ -96,7 +62,7 @@ fn every_op_is_right_or_refused() {
                     sample.attrs
                 );
                 let outputs = graph.outputs().iter().map(|&v| graph.value(v).name.clone()).collect();
-                cases.push(Case { model, api: "module", memory: "normal", inputs: feeds, outputs });
+                cases.push(Case { model, api: "module", memory: "normal", inputs: feeds, outputs, beside: None });
                 wanted.push((op.name, name, want));
             }
         }

@@ -83,7 +83,7 @@ fn onnx_cases_are_right_or_refused() {
             continue;
         }
         let outputs: Vec<String> = graph.outputs().iter().map(|&v| graph.value(v).name.clone()).collect();
-        runs.push(Case { model: bytes, api: "module", memory: "normal", inputs: feeds, outputs });
+        runs.push(Case { model: bytes, api: "module", memory: "normal", inputs: feeds, outputs, beside: None });
         wanted.push((case.name, want));
     }
     let mut outcomes = Vec::new();

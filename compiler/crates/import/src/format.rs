@@ -2,7 +2,7 @@
 
 use crate::onnx;
 
-/// Formats that can be told apart. Only [`Onnx`](Format::Onnx) has a frontend so far.
+/// Formats that can be told apart. [`Onnx`](Format::Onnx) and [`Mnn`](Format::Mnn) have a frontend so far.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Format {
     /// ONNX protobuf.

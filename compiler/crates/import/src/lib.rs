@@ -4,12 +4,14 @@
 //! frontend. A file is hostile until checked: nothing in it makes an import panic, hang, or take more memory than the
 //! limits say. Either the whole graph comes back, every value typed, or [`Diagnostics`] with everything that is wrong.
 //!
-//! ONNX has a frontend ([`onnx`]). The other formats are recognised, so that their files get a fitting message; a
-//! frontend for one is a folder here, a variant of [`Format`] and an arm of [`load`].
+//! ONNX has a frontend ([`onnx`]), and so has `.mnn` (`mnn`). The other formats are recognised, so that their files get a
+//! fitting message; a frontend for one is a folder here, a variant of [`Format`] and an arm of [`load`]. What frontends
+//! share is in `build`.
 
 mod build;
 mod format;
 mod limits;
+mod mnn;
 pub mod onnx;
 mod source;
 mod warning;
@@ -70,6 +72,15 @@ pub fn load_onnx_bytes(bytes: Vec<u8>, options: &ImportOptions) -> Result<Import
     load_source(Source::from_bytes("model", bytes, &options.limits)?, &options)
 }
 
+/// Imports a `.mnn` file in memory. Weights beside it are out of reach.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_mnn_bytes(bytes: Vec<u8>, options: &ImportOptions) -> Result<Imported, Diagnostics> {
+    let options = ImportOptions { format: Some(Format::Mnn), ..options.clone() };
+    load_source(Source::from_bytes("model", bytes, &options.limits)?, &options)
+}
+
 fn load_source(mut source: Source, options: &ImportOptions) -> Result<Imported, Diagnostics> {
     let path = source.path().to_path_buf();
     let format = match options.format {
@@ -77,11 +88,12 @@ fn load_source(mut source: Source, options: &ImportOptions) -> Result<Imported, 
         None => Format::detect(source.bytes()).map_err(|what| {
             Diagnostic::bad_input(format!("not a model: the file is {what}"))
                 .file(path.display())
-                .remedy("give an ONNX model, or name its format with --from")
+                .remedy("give an ONNX model or a .mnn file, or name its format with --from")
         })?,
     };
     match format {
         Format::Onnx => onnx::import(&mut source, options),
+        Format::Mnn => mnn::import(&mut source, options),
         other => Err(Diagnostic::unsupported(format!("{} models cannot be read yet", other.name()))
             .file(path.display())
             .remedy("convert it to ONNX")

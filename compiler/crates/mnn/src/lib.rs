@@ -1,4 +1,4 @@
-//! `.mnn` files: a writer for graphs, and a summary of what a file holds.
+//! `.mnn` files: a writer for graphs, and a summary of what a file holds. The reader is a frontend of `mnnc-import`.
 //!
 //! [`write`] takes the optimised float graph (plain layouts, no native fusions) to a file that MNN 3.6 loads:
 //!
@@ -22,7 +22,6 @@ mod layout;
 mod lower;
 mod net;
 mod pack;
-pub mod reader;
 mod rules;
 mod scalar;
 mod summary;
