@@ -59,6 +59,12 @@ pub fn catalogue() -> Vec<Layer> {
     {
         layers.push(product(rows, from, to));
     }
+    for stored in [Stored::F32, Stored::F16, Stored::I8, Stored::I4, Stored::Blocks] {
+        layers.push(packed_product(1, 4096, 4096, stored));
+        layers.push(packed_product(50, 768, 3072, stored));
+        layers.push(packed_convolution(64, 256, 56, stored));
+        layers.push(packed_convolution(512, 512, 14, stored));
+    }
     layers.extend([50, 197].map(|tokens| attention(12, tokens, 64)));
     layers.push(max_pool(64, 112));
     layers.push(global_pool(2048, 7));
@@ -109,6 +115,62 @@ fn product(rows: usize, from: usize, to: usize) -> Layer {
     graph.weights("b", &[to]);
     graph.node("Gemm", &["x", "w", "b"], "y", &[]);
     Layer { name: format!("product {rows}x{from} by {from}x{to}"), model: graph.finish("y", &[rows, to]) }
+}
+
+/// How weights are stored.
+#[derive(Clone, Copy, Debug)]
+enum Stored {
+    F32,
+    F16,
+    /// A scale for each output channel.
+    I8,
+    /// Half bytes, a scale for each output channel.
+    I4,
+    /// Half bytes, a scale for each output channel and 32 input channels.
+    Blocks,
+}
+
+/// Weights `w` of this shape, stored so. Dimension `output` counts output channels, `input` input channels.
+fn weights(graph: &mut Graph, dims: &[usize], [output, input]: [usize; 2], stored: Stored) {
+    let scale = |s: Stored| if matches!(s, Stored::I8) { 1e-3 } else { 1e-2 };
+    match stored {
+        Stored::F32 => graph.weights("w", dims),
+        Stored::F16 => {
+            graph.halves("q", dims);
+            graph.node("Cast", &["q"], "w", &[("to", Int(1))]);
+        }
+        Stored::I8 | Stored::I4 => {
+            graph.bytes("q", dims, if matches!(stored, Stored::I8) { 8 } else { 4 });
+            graph.constants("scale", &[dims[output]], scale(stored));
+            graph.node("DequantizeLinear", &["q", "scale"], "w", &[("axis", Int(output as i64))]);
+        }
+        Stored::Blocks => {
+            graph.bytes("q", dims, 4);
+            let mut scales = dims.to_vec();
+            scales[input] = dims[input].div_ceil(32);
+            graph.constants("scale", &scales, scale(stored));
+            let attributes = [("axis", Int(input as i64)), ("block_size", Int(32))];
+            graph.node("DequantizeLinear", &["q", "scale"], "w", &attributes);
+        }
+    }
+}
+
+fn packed_product(rows: usize, from: usize, to: usize, stored: Stored) -> Layer {
+    let mut graph = Graph::default();
+    graph.input("x", &[rows, from]);
+    weights(&mut graph, &[from, to], [1, 0], stored);
+    graph.node("MatMul", &["x", "w"], "y", &[]);
+    let name = format!("packed {rows}x{from} by {from}x{to} {stored:?}");
+    Layer { name, model: graph.finish("y", &[rows, to]) }
+}
+
+fn packed_convolution(from: usize, to: usize, side: usize, stored: Stored) -> Layer {
+    let mut graph = Graph::default();
+    graph.input("x", &[1, from, side, side]);
+    weights(&mut graph, &[to, from, 1, 1], [0, 1], stored);
+    graph.node("Conv", &["x", "w"], "y", &[("kernel_shape", Ints(vec![1; 2]))]);
+    let name = format!("packed 1x1 {from} to {to} at {side}x{side} {stored:?}");
+    Layer { name, model: graph.finish("y", &[1, to, side, side]) }
 }
 
 /// Softmax of query times key, times value, head by head; queries, keys and values are inputs.

@@ -27,6 +27,31 @@ impl Graph {
         self.initializer(name, DataType::Float, dims, raw);
     }
 
+    /// The same in signed bytes, all of which fit `bits` bits.
+    pub fn bytes(&mut self, name: &str, dims: &[usize], bits: u32) {
+        let count: usize = dims.iter().product();
+        let levels = 1usize << bits;
+        let value = |i: usize| ((i.wrapping_mul(2_654_435_761) >> 8) % levels) as i64 - (levels / 2) as i64;
+        let raw: Vec<u8> = (0..count).map(|i| value(i) as i8 as u8).collect();
+        self.initializer(name, DataType::Int8, dims, raw);
+    }
+
+    /// The same in half precision.
+    pub fn halves(&mut self, name: &str, dims: &[usize]) {
+        let count: usize = dims.iter().product();
+        // Half of a number between 1 and 2, of either sign: 0x3800 is a half.
+        let value = |i: usize| (0x3800 | i.wrapping_mul(2_654_435_761) >> 8 & 0x83ff) as u16;
+        let raw = (0..count).flat_map(|i| value(i).to_le_bytes()).collect();
+        self.initializer(name, DataType::Float16, dims, raw);
+    }
+
+    /// Numbers that are all the same.
+    pub fn constants(&mut self, name: &str, dims: &[usize], value: f32) {
+        let count: usize = dims.iter().product();
+        let raw = (0..count).flat_map(|_| value.to_le_bytes()).collect();
+        self.initializer(name, DataType::Float, dims, raw);
+    }
+
     /// A list of integers.
     pub fn integers(&mut self, name: &str, values: &[i64]) {
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -74,9 +99,9 @@ impl Graph {
         self.0.output.push(port(output, dims));
         self.0.name = "layer".into();
         let model = ModelProto {
-            ir_version: 8,
+            ir_version: 10,
             graph: Some(self.0),
-            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 17 }],
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 21 }],
             ..Default::default()
         };
         let mut bytes = Vec::new();

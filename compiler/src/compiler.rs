@@ -25,6 +25,8 @@ pub struct CompileOptions {
     pub prefer: Prefer,
     /// How closely native code rounds as the plain definitions do.
     pub precision: Precision,
+    /// How native code computes with compressed weights.
+    pub memory: Memory,
     /// What happens between passes.
     pub hooks: Hooks,
     /// What native code is for; this machine when `None`.
@@ -51,6 +53,22 @@ impl Precision {
     /// Every choice with its name.
     pub const ALL: [(Precision, &'static str); 3] =
         [(Precision::High, "high"), (Precision::Normal, "normal"), (Precision::Low, "low")];
+}
+
+/// How native code computes with compressed weights, which it never keeps as numbers in memory.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Memory {
+    /// In `f32`: weights are expanded in registers.
+    #[default]
+    Normal,
+    /// Products with 8-bit weights in integers, activations quantised at run time, where the processor multiplies bytes and the closing check
+    /// finds the outputs within bounds. What MNN calls `Memory_Low`.
+    Low,
+}
+
+impl Memory {
+    /// Every choice with its name.
+    pub const ALL: [(Memory, &'static str); 2] = [(Memory::Normal, "normal"), (Memory::Low, "low")];
 }
 
 /// The compiler with its options.
@@ -138,7 +156,11 @@ impl Compiler {
     /// # Errors
     /// A pass that fails, which is a mistake of the compiler, or a dump that cannot be written.
     pub fn optimise(&self, model: &Model, purpose: Purpose) -> Result<Optimised> {
-        let text = mnnc_transform::levels::pipeline(purpose, self.options.opt_level, self.options.prefer);
+        let (level, prefer) = (self.options.opt_level, self.options.prefer);
+        let text = match purpose {
+            Purpose::Native if self.multiplies_bytes() => mnnc_transform::levels::low_memory(level, prefer),
+            _ => mnnc_transform::levels::pipeline(purpose, level, prefer),
+        };
         self.transform(model.graph().clone(), &text)
     }
 

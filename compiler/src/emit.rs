@@ -7,7 +7,8 @@ use mnnc_ir::diag::{Diagnostic, Diagnostics};
 use mnnc_ir::{Graph, Tensor};
 use mnnc_transform::{OptLevel, Prefer, Target as Purpose};
 
-use crate::compiler::{CompileOptions, Compiler, Model, Precision};
+use crate::compiler::{CompileOptions, Compiler, Memory, Model, Precision};
+use crate::dynamic;
 use crate::error::{self, Result};
 use crate::inputs;
 use crate::native::diagnostics;
@@ -116,6 +117,7 @@ impl Compiler {
             }
         }
         done.notes.extend(self.reduction_note());
+        done.notes.extend(self.memory_note(&graph));
         let mut lowered = self.lower_graph(model, &graph)?;
         if self.options.name.is_none() {
             // `NAME.h` and `NAME.json` stand beside `NAME.o`.
@@ -145,6 +147,16 @@ impl Compiler {
                     let options = CompileOptions { precision: Precision::Normal, ..self.options.clone() };
                     let mut done = Compiler::new(options).compile_native(model, kind, path, verify)?;
                     done.notes.push(format!("in f32 after all, for that was too much: {note}"));
+                    return Ok(done);
+                }
+                done.notes.push(note);
+            }
+            if dynamic::quantises(&graph) && runs_here {
+                let note = dynamic::measured(&found);
+                if found.outputs.iter().any(|o| !o.deviation.is_within()) {
+                    let options = CompileOptions { memory: Memory::Normal, ..self.options.clone() };
+                    let mut done = Compiler::new(options).compile_native(model, kind, path, verify)?;
+                    done.notes.push(format!("--memory low: in f32 after all, for that was too much: {note}"));
                     return Ok(done);
                 }
                 done.notes.push(note);

@@ -6,6 +6,7 @@ pub mod calibrate;
 pub mod compare;
 mod compiler;
 pub mod coverage;
+mod dynamic;
 mod emit;
 mod engine;
 pub mod error;
@@ -27,7 +28,7 @@ pub mod verify;
 pub mod weights;
 pub mod zoo;
 
-pub use compiler::{CompileOptions, Compiler, Model, Optimised, Precision};
+pub use compiler::{CompileOptions, Compiler, Memory, Model, Optimised, Precision};
 pub use emit::{Compiled, Emit};
 pub use engine::Engine;
 pub use error::{Error, Result};

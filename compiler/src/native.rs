@@ -40,6 +40,7 @@ impl Compiler {
             tuned,
             reduced: self.reduces(),
             exact: self.exact.clone(),
+            expands: self.options.prefer == Prefer::Speed,
         };
         // Transformed weights are up to four times as large.
         let plain = self.options.precision == Precision::High || self.options.prefer == Prefer::Size;

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use crate::compiler::{CompileOptions, Compiler, Model, Precision};
 use crate::error::Result;
-use crate::verify::{Layer, Verification};
+use crate::verify::{Layer, Verification, is_watched};
 
 /// What a layer may add to the error of its inputs, as a share of its result: ten times what rounding does to a well-behaved one.
 const LAYER: f64 = 0.03;
@@ -69,7 +69,7 @@ pub(crate) fn inexact(graph: &Graph, layers: &[Layer]) -> Vec<NodeId> {
     let mut found = Vec::new();
     let mut error = HashMap::new();
     let mut layers = layers.iter();
-    for &n in graph.schedule() {
+    for &n in graph.schedule().iter().filter(|&&n| is_watched(graph, n)) {
         let node = graph.node(n);
         let before = node.inputs().iter().flatten().filter_map(|v| error.get(v).copied()).fold(0.0, f64::max);
         for (&y, layer) in node.outputs().iter().zip(&mut layers) {

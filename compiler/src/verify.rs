@@ -16,6 +16,7 @@ use mnnc_ops::Evaluator;
 
 use crate::compare::{Deviation, Tolerance, compare};
 use crate::compiler::{Compiler, Model};
+use crate::dynamic;
 use crate::engine;
 use crate::error::{self, Result};
 use crate::library::{self, Library};
@@ -144,7 +145,7 @@ impl Compiler {
             let jit = Jit::new(one).map_err(|e| diagnostics(e, ""))?;
             let computed = jit.run(inputs).map_err(|e| diagnostics(e, ""))?;
             found.outputs.extend(outputs(optimised, &reference, &computed, Tolerance::F32));
-            if self.reduces() {
+            if self.reduces() || dynamic::quantises(optimised) {
                 found.judge_by_rms();
                 continue;
             }
@@ -178,7 +179,7 @@ impl Compiler {
         // Compared as they come: the evaluator's results need not be kept.
         let mut observe = |n: NodeId, expected: &[Tensor]| {
             // Nodes of bodies run too, but only results of the main region can be watched.
-            if optimised.node(n).region() == Some(optimised.main()) {
+            if optimised.node(n).region() == Some(optimised.main()) && is_watched(optimised, n) {
                 for (want, (v, got)) in expected.iter().zip(&mut computed) {
                     let mut layer = layer(optimised, v, want, &got, Tolerance::of_layer(want));
                     if let Some((_, moved)) = rounded.next() {
@@ -198,7 +199,7 @@ impl Compiler {
         let mut computed = self.native_layers(model, optimised, inputs)?.into_iter();
         let mut layers = Vec::new();
         let mut go_on_with_native = |n: NodeId, expected: Vec<Tensor>| {
-            if optimised.node(n).region() != Some(optimised.main()) {
+            if optimised.node(n).region() != Some(optimised.main()) || !is_watched(optimised, n) {
                 return expected;
             }
             let each = expected.into_iter().zip(&mut computed).map(|(want, (v, got))| {
@@ -214,7 +215,7 @@ impl Compiler {
         Ok(layers)
     }
 
-    /// What native code for this machine computes for every result of the main region, in order of execution.
+    /// What native code for this machine computes for every result of the main region that [is watched](is_watched), in order of execution.
     pub(crate) fn native_layers(
         &self,
         model: &Model,
@@ -273,7 +274,7 @@ impl Compiler {
         let graph = model.graph();
         let mut found =
             Verification { outputs: outputs(graph, reference, computed, Tolerance::F32), ..Verification::default() };
-        if self.reduces() {
+        if self.reduces() || self.multiplies_bytes() {
             found.judge_by_rms();
         } else if steps::is_quantised(graph) {
             judge_in_steps(&mut found, graph, [reference, computed], inputs)?;
@@ -323,10 +324,18 @@ fn evaluate(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     Evaluator::new(graph).run(inputs).map_err(|e| engine::diagnostic(&e).into())
 }
 
-/// A graph that yields the results of all its nodes, behind its own outputs; and which values those are.
+/// Whether the result of a node is compared. That of constants alone is a weight, which kernels read as it is stored: the numbers exist only
+/// where somebody asks for them.
+pub(crate) fn is_watched(graph: &Graph, n: NodeId) -> bool {
+    let mut inputs = graph.node(n).inputs().iter().flatten();
+    graph.node(n).inputs().is_empty() || !inputs.all(|&v| graph.constant(v).is_some())
+}
+
+/// A graph that yields the results of all its watched nodes, behind its own outputs; and which values those are.
 fn with_all_results(graph: &Graph) -> (Vec<ValueId>, Graph) {
     let mut graph = graph.clone();
-    let all: Vec<ValueId> = graph.schedule().iter().flat_map(|&n| graph.node(n).outputs().to_vec()).collect();
+    let watched = graph.schedule().iter().filter(|&&n| is_watched(&graph, n));
+    let all: Vec<ValueId> = watched.flat_map(|&n| graph.node(n).outputs().to_vec()).collect();
     let results = graph.outputs().iter().chain(&all).copied().collect();
     graph.set_results(graph.main(), results);
     (all, graph)

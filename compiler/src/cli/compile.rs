@@ -56,25 +56,12 @@ struct PrecisionArgs {
     /// Elements that share a scale, with --weight-bits.
     #[arg(long, value_name = "N", requires = "weight_bits", help_heading = "Precision")]
     weight_block: Option<u32>,
-    /// Whether memory is scarce; nothing is traded for it so far.
-    #[arg(long, value_enum, default_value = "normal", help_heading = "Precision")]
-    memory: Memory,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Memory {
-    Normal,
-    Low,
 }
 
 impl PrecisionArgs {
     /// Refuses what would otherwise be ignored in silence.
     fn check(&self) -> Result<()> {
-        let refused = [
-            (self.fp16, "--fp16"),
-            (self.weight_bits.is_some(), "--weight-bits"),
-            (self.memory == Memory::Low, "--memory low"),
-        ];
+        let refused = [(self.fp16, "--fp16"), (self.weight_bits.is_some(), "--weight-bits")];
         match refused.iter().find(|(asked, _)| *asked) {
             None => Ok(()),
             Some((_, option)) => Err(Diagnostic::unsupported(format!("{option} is not implemented yet"))

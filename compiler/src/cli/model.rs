@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mnnc::error::{self, Result};
 use mnnc::tune::TuneFile;
-use mnnc::{CompileOptions, Compiler, Format, Hooks, Limits, Model, OptLevel, Precision, Prefer, Target};
+use mnnc::{CompileOptions, Compiler, Format, Hooks, Limits, Memory, Model, OptLevel, Precision, Prefer, Target};
 
 use super::progress::Step;
 
@@ -108,6 +108,9 @@ pub struct OptArgs {
     /// How exact the computation must be: high, normal, or low (bf16 with sums in f32, on processors that have it).
     #[arg(long, value_name = "WHAT", default_value = "normal", value_parser = precision, help_heading = "Precision")]
     pub precision: Precision,
+    /// How compressed weights are computed with: normal (in f32), or low (8-bit ones in int8, activations quantised at run time).
+    #[arg(long, value_name = "WHAT", default_value = "normal", value_parser = memory, help_heading = "Precision")]
+    memory: Memory,
     /// Print the graph to stderr after this pass, or after every pass with `all`.
     #[arg(long, value_name = "PASS", help_heading = "Debugging")]
     print_ir_after: Vec<String>,
@@ -140,6 +143,7 @@ impl ModelArgs {
             opt_level: opt.map_or_else(OptLevel::default, |o| o.opt_level),
             prefer: opt.map_or_else(Prefer::default, |o| o.opt_prefer),
             precision: opt.map_or_else(Precision::default, |o| o.precision),
+            memory: opt.map_or_else(Memory::default, |o| o.memory),
             hooks: opt.map_or_else(Hooks::default, OptArgs::hooks),
             ..CompileOptions::default()
         }
@@ -173,6 +177,12 @@ fn precision(text: &str) -> std::result::Result<Precision, String> {
     let known = Precision::ALL.map(|(_, name)| name).join(", ");
     let found = Precision::ALL.into_iter().find(|(_, name)| *name == text);
     found.map(|(p, _)| p).ok_or_else(|| format!("`{text}` is none of {known}"))
+}
+
+fn memory(text: &str) -> std::result::Result<Memory, String> {
+    let known = Memory::ALL.map(|(_, name)| name).join(", ");
+    let found = Memory::ALL.into_iter().find(|(_, name)| *name == text);
+    found.map(|(m, _)| m).ok_or_else(|| format!("`{text}` is none of {known}"))
 }
 
 /// `name=1x3x224x224`; the name may itself contain `=`.

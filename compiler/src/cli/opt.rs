@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mnnc::error::{self, Result};
-use mnnc::{Compiler, Model};
+use mnnc::{Compiler, Memory, Model};
 use mnnc_ir::constant::ConstPool;
 use mnnc_ir::print::PrintOptions;
 use mnnc_ir::{Diagnostic, Graph};
@@ -51,11 +51,13 @@ pub fn run(args: Args) -> Result<()> {
     };
     let options = model.options(Some(&args.opt));
     let pipeline = args.pipeline.clone().unwrap_or_else(|| {
-        let purpose = match args.purpose.as_str() {
-            "mnn" => mnnc_transform::Target::Mnn,
-            _ => mnnc_transform::Target::Native,
-        };
-        mnnc_transform::levels::pipeline(purpose, options.opt_level, options.prefer)
+        use mnnc_transform::{Target, levels};
+        let (level, prefer) = (options.opt_level, options.prefer);
+        match (args.purpose.as_str(), options.memory) {
+            ("mnn", _) => levels::pipeline(Target::Mnn, level, prefer),
+            (_, Memory::Normal) => levels::pipeline(Target::Native, level, prefer),
+            (_, Memory::Low) => levels::low_memory(level, prefer),
+        }
     });
     let compiler = Compiler::new(options);
     let graph = if model.model.extension().is_some_and(|e| e == "mir") {

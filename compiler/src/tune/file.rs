@@ -67,6 +67,9 @@ struct ProblemText {
     /// Bytes are multiplied, not floats.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     bytes: bool,
+    /// How the weights lie, where they are packed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    packing: String,
 }
 
 /// A [`Choice`].
@@ -165,7 +168,9 @@ impl TuneFile {
         let vector = cpu.vector();
         let mut choices = HashMap::new();
         for (i, entry) in self.choices.iter().enumerate() {
-            let problem = entry.problem.problem();
+            let Some(problem) = entry.problem.problem() else {
+                return Err(wrong(format!("choice {i} of the tune file is for no product")).into());
+            };
             let choice = entry.schedule.choice();
             let fitting = choice.filter(|c| vector.is_some_and(|v| c.fits(&problem, &v)));
             let Some(choice) = fitting else {
@@ -214,13 +219,14 @@ fn problem_text(p: &Problem) -> ProblemText {
         own_weights: p.own_weights,
         apart: n(p.apart),
         bytes: p.number == Number::U8,
+        packing: p.packing.to_string(),
     }
 }
 
 impl ProblemText {
-    fn problem(&self) -> Problem {
+    fn problem(&self) -> Option<Problem> {
         let n = |x: u32| x as usize;
-        Problem {
+        Some(Problem {
             number: if self.bytes { Number::U8 } else { Number::F32 },
             images: n(self.images),
             groups: n(self.groups),
@@ -230,7 +236,8 @@ impl ProblemText {
             out: self.out.map(n),
             own_weights: self.own_weights,
             apart: n(self.apart),
-        }
+            packing: self.packing.parse().ok()?,
+        })
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Options {
     pub reduced: bool,
     /// Nodes that are computed in `f32` all the same.
     pub exact: Vec<NodeId>,
+    /// Whether compressed weights may be stored as numbers where that is faster.
+    pub expands: bool,
 }
 
 /// Schedules for one processor, which go before those of the cost model.
@@ -161,7 +163,7 @@ fn variant(
         Some(planner) => (planner, families),
         None => (Planner::new(mnnc_vector::Target::AVX2), &[][..]),
     };
-    let planner = planner.with_exact(options.exact.clone());
+    let planner = planner.with_exact(options.exact.clone()).with_expansion(options.expands);
     let mut schedule = lower_with(graph, &planner, families).map_err(CodegenError::Lowering)?;
     check_size(schedule.buffers.iter().map(|(_, b)| b.bytes).fold(0, usize::saturating_add), MOST_BUFFERS)?;
     let plan = Plan::new(&schedule);

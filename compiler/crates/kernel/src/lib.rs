@@ -6,6 +6,7 @@
 //! A node that no family takes goes through [`schedule::LoopKernel`], a generic loop nest made from the op's `compute`, which
 //! reads and writes any [`storage::Storage`].
 
+pub mod compressed;
 pub mod cost;
 pub mod families;
 pub mod family;

@@ -160,6 +160,7 @@ pub static ALL: &[&OpDecl] = &[
     &quant::QUANTIZE_LINEAR,
     &quant::DEQUANTIZE_LINEAR,
     &quant::DYNAMIC_QUANTIZE_LINEAR,
+    &quant::DYNAMIC_QUANTIZE_ROWS,
     &quant::Q_LINEAR_CONV,
     &quant::CONV_INTEGER,
     &quant::Q_LINEAR_MATMUL,

@@ -94,6 +94,16 @@ impl Prefer {
 
 /// The text of the pipeline for a level: everything that [`clean`] does, and what the target needs.
 pub fn pipeline(target: Target, level: OptLevel, prefer: Prefer) -> String {
+    whole(target, level, prefer, "")
+}
+
+/// As [`pipeline`] for native code, with products of compressed weights in integers where that is possible, their activations quantised at
+/// run time.
+pub fn low_memory(level: OptLevel, prefer: Prefer) -> String {
+    whole(Target::Native, level, prefer, ",dynamic-quant")
+}
+
+fn whole(target: Target, level: OptLevel, prefer: Prefer, dynamic: &str) -> String {
     // The file format has ops for batch normalisation and gather; native code has groups for the parts of the one, and reads
     // slices in place.
     let lower = if target == Target::Native { "lower-bn,lower-gather,fuse-attention,sink-view" } else { "" };
@@ -101,8 +111,9 @@ pub fn pipeline(target: Target, level: OptLevel, prefer: Prefer) -> String {
     if target == Target::Native && level > OptLevel::O0 {
         text += if level == OptLevel::O2 { ",lower-quant{inexact=1}" } else { ",lower-quant" };
     }
+    text += dynamic;
     // What nobody reads packed is folded in the end.
-    text += ",expand-weights";
+    text += if target == Target::Native { ",expand-weights{native=1}" } else { ",expand-weights" };
     text += if level == OptLevel::O0 { ",fold,dce" } else { ",(fold,simplify,cse,dce)*" };
     if target == Target::Native && level > OptLevel::O0 {
         text += ",fuse,dce";
@@ -142,6 +153,8 @@ mod tests {
             for level in [OptLevel::O0, OptLevel::O1, OptLevel::O2] {
                 for prefer in [Prefer::Normal, Prefer::Size, Prefer::Speed] {
                     let text = pipeline(target, level, prefer);
+                    assert_eq!(Pipeline::parse(&text).unwrap().to_string(), text);
+                    let text = low_memory(level, prefer);
                     assert_eq!(Pipeline::parse(&text).unwrap().to_string(), text);
                     let text = clean(level, prefer);
                     assert_eq!(Pipeline::parse(&text).unwrap().to_string(), text);

@@ -29,6 +29,8 @@ pub static PASSES: &[Pass] = &[
     fuse::attention::PASS,
     fuse::sink::PASS,
     fuse::group::PASS,
+    // quant
+    quant::dynamic::PASS,
 ];
 
 /// The pass of this name.

@@ -25,7 +25,7 @@ impl Planner {
         let groups = (p.images * p.groups) as f64;
         let compute = compute * groups;
         let sets = if p.own_weights { p.images } else { 1 };
-        let weights = 4.0 * (p.depth() * p.outputs * p.groups * sets) as f64;
+        let weights = p.weight_bytes();
         let units = classes.first().map_or(1, |c| c.tiling.groups(p.out[0])) * p.images / sets;
         let ahead = classes.iter().all(|c| c.tiling.tiles(p.out) <= AHEAD);
         // The first unit reads the weights from where they wait, the others from where the first left them. A panel that stays is
@@ -42,7 +42,8 @@ impl Planner {
     pub(super) fn compute(&self, p: &Problem, c: &Class) -> f64 {
         let (m, depth, lanes) = (&self.machine, p.depth() as f64, self.target.lanes());
         let [rows, cols] = p.out;
-        let panel = depth * (c.blocks * lanes * 4) as f64;
+        let panel = depth * (c.blocks * lanes) as f64 * p.packing.bytes();
+        let expand = p.packing.instructions(&self.target) * c.blocks as f64;
         let input = self.unit_input(p, std::slice::from_ref(c));
         let groups = c.tiling.groups(rows);
         // The panel is read by each tile, beside the input of the unit. (The next one, fetched meanwhile, passes by: counting it
@@ -52,7 +53,8 @@ impl Planner {
         let tile = |rows: usize, cols: usize| {
             let pixels = (rows * cols) as f64;
             let accumulators = pixels * c.blocks as f64;
-            let step = (accumulators / self.products(p)).max((pixels + c.blocks as f64) / m.loads).max(m.latency);
+            let step =
+                ((accumulators + expand) / self.products(p)).max((pixels + c.blocks as f64) / m.loads).max(m.latency);
             let finish = if p.number == Number::U8 { REQUANTISED } else { ACCUMULATOR };
             weights.beside(depth * step * STEP_OVERHEAD) + TILE + finish * accumulators
         };
@@ -120,7 +122,7 @@ impl Planner {
             .into_iter()
             .map(|(first, width, panels)| {
                 let tiling = self.narrowed(p, d, width);
-                let panel = 4 * p.depth() * width * self.target.lanes();
+                let panel = ((p.depth() * width * self.target.lanes()) as f64 * p.packing.bytes()) as usize;
                 Class { first, blocks: width, panels, tiling: shared(tiling, p, panels, panel) }
             })
             .collect()

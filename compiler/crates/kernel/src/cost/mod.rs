@@ -47,6 +47,8 @@ pub struct Planner {
     tuned: HashMap<Problem, Choice>,
     /// Nodes that are computed in `f32`, whatever the target allows.
     exact: Vec<NodeId>,
+    /// See [`Planner::with_expansion`].
+    expands: bool,
 }
 
 /// How a node's product is computed.
@@ -78,12 +80,23 @@ impl Planner {
             error_budget: ERROR_BUDGET,
             tuned: HashMap::new(),
             exact: Vec::new(),
+            expands: false,
         }
     }
 
     /// Has these nodes computed in `f32`, whatever the target allows.
     pub fn with_exact(self, exact: Vec<NodeId>) -> Planner {
         Planner { exact, ..self }
+    }
+
+    /// Has compressed weights stored as numbers where that is faster.
+    pub fn with_expansion(self, expands: bool) -> Planner {
+        Planner { expands, ..self }
+    }
+
+    /// Whether compressed weights may be stored as numbers.
+    pub fn may_expand(&self) -> bool {
+        self.expands
     }
 
     /// What a node is compiled for.

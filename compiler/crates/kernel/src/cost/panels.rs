@@ -1,7 +1,6 @@
 //! How the output channels of a product are cut into panels of weights.
 
 use super::{Problem, Tiling};
-use crate::families::igemm::spec::Number;
 use crate::families::tile::{max_pixels_of, split_evenly};
 use mnnc_vector::Target;
 
@@ -41,10 +40,11 @@ pub(super) fn split(target: &Target, blocks: usize, width: usize) -> Vec<(usize,
 /// The width that measured best with this number of pixels: with many of them two blocks a panel (14x2 on 32 registers), three if
 /// that divides an odd number. With few, as many as the accumulators hold, because several sums have to be in
 /// flight; but no more than keep the multiply-add pipes busy, so that there are panels for several threads.
-pub(super) fn usual_width(target: &Target, number: Number, pixels: usize, blocks: usize) -> usize {
-    let most = |blocks: usize| max_pixels_of(target, number, blocks);
+pub(super) fn usual_width(target: &Target, p: &Problem, blocks: usize) -> usize {
+    let (pixels, held) = (p.pixels(), p.packing.registers());
+    let most = |blocks: usize| max_pixels_of(target, p.number, blocks);
     if pixels < most(2) / 2 + 1 {
-        let fits = |&n: &usize| most(n) >= pixels && pixels * n + n + 2 <= target.vec_regs();
+        let fits = |&n: &usize| most(n) >= pixels && pixels * n + n * (1 + held) + 2 <= target.vec_regs();
         return (1..=blocks.min(8)).rev().find(fits).unwrap_or(1);
     }
     match blocks {
@@ -66,7 +66,8 @@ pub(super) fn shared(class: Class, p: &Problem) -> Class {
     let half = rows.div_ceil(2).next_multiple_of(tiling.tile_rows);
     let uneven = (3..8).contains(&class.panels) && !class.panels.is_multiple_of(2);
     let long = p.pixels() >= HALF;
-    let small = tiling.groups(rows) == 1 && half < rows && 4 * p.depth() * p.outputs <= WEIGHTS;
+    let small =
+        tiling.groups(rows) == 1 && half < rows && p.packing.bytes() * (p.depth() * p.outputs) as f64 <= WEIGHTS as f64;
     if small && (uneven || long) { Class { tiling: Tiling { group_rows: half, ..tiling }, ..class } } else { class }
 }
 
@@ -101,7 +102,8 @@ mod tests {
     #[test]
     fn the_measured_widths_come_out() {
         let widths = |blocks| -> Vec<(usize, usize)> {
-            let width = usual_width(&Target::AVX512, Number::F32, 196, blocks);
+            let problem = Problem::matrices(1, 196, 64, 64);
+            let width = usual_width(&Target::AVX512, &problem, blocks);
             split(&Target::AVX512, blocks, width).into_iter().map(|(_, w, n)| (w, n)).collect()
         };
         assert_eq!(widths(8), [(2, 4)]);

@@ -1,5 +1,6 @@
 //! What there is to schedule.
 
+use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Window};
 use mnnc_vector::Target;
 use std::fmt;
@@ -25,6 +26,8 @@ pub struct Problem {
     pub own_weights: bool,
     /// Bytes from the input of one output pixel to that of the next in a row.
     pub apart: usize,
+    /// How the weights lie.
+    pub packing: Packing,
 }
 
 impl Problem {
@@ -40,6 +43,7 @@ impl Problem {
             out: [1, rows],
             own_weights: images > 1,
             apart: 4 * depth,
+            packing: Packing::WHOLE,
         }
     }
 
@@ -58,6 +62,12 @@ impl Problem {
         self.elements() * self.window.kernel[0] * self.window.kernel[1]
     }
 
+    /// Bytes of all weights.
+    pub fn weight_bytes(&self) -> f64 {
+        let sets = if self.own_weights { self.images } else { 1 };
+        self.packing.bytes() * (self.depth() * self.outputs * self.groups * sets) as f64
+    }
+
     /// Multiplications and additions of the definition.
     pub fn flops(&self) -> f64 {
         let taps = self.window.kernel[0] * self.window.kernel[1];
@@ -67,6 +77,7 @@ impl Problem {
     /// Whether tiles can be transformed: a dense 3x3 convolution of stride 1 with channels enough to fill vectors.
     pub fn is_winograd(&self, target: &Target) -> bool {
         self.number == Number::F32
+            && self.packing == Packing::WHOLE
             && self.window == Window { kernel: [3, 3], ..Window::POINT }
             && self.groups == 1
             && self.inputs >= 2 * target.lanes()
@@ -93,6 +104,9 @@ impl fmt::Display for Problem {
         }
         if self.images > 1 {
             write!(f, ", {} images", self.images)?;
+        }
+        if self.packing != Packing::WHOLE {
+            write!(f, ", weights in {}", self.packing)?;
         }
         Ok(())
     }

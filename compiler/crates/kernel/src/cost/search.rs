@@ -85,13 +85,15 @@ impl Planner {
     /// all fall into one set of 12 ways (measured: 14 rows of such a matrix run at half the speed of 12).
     pub(super) fn most_pixels(&self, p: &Problem, blocks: usize) -> usize {
         let ways = if p.apart > 0 && p.apart.is_multiple_of(4096) { 10 } else { usize::MAX };
-        max_pixels_of(&self.target, p.number, blocks).min(ways)
+        // Factors in registers leave fewer accumulators.
+        let held = (self.target.vec_regs() - 2).saturating_sub(blocks * (1 + p.packing.registers())) / blocks;
+        max_pixels_of(&self.target, p.number, blocks).min(held).clamp(1, ways)
     }
 
     /// The cut that measured best on most products.
     pub(super) fn usual(&self, p: &Problem) -> Direct {
         let blocks = p.outputs.div_ceil(self.target.lanes()).max(1);
-        self.usual_of_width(p, usual_width(&self.target, p.number, p.pixels(), blocks))
+        self.usual_of_width(p, usual_width(&self.target, p, blocks))
     }
 
     /// The same with panels of this width.
@@ -109,7 +111,7 @@ impl Planner {
     fn direct_candidates(&self, p: &Problem) -> Vec<Direct> {
         let [rows, cols] = p.out;
         let blocks = p.outputs.div_ceil(self.target.lanes()).max(1);
-        let usual = usual_width(&self.target, p.number, p.pixels(), blocks);
+        let usual = usual_width(&self.target, p, blocks);
         let widest = if self.target.vec_regs() >= 32 { WIDEST } else { 3 };
         let mut out = vec![self.usual(p)];
         for width in (1..=blocks.min(widest)).chain((usual > widest).then_some(usual)) {

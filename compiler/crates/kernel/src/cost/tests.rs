@@ -1,6 +1,7 @@
 //! What the model must choose.
 
 use super::*;
+use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Window};
 use crate::families::winograd::Size;
 
@@ -16,6 +17,7 @@ fn conv(channels: usize, size: usize, kernel: usize) -> Problem {
         out: [size; 2],
         own_weights: false,
         apart: 64,
+        packing: Packing::WHOLE,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Convolution over blocked images: dense and grouped through the implicit GEMM, depthwise through the sliding window.
 
+use crate::compressed;
 use crate::families::dense::{Bias, Dense};
+use crate::families::igemm::operand::Weights;
 use crate::families::igemm::pack;
 use crate::families::igemm::spec::{Number, Window};
 use crate::families::sides::{
@@ -41,7 +43,6 @@ impl Family for Conv {
         let g = Geometry::read(view, &target).ok_or_else(missing)?;
         let [x, w] = [0, 1].map(|i| view.inputs.get(i).copied().flatten());
         let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
-        let weights = lo.constant(w).ok_or_else(missing)?;
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
         let y = view.outputs[0];
         let (input, output) = if g.one_row {
@@ -54,7 +55,7 @@ impl Family for Conv {
             };
             (input, lo.output_in_place(view, Forms { reduced, ..Forms::BLOCKED }, &view.inputs)?)
         };
-        let node = Lowered { g: &g, weights, bias, input, output, target };
+        let node = Lowered { g: &g, weights: w, bias, input, output, target };
         match g.kind {
             Kind::Dense => node.dense(view, lo)?,
             Kind::Depthwise => node.depthwise(view, lo)?,
@@ -141,7 +142,8 @@ impl Geometry {
             Some(v) => view.graph.constant(v).is_some_and(|t| t.dtype() == DType::F32),
             None => i == 2,
         };
-        if x.dtype != DType::F32 || !constant(1) || !constant(2) || !fits_image(view, &shape.dims()) {
+        let weights = view.inputs.get(1).copied().flatten().is_some_and(|w| compressed::is_constant(view.graph, w));
+        if x.dtype != DType::F32 || !weights || !constant(2) || !fits_image(view, &shape.dims()) {
             return None;
         }
         Geometry::sized(shape, one_row, target)
@@ -194,7 +196,7 @@ impl Geometry {
 
 struct Lowered<'a> {
     g: &'a Geometry,
-    weights: &'a Tensor,
+    weights: ValueId,
     bias: Option<&'a Tensor>,
     input: Placed,
     output: Placed,
@@ -221,9 +223,15 @@ impl Lowered<'_> {
     fn dense(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let shape = &self.g.shape;
         let epilogue = place_image(view.epilogue.as_ref(), lo, &self.output.storage)?;
-        let values = self.weights.view::<f32>();
         let [kh, kw] = self.g.window.kernel;
-        let reduced = self.input.storage.dtype == DType::BF16;
+        let inputs = shape.inputs;
+        let of_taps = self.input.storage.dtype == DType::BF16 && self.g.pixels_of_taps(&self.target);
+        let at = move |o: usize, [c, y, x]: [usize; 3]| {
+            let [c, x] = if of_taps { [c % TAP, c / TAP] } else { [c, x] };
+            (x < kw && c < inputs).then_some(((o * inputs + c) * kh + y) * kw + x)
+        };
+        let weights = Weights::new(lo.graph(), self.weights, [0, 1], Box::new(at));
+        let weights = weights.ok_or_else(|| OpError::unsupported("the weights are not constant"))?;
         let input = image_strides(&self.input.storage, &self.input.storage.dims);
         let mut dense = Dense {
             family: "conv",
@@ -239,19 +247,14 @@ impl Lowered<'_> {
             input_strides: input,
             output: self.result(),
             output_strides: image_strides(&self.output.storage, &shape.dims()),
-            weight: &|o, [c, y, x]| values[((o * shape.inputs + c) * kh + y) * kw + x],
+            weights: &weights,
             bias: Bias::F32(&self.bias_values()),
             epilogue: &epilogue,
         };
-        let taps = |o: usize, [at, y, _]: [usize; 3]| {
-            let [x, c] = [at / TAP, at % TAP];
-            if x < kw && c < shape.inputs { values[((o * shape.inputs + c) * kh + y) * kw + x] } else { 0.0 }
-        };
-        if reduced && self.g.pixels_of_taps(&self.target) {
+        if of_taps {
             dense.inputs = (TAP * kw).next_multiple_of(TILE);
             dense.block_in = dense.inputs;
             dense.window.kernel[1] = 1;
-            dense.weight = &taps;
         }
         let name = lo.graph().node(view.node).name.clone();
         dense.lower(lo, &name)
@@ -279,7 +282,10 @@ impl Lowered<'_> {
             sides: epilogue.sides,
         };
         let name = lo.graph().node(view.node).name.clone();
-        let packed = window::pack(&self.weights.view::<f32>(), kh * kw, blocks, lanes);
+        // A few KB: not worth packing, and read once for a whole image.
+        let values = compressed::numbers(lo.graph(), self.weights);
+        let values = values.ok_or_else(|| OpError::unsupported("the weights are not constant"))?;
+        let packed = window::pack(&values, kh * kw, blocks, lanes);
         let packed = weights(lo, &format!("{name}.weight"), packed);
         let bias = pack::pack_channels(&self.bias_values(), 0, blocks * lanes);
         let bias = weights(lo, &format!("{name}.bias"), bias);

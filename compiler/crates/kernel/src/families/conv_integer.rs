@@ -4,6 +4,7 @@
 
 use crate::families::conv::{Geometry, Kind};
 use crate::families::dense::{Bias, Dense};
+use crate::families::igemm::operand;
 use crate::families::igemm::spec::Number;
 use crate::families::integer::{Sums, Weights, range, zero_point};
 use crate::families::sides::{fits_typed_image, from_offset, image_strides, image_wishes, place_image};
@@ -76,6 +77,8 @@ impl Family for ConvInteger {
         let bias: Vec<i32> = sums.iter().map(|s| s.bias).collect();
         let s = &input.storage;
         let border = c.g.halo.top * s.strides[2] + c.g.halo.left * s.strides[3];
+        let at = |o: usize, [i, y, x]: [usize; 3]| f32::from(c.weights.at(((o * shape.inputs + i) * kh + y) * kw + x));
+        let product = operand::Weights::computed(Box::new(at));
         let dense = Dense {
             family: "conv_integer",
             images: shape.batch,
@@ -90,7 +93,7 @@ impl Family for ConvInteger {
             input_strides: image_strides(s, &s.dims),
             output: from_offset(&output.write(), output.storage.offset),
             output_strides: image_strides(&output.storage, &shape.dims()),
-            weight: &|o, [i, y, x]| f32::from(c.weights.at(((o * shape.inputs + i) * kh + y) * kw + x)),
+            weights: &product,
             bias: Bias::I32(&bias),
             epilogue: &epilogue,
         };

@@ -2,7 +2,9 @@
 //! ordinary convolution of stride 1 over the input, whose results are written a stride apart. No tap is multiplied with a zero
 //! between inputs, and nothing is added up in memory.
 
+use crate::compressed;
 use crate::families::dense::{Bias, Dense};
+use crate::families::igemm::operand::Weights;
 use crate::families::igemm::spec::{Number, Strides, Window};
 use crate::families::sides::{fits_image, from_offset, image_strides, image_wishes, place_image};
 use crate::family::{Family, View, Wish};
@@ -73,7 +75,7 @@ impl Node {
         let regular =
             |a: &Axis| a.dilation == 1 && a.kernel >= a.stride && a.begin < a.output + a.kernel && a.input > 0;
         let fits = ctx.input(0).ok()?.dtype == DType::F32
-            && constant(1)
+            && view.inputs.get(1).copied().flatten().is_some_and(|w| compressed::is_constant(view.graph, w))
             && constant(2)
             && regular(&rows)
             && regular(&cols)
@@ -110,7 +112,6 @@ impl Family for ConvTranspose {
         let Node { shape, halo } = Node::read(view, lo.target()).ok_or_else(missing)?;
         let [x, w] = [0, 1].map(|i| view.inputs.get(i).copied().flatten());
         let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
-        let filter = lo.constant(w).ok_or_else(missing)?.view::<f32>();
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
         let bias = bias.map_or_else(|| vec![0.0; shape.groups * shape.outputs], Tensor::to_vec);
         let input = lo.input(x, Wish::Blocked(halo))?;
@@ -133,11 +134,15 @@ impl Family for ConvTranspose {
                 let first =
                     input.storage.offset as isize + py.input * from.row as isize + px.input * from.pixel as isize;
                 let first = usize::try_from(first).map_err(|_| OpError::unsupported("the border is too small"))?;
-                let weight = |o: usize, [c, y, x]: [usize; 3]| {
-                    let (group, m) = (o / shape.outputs, o % shape.outputs);
-                    let (ky, kx) = (py.last - y * rows.stride, px.last - x * cols.stride);
-                    filter[(((group * shape.inputs + c) * shape.outputs + m) * rows.kernel + ky) * cols.kernel + kx]
+                let [inputs, outputs] = [shape.inputs, shape.outputs];
+                let ([last_y, last_x], [down, across]) = ([py.last, px.last], [rows.stride, cols.stride]);
+                let [height, width] = [rows.kernel, cols.kernel];
+                let at = move |o: usize, [c, y, x]: [usize; 3]| {
+                    let (group, m) = (o / outputs, o % outputs);
+                    let (ky, kx) = (last_y - y * down, last_x - x * across);
+                    Some((((group * inputs + c) * outputs + m) * height + ky) * width + kx)
                 };
+                let weights = Weights::new(lo.graph(), w, [1, 0], Box::new(at)).ok_or_else(missing)?;
                 let dense = Dense {
                     family: "conv_transpose",
                     images: shape.batch,
@@ -152,7 +157,7 @@ impl Family for ConvTranspose {
                     input_strides: from,
                     output: from_offset(&output.write(), output.storage.offset + start(to)),
                     output_strides: apart(to),
-                    weight: &weight,
+                    weights: &weights,
                     bias: Bias::F32(&bias),
                     epilogue: &placed,
                 };

@@ -6,6 +6,8 @@
 
 use crate::cost::{Problem, Tiling};
 use crate::families::conv::{compiled, weights};
+use crate::families::igemm::operand::{Reader, Weights};
+use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Spec, Strides, Window};
 use crate::families::igemm::{self, pack, tiles};
 use crate::families::sides::{PlacedEpilogue, from_offset};
@@ -13,9 +15,6 @@ use crate::lowering::Lowering;
 use crate::schedule::Operand;
 use mnnc_ir::OpError;
 use mnnc_vector::Target;
-
-/// A weight by output channel and `[input channel of the group, filter row, filter column]`.
-pub type Weight<'a> = &'a (dyn Fn(usize, [usize; 3]) -> f32 + Sync);
 
 /// Numbers in the type of the sums.
 #[derive(Copy, Clone)]
@@ -54,8 +53,8 @@ pub struct Dense<'a> {
     pub output: Operand,
     /// Its strides.
     pub output_strides: Strides,
-    /// Weights.
-    pub weight: Weight<'a>,
+    /// Weights, by the channels of a group.
+    pub weights: &'a Weights<'a>,
     /// One number an output channel, at which its sums start.
     pub bias: Bias<'a>,
     /// What follows.
@@ -82,7 +81,7 @@ struct Slice {
 }
 
 impl Dense<'_> {
-    fn problem(&self) -> Problem {
+    fn problem(&self, lanes: usize) -> Problem {
         Problem {
             // Pairs of bf16 are cut as single numbers are.
             number: if self.number == Number::U8 { Number::U8 } else { Number::F32 },
@@ -94,7 +93,26 @@ impl Dense<'_> {
             out: self.out,
             own_weights: false,
             apart: self.input_strides.pixel * self.window.stride[1],
+            packing: self.packing(lanes),
         }
+    }
+
+    /// Whether groups are whole vectors of channels, or there is only one.
+    fn is_aligned(&self, lanes: usize) -> bool {
+        self.groups == 1 || (self.inputs.is_multiple_of(lanes) && self.outputs.is_multiple_of(lanes))
+    }
+
+    /// How the weights lie.
+    fn packing(&self, lanes: usize) -> Packing {
+        let columns = self.window.kernel[1];
+        let shared = !self.is_aligned(lanes);
+        self.weights.packing(Reader {
+            inputs: self.inputs,
+            block_in: self.block_in,
+            columns,
+            number: self.number,
+            shared,
+        })
     }
 
     fn slices(&self, lo: &mut Lowering) -> Vec<Slice> {
@@ -103,8 +121,8 @@ impl Dense<'_> {
         if self.groups == 1 && (self.output_strides.half > 0 || self.on_tiles(lo.target())) {
             return self.pairs_of_vectors(lo);
         }
-        if self.groups == 1 || (self.inputs.is_multiple_of(lanes) && self.outputs.is_multiple_of(lanes)) {
-            let classes = lo.panels(&self.problem());
+        if self.is_aligned(lanes) {
+            let classes = lo.panels(&self.problem(lanes));
             let of_group = |g: usize| {
                 classes.iter().map(move |c| Slice {
                     first: g * self.outputs / lanes + c.first,
@@ -118,7 +136,7 @@ impl Dense<'_> {
             };
             return (0..self.groups).flat_map(of_group).collect();
         }
-        let tiling = lo.planner().tiling(&self.problem(), 1);
+        let tiling = lo.planner().tiling(&self.problem(lanes), 1);
         let element = self.number.element();
         (0..total.div_ceil(lanes))
             .map(|first| {
@@ -147,7 +165,7 @@ impl Dense<'_> {
     /// second one.
     fn pairs_of_vectors(&self, lo: &Lowering) -> Vec<Slice> {
         let lanes = lo.target().lanes();
-        let tiling = lo.planner().tiling(&self.problem(), 2);
+        let tiling = lo.planner().tiling(&self.problem(lanes), 2);
         let whole =
             Slice { tiling, first: 0, blocks: 2, panels: 0, end: self.outputs, channel: 0, inputs: self.inputs };
         let vectors = self.outputs.div_ceil(lanes);
@@ -188,20 +206,21 @@ impl Dense<'_> {
                 last_lanes: lanes,
                 channels_out: slice.end - slice.first * lanes,
                 weights_image: 0,
+                packing: self.packing(lanes),
                 has_bias: true,
                 bounded: self.epilogue.bounded,
                 epilogue: self.epilogue.f.clone(),
                 sides: self.epilogue.sides.clone(),
             };
-            let at = |o: usize, [c, y, x]: [usize; 3]| {
+            let own = |o: usize, [c, y, x]: [usize; 3]| {
                 let own = (slice.channel + c).checked_sub(o / self.outputs * self.inputs);
-                own.filter(|&c| c < self.inputs).map_or(0.0, |c| (self.weight)(o, [c, y, x]))
+                own.filter(|&c| c < self.inputs).map(|c| [c, y, x])
             };
-            let packed = pack::pack(&spec, lanes, slice.first * lanes, slice.end, &at);
+            let packed = self.weights.pack(&spec, lanes, slice.first * lanes, slice.end, &own);
             let packed = weights(lo, &format!("{name}.weight"), packed);
             let count = slice.panels * slice.blocks * lanes;
             let bias = match self.bias {
-                Bias::F32(values) => pack::pack_channels(values, slice.first * lanes, count),
+                Bias::F32(values) => self.weights.pack_bias(&spec, lanes, slice.first * lanes, slice.end, values),
                 Bias::I32(values) => pack::pack_integers(values, slice.first * lanes, count),
             };
             let bias = weights(lo, &format!("{name}.bias"), bias);

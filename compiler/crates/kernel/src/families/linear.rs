@@ -1,11 +1,13 @@
 //! Products with a constant matrix: fully connected layers, `matmul` and `gemm`. Rows of the left operand are the pixels of an
 //! implicit GEMM whose channels lie together.
 
+use crate::compressed;
 use crate::cost::Problem;
 use crate::families::conv::{compiled, weights};
 use crate::families::epilogue;
+use crate::families::igemm::operand::{Reader, Weights};
 use crate::families::igemm::spec::{Number, Spec, Strides, Window};
-use crate::families::igemm::{self, pack, tiles};
+use crate::families::igemm::{self, tiles};
 use crate::families::sides::{Side, from_offset};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
@@ -39,8 +41,8 @@ impl Product {
         let (x, w) = (view.inputs.first().copied().flatten()?, view.inputs.get(1).copied().flatten()?);
         let float = |v: ValueId| g.ty(v).dtype == DType::F32;
         let (xd, wd) = (g.ty(x).static_dims()?, g.ty(w).static_dims()?);
-        g.constant(w)?;
-        if !float(x) || !float(w) || wd.len() != 2 || xd.len() < 2 || g.constant(x).is_some() {
+        let constant = compressed::is_constant(g, w) && g.constant(x).is_none();
+        if !constant || !float(x) || !float(w) || wd.len() != 2 || xd.len() < 2 {
             return None;
         }
         let mut p = match anchor.op.name {
@@ -91,6 +93,9 @@ impl Product {
     }
 }
 
+/// Least block of the reduction with factors of its own that is expanded in registers: what half bytes fill whole words with.
+const BLOCK: usize = 8;
+
 /// A single row of `cols` elements.
 fn is_row(dims: &[usize], cols: usize) -> bool {
     dims.last() == Some(&cols) && dims.iter().rev().skip(1).all(|&d| d == 1)
@@ -113,7 +118,9 @@ impl Family for Linear {
         let p = Product::read(view).ok_or_else(missing)?;
         let target = *lo.target();
         let lanes = target.lanes();
-        let w = lo.constant(p.w).ok_or_else(missing)?.view::<f32>();
+        let (axes, [over_n, over_k]) = if p.transposed { ([0, 1], [p.depth, 1]) } else { ([1, 0], [1, p.cols]) };
+        let at = move |n: usize, [k, ..]: [usize; 3]| Some(n * over_n + k * over_k);
+        let w = Weights::new(lo.graph(), p.w, axes, Box::new(at)).ok_or_else(missing)?.times(p.alpha);
         let bias: Vec<f32> = match p.bias.and_then(|(c, beta)| lo.constant(c).map(|t| (t.view::<f32>(), beta))) {
             Some((values, beta)) => (0..p.cols).map(|n| beta * values[n % values.len()]).collect(),
             None => vec![0.0; p.cols],
@@ -134,9 +141,14 @@ impl Family for Linear {
         let name = lo.graph().node(view.node).name.clone();
         let blocks = p.cols.div_ceil(lanes);
         let tail = p.cols % lanes;
+        let reader = |block_in| Reader { inputs: p.depth / element, block_in, columns: 1, number, shared: false };
+        // A row has no planes but those that factors of blocks want.
+        let size = w.packing(reader(BLOCK)).block();
+        let block_in = size.unwrap_or((p.depth / element).max(2));
+        let packing = w.packing(reader(block_in));
         let classes = match number {
             Number::Bf16 if target.has_tiles() => lo.planner().pairs(blocks),
-            _ => lo.panels(&Problem::matrices(1, p.rows, p.depth, p.cols)),
+            _ => lo.panels(&Problem { packing, ..Problem::matrices(1, p.rows, p.depth, p.cols) }),
         };
         for class in classes {
             // The last panel stores part of its last vector only: a kernel of its own.
@@ -153,8 +165,8 @@ impl Family for Linear {
                     number,
                     channels_in: p.depth / element,
                     first_in: 0,
-                    block_in: (p.depth / element).max(2),
-                    input: Strides { pixel: 4 * p.depth / element, number, ..Strides::default() },
+                    block_in,
+                    input: Strides { plane: 4 * block_in, pixel: 4 * p.depth / element, number, ..Strides::default() },
                     window: Window::POINT,
                     out: [1, p.rows],
                     output: Strides { plane: 4 * lanes, pixel: 4 * p.cols, ..Strides::default() },
@@ -164,19 +176,17 @@ impl Family for Linear {
                     last_lanes,
                     channels_out: p.cols - first * lanes,
                     weights_image: 0,
+                    packing,
                     has_bias: true,
                     bounded: false,
                     epilogue: view.epilogue.as_ref().map(|e| e.f.clone()),
                     sides: sides.clone(),
                 };
-                let at = |n: usize, [k, ..]: [usize; 3]| {
-                    p.alpha * if p.transposed { w[n * p.depth + k] } else { w[k * p.cols + n] }
-                };
-                let packed =
-                    weights(lo, &format!("{name}.weight"), pack::pack(&spec, lanes, first * lanes, p.cols, &at));
+                let packed = w.pack(&spec, lanes, first * lanes, p.cols, &|_, k| Some(k));
+                let packed = weights(lo, &format!("{name}.weight"), packed);
                 let width = count * class.blocks * lanes;
-                let packed_bias =
-                    weights(lo, &format!("{name}.bias"), pack::pack_channels(&bias, first * lanes, width));
+                let bias = w.pack_bias(&spec, lanes, first * lanes, p.cols, &bias);
+                let packed_bias = weights(lo, &format!("{name}.bias"), bias);
                 let key = igemm::name("linear", &spec, &target);
                 let units = igemm::units(&spec, &target);
                 let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::compile(&spec, t, &key)))?;

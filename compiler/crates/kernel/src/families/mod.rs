@@ -17,6 +17,7 @@ pub mod linear_resize;
 pub mod matmul;
 pub mod plane_norm;
 pub mod pool;
+pub mod quantize_rows;
 pub mod rows;
 pub mod sides;
 pub mod tile;
@@ -45,6 +46,7 @@ pub static ALL: &[&dyn Family] = &[
     &rows::Reduce,
     &plane_norm::PlaneNorm,
     &linear_resize::LinearResize,
+    &quantize_rows::QuantizeRows,
     &elementwise::Elementwise,
     &copy::Rearrange,
 ];

@@ -14,6 +14,7 @@
 mod arena;
 mod forms;
 mod in_place;
+mod packed;
 mod problem;
 mod repack;
 mod subnormals;
@@ -164,7 +165,12 @@ pub fn lower_with(
     lo.bind_interface();
     // Values that no step computes: what reads them fails for no reason of its own, and is not reported.
     let mut missing: HashSet<ValueId> = HashSet::new();
-    let roles = roles(&jobs, target);
+    let mut roles = roles(&jobs, target);
+    for (role, packed) in roles.iter_mut().zip(packed::read_packed(graph, &jobs)) {
+        if packed {
+            *role = Role::Inner;
+        }
+    }
     let subnormals = subnormals::of(graph, &jobs);
     lo.last_use = in_place::last_uses(graph, &jobs, &roles);
     for (i, (job, role)) in jobs.iter().zip(&roles).enumerate() {
@@ -214,7 +220,7 @@ struct Job<'g> {
 enum Role {
     /// By itself.
     Alone,
-    /// With a node that follows.
+    /// With a node that follows, or not at all.
     Inner,
     /// With those of its chain, whose last node it is.
     Last(line_buffer::Chain),

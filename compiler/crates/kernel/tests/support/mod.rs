@@ -375,6 +375,7 @@ fn eval(f: &ScalarFn, k: &LoopKernel, args: &[*mut u8], axes: &[usize], e: Expr)
                     DType::F32 => f64::from(p.cast::<f32>().read_unaligned()),
                     DType::BF16 => f64::from(half::bf16::from_bits(p.cast::<u16>().read_unaligned())),
                     DType::U8 => f64::from(p.read()),
+                    DType::I8 => f64::from(p.cast::<i8>().read()),
                     DType::I64 => p.cast::<i64>().read_unaligned() as f64,
                     d => panic!("load of {d}"),
                 }

@@ -8,7 +8,7 @@
 use crate::pass::{Pass, PassCx, PassOption};
 use crate::pattern::op;
 use crate::rules;
-use mnnc_ir::{Def, Diagnostic, Graph, NodeId, NodeSpec, Patch, RegionId, ValueId};
+use mnnc_ir::{Def, Diagnostic, Dim, Graph, NodeId, NodeSpec, Patch, RegionId, ValueId};
 use std::collections::{HashMap, HashSet};
 
 /// Ops that lead a group.
@@ -246,7 +246,8 @@ impl<'g> Group<'g> {
     }
 
     /// Whether a side operand of an anchored group is one number, one for each channel (dimension 1 of an image, the last
-    /// of anything else), or of the group's shape.
+    /// of anything else), or of the group's shape. Products in integers are also multiplied by one number for all channels of a pixel or
+    /// row, as activations quantised at run time want it.
     fn broadcasts_plainly(&self, v: ValueId) -> bool {
         let g = self.g;
         let (side, whole) = (&g.ty(v).dims, &g.ty(self.tail).dims);
@@ -266,6 +267,13 @@ impl<'g> Group<'g> {
         ) || g.node(self.members[0]).op.name.starts_with("global_");
         let channel = if image { 1 } else { whole.len().wrapping_sub(1) };
         let skip = whole.len() - side.len().min(whole.len());
+        let integer = matches!(g.node(self.members[0]).op.name, "conv_integer" | "matmul_integer");
+        if integer && side.len() == whole.len() {
+            let fits = |(i, (d, all)): (usize, (&Dim, &Dim))| d == all || d.known() == Some(1) && i == channel;
+            if side.iter().zip(whole).enumerate().all(fits) {
+                return true;
+            }
+        }
         side.iter().enumerate().all(|(i, d)| d.known() == Some(1) || (skip + i == channel && *d == whole[channel]))
     }
 

@@ -1,5 +1,6 @@
 //! Compressed weights and quantised activations.
 
+pub mod dynamic;
 pub mod expand;
 pub mod lower;
 pub mod moved;

@@ -4,7 +4,6 @@
 //! and it comes from beyond L2. While the tiles of a panel run they share the fetching of the next, each tile taking an even part
 //! of the lines of every run: fetched in one burst, the lines would fill the queue between L2 and L3 and stall the loads behind them.
 
-use super::order::UNROLL;
 use super::spec::Spec;
 use mnnc_vector::{Cond, Gpr, Hint, KernelBuilder, Var};
 
@@ -22,7 +21,8 @@ const MOST_TILES: usize = 64;
 pub(super) struct Ahead {
     /// Bytes from a weight to the same one of the next panel.
     distance: i32,
-    /// Bytes of weights that a run of [`UNROLL`] steps reads.
+    /// Steps of a run, and the bytes of weights that it reads.
+    steps: usize,
     run: usize,
     /// Lines that a tile fetches in each run.
     lines: usize,
@@ -34,20 +34,21 @@ impl Ahead {
     pub(super) fn new(spec: &Spec, lanes: usize, tiles: usize) -> Option<Ahead> {
         let panel = spec.panel_bytes(lanes);
         let follows = spec.weights_image == 0 || spec.weights_image == panel * spec.panels;
-        let run = UNROLL * spec.blocks * lanes * 4;
+        let steps = spec.packing.unroll();
+        let run = spec.packing.run_bytes(steps, spec.blocks * lanes);
         if tiles > MOST_TILES || !follows || run < LINE {
             return None;
         }
         let hint = if panel <= L1_PANEL { Hint::L1 } else { Hint::L2 };
         // A single tile reads each weight once: no panel comes back, and what follows is needed soon.
         let distance = i32::try_from(if tiles == 1 { panel.min(STREAM) } else { panel }).ok()?;
-        Some(Ahead { distance, run, lines: (run / LINE).div_ceil(tiles), hint })
+        Some(Ahead { distance, steps, run, lines: (run / LINE).div_ceil(tiles), hint })
     }
 
     /// Emits the fetches that belong before step `step` of a run. `turn` is the offset of this tile's lines in a run.
     pub(super) fn prefetch(&self, b: &mut KernelBuilder, step: usize, weights: Var<Gpr>, turn: Var<Gpr>) {
         let (weights, turn) = (b.get(weights), b.get(turn));
-        for line in (0..self.lines).filter(|line| line * UNROLL / self.lines == step) {
+        for line in (0..self.lines).filter(|line| line * self.steps / self.lines == step) {
             b.prefetch(self.hint, weights.at_index(turn, 1, self.distance + (line * LINE) as i32));
         }
     }

@@ -1,7 +1,8 @@
 //! Writes the kernel of a [`Spec`].
 
 use super::ahead::Ahead;
-use super::order::{Loop, Nest, UNROLL, nests};
+use super::expand::{Expander, Factors};
+use super::order::{Nest, nests};
 use super::spec::{Number, Spec, Strides};
 use crate::cost::Tiling;
 use crate::families::tile::Tile;
@@ -11,7 +12,8 @@ use mnnc_vector::{CompileError, CompiledKernel, Cond, Gpr, KernelBuilder, Target
 /// Compiles the kernel.
 pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
     let mut b = KernelBuilder::new(target, name);
-    let kernel = Emitter { spec, plan: Plan::new(spec), lanes: b.lanes() };
+    let expander = Expander::new(&mut b, spec.packing, spec.blocks);
+    let kernel = Emitter { spec, plan: Plan::new(spec), lanes: b.lanes(), expander };
     kernel.emit(&mut b);
     b.compile()
 }
@@ -50,6 +52,16 @@ struct Emitter<'a> {
     spec: &'a Spec,
     plan: Plan,
     lanes: usize,
+    expander: Expander,
+}
+
+/// A tile while it is computed: where input and weights are read, and its sums.
+struct Sums<'a> {
+    input: Var<Gpr>,
+    weights: Var<Gpr>,
+    acc: &'a [Var<Vector>],
+    panel: Panel,
+    tile: Tile,
 }
 
 /// Where the weights are, and how the next panel is prefetched: what is fetched ahead, and the byte offset of the lines
@@ -62,10 +74,6 @@ struct Panel {
 }
 
 impl Emitter<'_> {
-    fn step_bytes(&self) -> usize {
-        self.spec.blocks * self.lanes * 4
-    }
-
     fn emit(&self, b: &mut KernelBuilder) {
         let spec = self.spec;
         let input = b.arg(0);
@@ -95,7 +103,7 @@ impl Emitter<'_> {
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
             let weights = advance(b, weights, panel, spec.panel_bytes(self.lanes));
             let weights = advance(b, weights, image, spec.weights_image);
-            let bias = advance(b, bias, panel, self.step_bytes());
+            let bias = advance(b, bias, panel, spec.bias_bytes(self.lanes));
 
             let ahead = Ahead::new(spec, self.lanes, self.plan.tiles(spec)).map(|a| {
                 let zero = b.int(0);
@@ -155,77 +163,62 @@ impl Emitter<'_> {
     fn tile(&self, b: &mut KernelBuilder, at: &Cursor, panel: Panel, tile: Tile) {
         let spec = self.spec;
         let blocks = spec.blocks;
-        let vector = self.lanes as i32 * 4;
         let acc: Vec<Var<Vector>> = (0..tile.pixels() * blocks)
             .map(|i| {
-                let j = (i % blocks) as i32;
-                let start = if spec.has_bias { b.load(panel.bias.at(j * vector)) } else { b.zero() };
+                let start = self.expander.start(b, panel.bias, spec.has_bias, i % blocks);
                 b.var(start)
             })
             .collect();
-        let wp = b.var(panel.weights);
+        let weights = b.var(panel.weights);
         for nest in nests(spec) {
             let base = b.get(at.input);
             let start = add(b, base, nest.start);
-            let ip = b.var(start);
-            self.nest(b, &nest, &nest.loops, ip, wp, &acc, panel, tile);
+            let sums = Sums { input: b.var(start), weights, acc: &acc, panel, tile };
+            self.nest(b, &nest, 0, &sums, &Factors::default());
         }
-        let sums: Vec<Vector> = acc.iter().map(|&v| b.get(v)).collect();
+        let sums: Vec<Vector> = (0..acc.len())
+            .map(|i| {
+                let sum = b.get(acc[i]);
+                self.expander.finish(b, sum, panel.bias, i % blocks)
+            })
+            .collect();
         let extent = [tile.rows, tile.cols, blocks];
         let f = spec.epilogue.as_ref();
         at.results.store_tile(b, f, &spec.output, &spec.sides, &sums, extent, spec.last_lanes.min(self.lanes));
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the state of one loop nest")]
-    fn nest(
-        &self,
-        b: &mut KernelBuilder,
-        nest: &Nest,
-        loops: &[Loop],
-        ip: Var<Gpr>,
-        wp: Var<Gpr>,
-        acc: &[Var<Vector>],
-        panel: Panel,
-        tile: Tile,
-    ) {
-        match loops.split_first() {
-            Some((l, inner)) if l.count == 1 => self.nest(b, nest, inner, ip, wp, acc, panel, tile),
-            Some((l, inner)) => b.repeat(l.count as u64, |b| {
-                self.nest(b, nest, inner, ip, wp, acc, panel, tile);
+    /// The loops of a nest from the `level`-th on.
+    fn nest(&self, b: &mut KernelBuilder, nest: &Nest, level: usize, sums: &Sums, factors: &Factors) {
+        let loaded = (nest.scales_at == Some(level)).then(|| self.expander.factors(b, sums.weights));
+        let factors = loaded.as_ref().unwrap_or(factors);
+        match nest.loops.get(level) {
+            Some(l) if l.count == 1 => self.nest(b, nest, level + 1, sums, factors),
+            Some(l) => b.repeat(l.count as u64, |b| {
+                self.nest(b, nest, level + 1, sums, factors);
                 // The inner loops have moved the pointer already.
-                let moved = inner.iter().find(|l| l.count > 1).map_or(0, |l| l.count * l.stride);
-                bump(b, ip, l.stride, moved);
+                let moved = nest.loops[level + 1..].iter().find(|l| l.count > 1).map_or(0, |l| l.count * l.stride);
+                bump(b, sums.input, l.stride, moved);
             }),
             None => {
+                let packing = self.spec.packing;
                 for (s, step) in nest.run.iter().enumerate() {
-                    if let Some((ahead, turn)) = panel.ahead.filter(|_| nest.run.len() == UNROLL) {
-                        ahead.prefetch(b, s, wp, turn);
+                    if let Some((ahead, turn)) = sums.panel.ahead.filter(|_| nest.run.len() == packing.unroll()) {
+                        ahead.prefetch(b, s, sums.weights, turn);
                     }
-                    self.step(b, s, step.disp, ip, wp, acc, tile);
+                    self.step(b, s, step.disp, sums, factors);
                 }
-                bump(b, wp, nest.run.len() * self.step_bytes(), 0);
+                bump(b, sums.weights, packing.run_bytes(nest.run.len(), self.spec.blocks * self.lanes), 0);
             }
         }
     }
 
     /// One step of the reduction: `blocks` weight vectors, one broadcast and `blocks` multiply-adds a pixel.
-    #[allow(clippy::too_many_arguments, reason = "the state of one loop nest")]
-    fn step(
-        &self,
-        b: &mut KernelBuilder,
-        s: usize,
-        disp: usize,
-        ip: Var<Gpr>,
-        wp: Var<Gpr>,
-        acc: &[Var<Vector>],
-        tile: Tile,
-    ) {
-        let spec = self.spec;
-        let (ip, wp) = (b.get(ip), b.get(wp));
-        let at = s * self.step_bytes();
+    fn step(&self, b: &mut KernelBuilder, s: usize, disp: usize, sums: &Sums, factors: &Factors) {
+        let (spec, tile) = (self.spec, sums.tile);
+        let (ip, wp) = (b.get(sums.input), b.get(sums.weights));
         let weights: Vec<Factor> = (0..spec.blocks)
             .map(|j| {
-                let w = b.load(wp.at((at + j * self.lanes * 4) as i32));
+                let w = self.expander.weight(b, wp, s, j, sums.panel.bias, factors);
                 Factor::new(b, spec.number, w, KernelBuilder::split_i8)
             })
             .collect();
@@ -235,7 +228,7 @@ impl Emitter<'_> {
             let x = b.broadcast(ip.at((disp + pixel) as i32));
             let x = Factor::new(b, spec.number, x, KernelBuilder::split_u8);
             for (j, &w) in weights.iter().enumerate() {
-                let var = acc[p * spec.blocks + j];
+                let var = sums.acc[p * spec.blocks + j];
                 let sum = b.get(var);
                 let sum = match (x, w) {
                     (Factor::Whole(x), Factor::Whole(w)) => match spec.number {

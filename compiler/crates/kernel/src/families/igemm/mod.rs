@@ -9,6 +9,8 @@
 //! * [`spec`] says what is multiplied with what, in bytes;
 //! * [`order`] is the order of the reduction, shared by the code and the packing of the weights;
 //! * [`pack`] lays weights out in that order: `[panel][reduction step][blocks * lanes]`;
+//! * [`operand`] is where constant weights come from, plain or compressed;
+//! * [`packing`] says how a weight lies in memory: as a number, or packed, and then it is expanded in registers;
 //! * [`ahead`] fetches the next panel of weights while this one is used;
 //! * [`emit`] writes the kernel;
 //! * [`tiles`] writes it for AMX.
@@ -17,8 +19,11 @@
 
 mod ahead;
 pub mod emit;
+mod expand;
+pub mod operand;
 pub mod order;
 pub mod pack;
+pub mod packing;
 pub mod spec;
 pub mod tiles;
 
@@ -46,8 +51,10 @@ pub fn name(family: &str, spec: &Spec, target: &Target) -> String {
         Number::Bf16 if target.has_tiles() => "+amx_bf16",
         Number::Bf16 => "+bf16",
     };
+    let packing = spec.packing.to_string();
+    let packing = if packing.is_empty() { packing } else { format!("_{packing}") };
     format!(
-        "{family}_k{kh}x{kw}s{sh}x{sw}_c{}_b{}_{}x{}_{target}{with}_{}",
+        "{family}_k{kh}x{kw}s{sh}x{sw}_c{}_b{}{packing}_{}x{}_{target}{with}_{}",
         spec.channels_in,
         spec.blocks,
         spec.out[0],

@@ -17,6 +17,8 @@ pub struct Nest {
     pub loops: Vec<Loop>,
     /// The steps inside all loops.
     pub run: Vec<Step>,
+    /// The number of outer loops inside of which the factors of packed weights change, where they stand among the weights.
+    pub scales_at: Option<usize>,
 }
 
 /// One loop.
@@ -49,59 +51,104 @@ pub fn nests(spec: &Spec) -> Vec<Nest> {
         // Planar input, as a model's first layer has: the taps of a filter row are the straight run.
         let channel = Loop { count: spec.channels_in, stride: spec.input.plane, delta: [1, 0, 0] };
         let run = (0..kw).map(|k| Step { disp: k * column.stride, delta: [0, 0, k] }).collect();
-        return vec![Nest { channel: 0, start: 0, loops: vec![channel, row], run }];
+        return vec![Nest { channel: 0, start: 0, loops: vec![channel, row], run, scales_at: None }];
     }
-    let head = if spec.first_in > 0 { spec.channels_in.min(spec.block_in - spec.first_in) } else { 0 };
-    let behind = spec.channels_in - head;
-    let (full, rest) = (behind / spec.block_in, behind % spec.block_in);
+    let unroll = spec.packing.unroll();
     let mut out = Vec::new();
-    let mut push = |channel: usize, blocks: usize, start: usize, channels: usize| {
+    // `outer` times `planes` planes from `start` on, of each of which `channels` are read.
+    let mut push = |channel: usize, [outer, planes]: [usize; 2], start: usize, channels: usize| {
         let mut part = |channel: usize, start: usize, inner: Option<usize>, steps: usize| {
-            let mut loops =
-                vec![Loop { count: blocks, stride: spec.input.plane, delta: [spec.block_in, 0, 0] }, row, column];
-            loops.extend(inner.map(|count| Loop { count, stride: 4 * UNROLL, delta: [UNROLL, 0, 0] }));
+            let stride = planes * spec.input.plane;
+            let mut loops = vec![Loop { count: outer, stride, delta: [planes * spec.block_in, 0, 0] }, row, column];
+            let scales_at = spec.packing.block().map(|_| loops.len());
+            if planes > 1 {
+                loops.push(Loop { count: planes, stride: spec.input.plane, delta: [spec.block_in, 0, 0] });
+            }
+            loops.extend(inner.map(|count| Loop { count, stride: 4 * unroll, delta: [unroll, 0, 0] }));
             let run = (0..steps).map(|s| Step { disp: 4 * s, delta: [s, 0, 0] }).collect();
-            out.push(Nest { channel, start, loops, run });
+            out.push(Nest { channel, start, loops, run, scales_at });
         };
-        let (unrolled, odd) = (channels / UNROLL, channels % UNROLL);
+        let (unrolled, odd) = (channels / unroll, channels % unroll);
         if unrolled > 0 {
-            part(channel, start, Some(unrolled), UNROLL);
+            part(channel, start, Some(unrolled), unroll);
         }
         if odd > 0 {
             part(channel + channels - odd, start + 4 * (channels - odd), None, odd);
         }
     };
+    if let Some(size) = spec.packing.block() {
+        // Blocks of factors are whole planes: all of one, for all taps, before the next.
+        let planes = size / spec.block_in;
+        let (full, rest) = (spec.channels_in / size, spec.channels_in % size);
+        let at = |channel: usize| channel / spec.block_in * spec.input.plane;
+        if full > 0 {
+            push(0, [full, planes], 0, spec.block_in);
+        }
+        if rest / spec.block_in > 0 {
+            push(full * size, [1, rest / spec.block_in], at(full * size), spec.block_in);
+        }
+        let behind = spec.channels_in - rest % spec.block_in;
+        if behind < spec.channels_in {
+            push(behind, [1, 1], at(behind), spec.channels_in - behind);
+        }
+        return out;
+    }
+    let head = if spec.first_in > 0 { spec.channels_in.min(spec.block_in - spec.first_in) } else { 0 };
+    let behind = spec.channels_in - head;
+    let (full, rest) = (behind / spec.block_in, behind % spec.block_in);
     if head > 0 {
-        push(0, 1, 4 * spec.first_in, head);
+        push(0, [1, 1], 4 * spec.first_in, head);
     }
     let plane = usize::from(head > 0) * spec.input.plane;
     if full > 0 {
-        push(head, full, plane, spec.block_in);
+        push(head, [full, 1], plane, spec.block_in);
     }
     if rest > 0 {
-        push(head + full * spec.block_in, 1, plane + full * spec.input.plane, rest);
+        push(head + full * spec.block_in, [1, 1], plane + full * spec.input.plane, rest);
+    }
+    out
+}
+
+/// A piece of packed weights.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Piece {
+    /// The factors of a block, by the first of its weights.
+    Factors([usize; 3]),
+    /// Weights of steps in a row: channel, filter row, filter column of each.
+    Run(Vec<[usize; 3]>),
+}
+
+/// The pieces in the order in which the code reads them.
+pub fn pieces(spec: &Spec) -> Vec<Piece> {
+    fn walk(nest: &Nest, level: usize, at: [usize; 3], out: &mut Vec<Piece>) {
+        let plus = |a: [usize; 3], d: [usize; 3], n: usize| [a[0] + n * d[0], a[1] + n * d[1], a[2] + n * d[2]];
+        if nest.scales_at == Some(level) {
+            out.push(Piece::Factors(at));
+        }
+        match nest.loops.get(level) {
+            Some(l) => (0..l.count).for_each(|i| walk(nest, level + 1, plus(at, l.delta, i), out)),
+            None => out.push(Piece::Run(nest.run.iter().map(|s| plus(at, s.delta, 1)).collect())),
+        }
+    }
+    let mut out = Vec::new();
+    for nest in nests(spec) {
+        walk(&nest, 0, [nest.channel, 0, 0], &mut out);
     }
     out
 }
 
 /// The weights in the order in which the code reads them: channel, filter row, filter column of every step.
 pub fn steps(spec: &Spec) -> Vec<[usize; 3]> {
-    fn walk(loops: &[Loop], run: &[Step], at: [usize; 3], out: &mut Vec<[usize; 3]>) {
-        let plus = |a: [usize; 3], d: [usize; 3], n: usize| [a[0] + n * d[0], a[1] + n * d[1], a[2] + n * d[2]];
-        match loops.split_first() {
-            Some((l, inner)) => (0..l.count).for_each(|i| walk(inner, run, plus(at, l.delta, i), out)),
-            None => out.extend(run.iter().map(|s| plus(at, s.delta, 1))),
-        }
-    }
-    let mut out = Vec::with_capacity(spec.depth());
-    for nest in nests(spec) {
-        walk(&nest.loops, &nest.run, [nest.channel, 0, 0], &mut out);
-    }
-    out
+    let runs = pieces(spec).into_iter().filter_map(|p| match p {
+        Piece::Run(steps) => Some(steps),
+        Piece::Factors(_) => None,
+    });
+    runs.flatten().collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::packing::Packing;
     use super::super::spec::{Number, Strides, Window};
     use super::*;
     use crate::cost::Tiling;
@@ -128,6 +175,7 @@ mod tests {
                         last_lanes: 16,
                         channels_out: 16,
                         weights_image: 0,
+                        packing: Packing::WHOLE,
                         has_bias: false,
                         bounded: false,
                         epilogue: None,

@@ -1,5 +1,6 @@
 //! What one implicit GEMM computes.
 
+use super::packing::Packing;
 use crate::cost::Tiling;
 use crate::families::sides::Side;
 use crate::storage::Storage;
@@ -102,7 +103,7 @@ impl Window {
 }
 
 /// A convolution or matrix product. The kernel's arguments are: input (at the first tap of the first output pixel), packed weights, bias (one
-/// vector a block), each side operand, output. Its units are `images * row groups * panels`, panels innermost, or outermost
+/// vector a block, and as [`Packing::bias_vectors`] says), each side operand, output. Its units are `images * row groups * panels`, panels innermost, or outermost
 /// where the tiling says so.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Spec {
@@ -137,6 +138,8 @@ pub struct Spec {
     pub channels_out: usize,
     /// Bytes from the weights of one image to those of the next: 0 but for products of two computed matrices.
     pub weights_image: usize,
+    /// How the weights lie in memory.
+    pub packing: Packing,
     /// Whether a bias vector starts the sums; else they start at zero and argument 2 is unused.
     pub has_bias: bool,
     /// What happens to every sum. `Arg(0)` is the sum, `Arg(1 + i)` is `sides[i]`.
@@ -151,11 +154,6 @@ impl Spec {
     /// Reduction length.
     pub fn depth(&self) -> usize {
         self.channels_in * self.window.kernel[0] * self.window.kernel[1]
-    }
-
-    /// Bytes of one packed panel.
-    pub fn panel_bytes(&self, lanes: usize) -> usize {
-        self.depth() * self.blocks * lanes * 4
     }
 
     /// Number of units of the kernel.

@@ -123,7 +123,7 @@ fn step(
     let mut strides = vec![
         image(first.spec.input.image, 0),
         image(0, first.spec.panel_bytes(lanes)),
-        image(0, first.spec.blocks * lanes * 4),
+        image(0, first.spec.bias_bytes(lanes)),
     ];
     operands.extend(second.parameters.iter().cloned());
     strides.extend(second.parameter_bytes(lanes).into_iter().map(|b| image(0, ring.blocks * b)));

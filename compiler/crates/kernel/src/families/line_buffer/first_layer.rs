@@ -4,8 +4,9 @@ use super::chain::{Chunk, Head};
 use super::part::{bias_values, constants, extent};
 use crate::cost::{Problem, Tiling};
 use crate::families::conv::{compiled, weights};
+use crate::families::igemm;
+use crate::families::igemm::operand::Reader;
 use crate::families::igemm::spec::{Number, Spec, Strides};
-use crate::families::igemm::{self, pack};
 use crate::families::sides::{from_offset, image_strides};
 use crate::family::View;
 use crate::lowering::Lowering;
@@ -37,12 +38,21 @@ impl FirstLayer {
         let s = &placed.storage;
         let border = g.halo.top * s.strides[2] + g.halo.left * s.strides[3];
         let panels = g.shape.outputs.div_ceil(lanes) / head.blocks();
+        let (values, bias) = constants(view, lo)?;
+        let block_in = s.block.unwrap_or(1);
+        let packing = values.packing(Reader {
+            inputs: g.shape.inputs,
+            block_in,
+            columns: g.window.kernel[1],
+            number: Number::F32,
+            shared: false,
+        });
         let spec = Spec {
             images: 1,
             number: Number::F32,
             channels_in: g.shape.inputs,
             first_in: 0,
-            block_in: s.block.unwrap_or(1),
+            block_in,
             input: image_strides(s, &s.dims),
             window: g.window,
             out: g.out(),
@@ -53,18 +63,15 @@ impl FirstLayer {
             last_lanes: lanes,
             channels_out: g.shape.outputs,
             weights_image: 0,
+            packing,
             has_bias: true,
             bounded: false,
             epilogue: view.epilogue.as_ref().map(|e| e.f.clone()),
             sides: Vec::new(),
         };
         let name = lo.graph().node(view.node).name.clone();
-        let (values, bias) = constants(view, lo)?;
-        let [kh, kw] = g.window.kernel;
-        let (data, inputs) = (values.view::<f32>(), g.shape.inputs);
-        let at = |o: usize, [c, y, x]: [usize; 3]| data[((o * inputs + c) * kh + y) * kw + x];
-        let packed = pack::pack(&spec, lanes, 0, g.shape.outputs, &at);
-        let bias = pack::pack_channels(&bias_values(bias, g.shape.outputs), 0, panels * head.blocks() * lanes);
+        let packed = values.pack(&spec, lanes, 0, g.shape.outputs, &|_, k| Some(k));
+        let bias = values.pack_bias(&spec, lanes, 0, g.shape.outputs, &bias_values(bias, g.shape.outputs));
         let [rows, cols] = [0, 1].map(|d| (g.window.kernel[d] - 1) * g.window.dilation[d]);
         let [height, width] = g.out();
         let flops = 2 * spec.depth() * g.shape.batch * g.shape.outputs * height * width;
@@ -84,6 +91,7 @@ impl FirstLayer {
                 out: g.out(),
                 own_weights: false,
                 apart: spec.input.pixel * g.window.stride[1],
+                packing,
             },
             spec: Spec { panels: 1, ..spec },
         })
@@ -117,7 +125,7 @@ impl FirstLayer {
         let args = vec![
             Arg::fixed(Base::Operand(0), (rows.start - origin) * down * spec.input.row, read),
             Arg::fixed(Base::Operand(1), 0, spec.panel_bytes(lanes)),
-            Arg::fixed(Base::Operand(2), 0, spec.blocks * lanes * 4),
+            Arg::fixed(Base::Operand(2), 0, spec.bias_bytes(lanes)),
             Arg::fixed(Base::Scratch, to, written),
         ];
         Ok(Call { kernel, args, units: spec.units() })

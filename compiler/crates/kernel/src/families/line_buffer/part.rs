@@ -1,5 +1,6 @@
 //! Parts of images, and the constants of the layers that work on them.
 
+use crate::families::igemm::operand::Weights;
 use crate::families::igemm::spec::Strides;
 use crate::families::sides::{from_offset, image_strides};
 use crate::family::View;
@@ -28,9 +29,15 @@ pub(super) fn extent(s: &Strides, [planes, rows, cols]: [usize; 3], element: usi
 }
 
 /// The weights and bias of a convolution.
-pub(super) fn constants<'g>(view: &View, lo: &Lowering<'g>) -> Result<(&'g Tensor, Option<&'g Tensor>), OpError> {
-    let constant = |i: usize| view.inputs.get(i).copied().flatten().and_then(|v| lo.constant(v));
-    Ok((constant(1).ok_or_else(|| OpError::unsupported("the weights are not constant"))?, constant(2)))
+pub(super) fn constants<'g>(view: &View, lo: &Lowering<'g>) -> Result<(Weights<'g>, Option<&'g Tensor>), OpError> {
+    let input = |i: usize| view.inputs.get(i).copied().flatten();
+    let missing = || OpError::unsupported("the weights are not constant");
+    let w = input(1).ok_or_else(missing)?;
+    let dims = lo.graph().ty(w).static_dims().ok_or_else(missing)?;
+    let &[_, inputs, kh, kw] = &dims[..] else { return Err(missing()) };
+    let at = move |o: usize, [c, y, x]: [usize; 3]| Some(((o * inputs + c) * kh + y) * kw + x);
+    let weights = Weights::new(lo.graph(), w, [0, 1], Box::new(at)).ok_or_else(missing)?;
+    Ok((weights, input(2).and_then(|b| lo.constant(b))))
 }
 
 pub(super) fn bias_values(bias: Option<&Tensor>, channels: usize) -> Vec<f32> {

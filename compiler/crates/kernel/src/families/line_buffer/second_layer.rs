@@ -3,6 +3,7 @@
 use super::chain::{Chunk, Head};
 use super::part::{Part, bias_values, constants, extent};
 use super::window_layer::Kind;
+use crate::compressed;
 use crate::families::conv::{compiled, weights};
 use crate::families::igemm::pack;
 use crate::families::sides::{PlacedEpilogue, image_strides, place_f32_image};
@@ -34,8 +35,10 @@ impl SecondLayer {
         let parameters = match layer.kind {
             Kind::Max => Vec::new(),
             Kind::Depthwise => {
-                let (values, bias) = constants(view, lo)?;
-                let packed = window::pack(&values.view::<f32>(), taps, channels.div_ceil(lanes), lanes);
+                let (_, bias) = constants(view, lo)?;
+                let values = view.inputs[1].and_then(|w| compressed::numbers(lo.graph(), w));
+                let values = values.ok_or_else(|| OpError::unsupported("the weights are not constant"))?;
+                let packed = window::pack(&values, taps, channels.div_ceil(lanes), lanes);
                 let bias = pack::pack_channels(&bias_values(bias, channels), 0, channels.next_multiple_of(lanes));
                 vec![weights(lo, &format!("{name}.weight"), packed), weights(lo, &format!("{name}.bias"), bias)]
             }

@@ -3,17 +3,18 @@
 use super::part::{Part, bias_values, constants};
 use crate::families::conv::Geometry;
 use crate::families::dense::{Bias, Dense};
+use crate::families::igemm::operand::Weights;
 use crate::families::igemm::spec::{Number, Window};
 use crate::families::sides::{PlacedEpilogue, from_offset, image_strides};
 use crate::family::View;
 use crate::lowering::{Lowering, Placed};
 use crate::schedule::{Access, Operand};
-use mnnc_ir::{OpError, Tensor};
+use mnnc_ir::OpError;
 
 /// The 1x1 convolution.
 pub(super) struct ThirdLayer<'a> {
     g: &'a Geometry,
-    weights: &'a Tensor,
+    weights: Weights<'a>,
     bias: Vec<f32>,
     epilogue: PlacedEpilogue,
     name: String,
@@ -34,7 +35,6 @@ impl<'a> ThirdLayer<'a> {
     /// Adds the steps that make, from a strip of the second layer's output, that part of `to` which begins at row and column `at`.
     pub fn step(&self, strip: &Placed, at: [usize; 2], to: &Placed, lo: &mut Lowering) -> Result<(), OpError> {
         let shape = &self.g.shape;
-        let values = self.weights.view::<f32>();
         let from = image_strides(&strip.storage, &strip.storage.dims);
         let output = Part::of(to, at);
         let mut epilogue = self.epilogue.clone();
@@ -58,7 +58,7 @@ impl<'a> ThirdLayer<'a> {
             input_strides: from,
             output: output.operand,
             output_strides: output.strides,
-            weight: &|o, [c, ..]| values[o * shape.inputs + c],
+            weights: &self.weights,
             bias: Bias::F32(&self.bias),
             epilogue: &epilogue,
         };

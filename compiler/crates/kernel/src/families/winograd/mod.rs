@@ -7,9 +7,11 @@
 mod points;
 mod transform;
 
+use crate::compressed;
 use crate::cost::{Choice, Problem, Winograd as Cut};
 use crate::families::conv::{Geometry, compiled, weights};
 use crate::families::fingerprint;
+use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Spec, Strides, Window};
 use crate::families::igemm::{self, pack};
 use crate::families::sides::{PlacedEpilogue, from_offset, image_strides, image_wishes, place_image};
@@ -30,7 +32,10 @@ pub struct Winograd;
 /// A node that this family takes, and how.
 fn read(view: &View, target: &Target) -> Option<(Geometry, Cut)> {
     // Products on tiles are ten times as fast as those of single precision: nothing is left to save.
-    let g = Geometry::read(view, target).filter(|_| !target.has_tiles())?;
+    // Transformed weights are numbers, and more of them than the graph has: packed ones stay as they are, unless speed is all that counts.
+    let packed = !view.planner.may_expand()
+        && view.inputs.get(1).copied().flatten().is_some_and(|w| compressed::is_compressed(view.graph, w));
+    let g = Geometry::read(view, target).filter(|_| !target.has_tiles() && !packed)?;
     let cut = view.planner.winograd(&problem(&g, target))?;
     Some((g, cut))
 }
@@ -47,6 +52,7 @@ fn problem(g: &Geometry, target: &Target) -> Problem {
         out: g.out(),
         own_weights: false,
         apart: 4 * target.lanes() * g.window.stride[1],
+        packing: Packing::WHOLE,
     }
 }
 
@@ -81,14 +87,14 @@ impl Family for Winograd {
         lo.decided(problem(&g, &target), Choice::Winograd(cut));
         let [x, w] = [0, 1].map(|i| view.inputs.get(i).copied().flatten());
         let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
-        let filter = lo.constant(w).ok_or_else(missing)?;
+        let filter = compressed::numbers(lo.graph(), w).ok_or_else(missing)?;
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
         let input = lo.input(x, Wish::Blocked(tile_halo(&g, cut.size)))?;
         let output = lo.output_in_place(view, Forms::BLOCKED, &view.inputs)?;
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let name = lo.graph().node(view.node).name.clone();
         Emitter { g: &g, size: cut.size, rows: cut.band, images: cut.images, target, input, output, epilogue, name }
-            .steps(lo, filter, bias)
+            .steps(lo, &filter, bias)
     }
 }
 
@@ -129,14 +135,14 @@ impl Emitter<'_> {
         channels.div_ceil(self.lanes()) * tiles * self.lanes() * 4 + 64
     }
 
-    fn steps(&self, lo: &mut Lowering, filter: &Tensor, bias: Option<&Tensor>) -> Result<(), OpError> {
+    fn steps(&self, lo: &mut Lowering, filter: &[f32], bias: Option<&Tensor>) -> Result<(), OpError> {
         let s = &self.g.shape;
         let (tiles, step) = (self.tiles(), self.rows);
         let whole = self.images * step * tiles[1];
         let scratch = |channels: usize| self.size.products() * self.product(channels, whole);
         let (v_bytes, m_bytes) = (scratch(s.inputs), scratch(s.outputs));
         let (v, m) = (lo.temp("tiles", v_bytes), lo.temp("products", m_bytes));
-        let transformed = self.transform_filter(&filter.view::<f32>());
+        let transformed = self.transform_filter(filter);
         let padded = s.outputs.next_multiple_of(self.lanes());
         let bias = bias.map_or_else(|| vec![0.0; s.outputs], Tensor::to_vec);
         let bias = weights(lo, &format!("{}.bias", self.name), pack::pack_channels(&bias, 0, padded));
@@ -194,6 +200,7 @@ impl Emitter<'_> {
                 last_lanes: lanes,
                 channels_out: 0,
                 weights_image: 0,
+                packing: Packing::WHOLE,
                 has_bias: false,
                 bounded: false,
                 epilogue: None,

@@ -3,10 +3,12 @@
 mod conv;
 mod linear;
 mod matmul;
+pub mod rows;
 
 pub use conv::{CONV_INTEGER, Q_LINEAR_CONV};
 pub use linear::{DEQUANTIZE_LINEAR, DYNAMIC_QUANTIZE_LINEAR, QUANTIZE_LINEAR};
 pub use matmul::{MATMUL_INTEGER, Q_LINEAR_MATMUL};
+pub use rows::DYNAMIC_QUANTIZE_ROWS;
 
 use mnnc_ir::scalar::{Expr, ScalarBuilder, Source, Unary};
 use mnnc_ir::{DType, DTypeSet, Dim, OpCtx, OpError, Tensor};

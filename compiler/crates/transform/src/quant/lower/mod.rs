@@ -27,6 +27,8 @@ mod requantise;
 mod shift;
 mod signed;
 
+pub use anchor::centred;
+
 use crate::pass::{Pass, PassOption};
 use crate::rules;
 

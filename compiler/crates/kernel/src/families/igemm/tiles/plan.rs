@@ -174,6 +174,7 @@ mod tests {
             last_lanes: 16,
             channels_out: 32,
             weights_image: 0,
+            packing: crate::families::igemm::packing::Packing::WHOLE,
             has_bias: false,
             bounded: false,
             epilogue: None,
