@@ -7,6 +7,8 @@ mod converted;
 #[path = "mnn/engine.rs"]
 #[allow(dead_code)]
 mod engine;
+#[path = "mnn_reader/networks.rs"]
+mod networks;
 #[path = "mnn_reader/round_trip.rs"]
 mod round_trip;
 #[path = "mnn/samples.rs"]

@@ -1,6 +1,7 @@
 //! Files of MNN's converter: what our evaluator makes of the read graph is what MNN makes of the file.
 
 use crate::engine::{self, Case};
+use crate::networks::{NAMES, zoo};
 use mnnc_import::{ImportOptions, load};
 use mnnc_ir::{DType, Graph, Tensor};
 use mnnc_ops::eval::Evaluator;
@@ -162,15 +163,6 @@ fn difference(got: &[Tensor], want: &[Tensor]) -> Result<f64, String> {
     Ok(worst)
 }
 
-fn zoo(name: &str, size: usize, folder: &Path) -> PathBuf {
-    let path = folder.join(format!("{name}.onnx"));
-    let options = mnnc::zoo::Options { size: (size, size), ..Default::default() };
-    let proto = mnnc::zoo::build(name, &options).expect("a zoo network");
-    let mut file = std::io::BufWriter::new(std::fs::File::create(&path).expect("writable"));
-    mnnc::zoo::write(&proto, &mut file).expect("writable");
-    path
-}
-
 #[test]
 fn every_coding_of_weights_is_read() {
     let Some(python) = mnnc_tests::python() else { return };
@@ -185,10 +177,47 @@ fn every_coding_of_weights_is_read() {
 fn zoo_networks_are_read() {
     let Some(python) = mnnc_tests::python() else { return };
     let mut bad = Vec::new();
-    for name in mnnc::zoo::names() {
+    for name in NAMES {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let model = zoo(name, 64, folder.path());
         bad.extend(compare(python, &convert(python, &model, &FEW, folder.path())));
     }
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
+
+/// The shared models that MNN's converter takes.
+const SHARED: [&str; 9] = [
+    "mnv2_tv1_fp32",
+    "squeezenet1.1_fp32",
+    "yolox_nano_224",
+    "ultraface_rfb320",
+    "mediapipe_face_landmark",
+    "sinet_softmax",
+    "vit_tracker",
+    "mnist",
+    "style_starry_night",
+];
+
+#[test]
+fn shared_networks_are_read() {
+    let Some(python) = mnnc_tests::python() else { return };
+    let mut bad = Vec::new();
+    for name in SHARED {
+        let Some(model) = mnnc_tests::shared::file(&format!("data/models/{name}.onnx")) else { continue };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        bad.extend(compare(python, &convert(python, &model, &FEW, folder.path())));
+    }
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
+
+#[test]
+fn shared_files_are_read() {
+    let Some(python) = mnnc_tests::python() else { return };
+    let mut files = Vec::new();
+    for name in ["mnv2_tv1_fp32", "ultraface_rfb320"] {
+        let Some(file) = mnnc_tests::shared::file(&format!("data/models/{name}.mnn")) else { continue };
+        files.push(Converted { title: format!("{name}.mnn"), file });
+    }
+    let bad = compare(python, &files);
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }

@@ -40,8 +40,11 @@ impl Builder {
     /// Whether a value of this type may exist.
     pub(crate) fn within_limits(&self, ty: &TensorType) -> Result<(), OpError> {
         let max = self.limits.max_tensor_bytes;
-        match ty.static_dims() {
-            Some(_) if ty.num_bytes().is_none_or(|n| n as u64 > max) => Err(OpError::invalid(format!(
+        // Zero extents do not excuse the others: strides are products of them.
+        let size =
+            |dims: Vec<usize>| dims.iter().filter(|&&d| d > 0).try_fold(ty.dtype.size(), |n, &d| n.checked_mul(d));
+        match ty.static_dims().map(size) {
+            Some(n) if n.is_none_or(|n| n as u64 > max) => Err(OpError::invalid(format!(
                 "a tensor {} takes more than the limit of {max} bytes; raise it with --max-tensor-bytes",
                 ty.show(&self.graph.syms)
             ))),

@@ -33,29 +33,25 @@ pub(crate) struct Scales {
 
 impl Scales {
     /// The scales that the file states.
-    pub(crate) fn read(net: &Net, tensors: usize) -> Result<Scales, Diagnostic> {
+    pub(crate) fn read(net: &Net, names: &[&str]) -> Result<Scales, Diagnostic> {
         let mut of = HashMap::new();
         for entry in net.extra_tensor_describe().into_iter().flatten() {
             let Some(info) = entry.quant_info().filter(|info| info.type_() == DataType::DT_INT8) else { continue };
-            let name = entry.name().unwrap_or_default();
-            let index = usize::try_from(entry.index()).ok().filter(|&i| i < tensors).ok_or_else(|| {
-                Diagnostic::bad_input(format!(
-                    "the scale of tensor {name} is for number {}, the file has {tensors}",
-                    entry.index()
-                ))
+            let at = usize::try_from(entry.index()).ok().and_then(|i| Some((i, *names.get(i)?)));
+            let (index, name) = at.ok_or_else(|| {
+                let (n, all) = (entry.index(), names.len());
+                Diagnostic::bad_input(format!("a scale is given for tensor {n}, the file has {all}"))
             })?;
             // A scale of zero says that none was found.
             if info.scale() == 0.0 {
                 continue;
             }
             if !info.scale().is_finite() || info.scale() < 0.0 {
-                return Err(Diagnostic::bad_input(format!("tensor {index} ({name}) has the scale {}", info.scale())));
+                return Err(Diagnostic::bad_input(format!("tensor {name} has the scale {}", info.scale())));
             }
             let zero = info.zero();
             if !(-128.0..=127.0).contains(&zero) || zero.fract() != 0.0 {
-                return Err(Diagnostic::bad_input(format!(
-                    "tensor {index} ({name}) has the zero point {zero}; it is an int8"
-                )));
+                return Err(Diagnostic::bad_input(format!("tensor {name} has the zero point {zero}; it is an int8")));
             }
             of.insert(index, Scale { scale: info.scale(), zero: zero as i8, low: info.min(), high: info.max() });
         }

@@ -67,7 +67,7 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
         findings: Vec::new(),
         warnings: Vec::new(),
     };
-    importer.scales = Scales::read(&net, names.len()).map_err(here)?;
+    importer.scales = Scales::read(&net, &names).map_err(here)?;
     importer.inputs(&net, &names, &options.shapes);
     for op in net.oplists().into_iter().flatten() {
         importer.op(&op, &names);

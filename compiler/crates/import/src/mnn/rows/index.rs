@@ -93,6 +93,10 @@ fn one_hot(cx: &mut OpCx) -> Rows {
     let (off, on) = (cx.reshape(off, &[1])?, cx.reshape(on, &[1])?);
     let values = cx.aside("concat", &[off, on], Attrs::new().with("axis", 0i64))?;
     let depth = if cx.rank(depth) == 0 { depth } else { cx.reshape(depth, &[])? };
+    // Indices from the back are none in MNN: they match nowhere, as those beyond the depth.
+    let (zero, beyond) = (cx.scalar(0.0, indices)?, cx.cast(depth, cx.ty(indices).dtype)?);
+    let negative = cx.aside("less", &[indices, zero], Attrs::new())?;
+    let indices = cx.aside("where", &[negative, beyond, indices], Attrs::new())?;
     Ok(vec![cx.emit("one_hot", &[indices, depth, values], Attrs::new().with("axis", axis))?])
 }
 
