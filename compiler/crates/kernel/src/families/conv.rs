@@ -277,6 +277,8 @@ impl Lowered<'_> {
             output: image_strides(&self.output.storage, &dims),
             epilogue: epilogue.f,
             sides: epilogue.sides,
+            bounded: false,
+            sums: Number::F32,
         };
         let name = lo.graph().node(view.node).name.clone();
         let packed = window::pack(&self.weights.view::<f32>(), kh * kw, blocks, lanes);

@@ -6,6 +6,7 @@ pub mod conv_integer;
 pub mod conv_transpose;
 pub mod copy;
 pub mod dense;
+pub mod depthwise;
 pub mod elementwise;
 pub mod epilogue;
 pub mod igemm;
@@ -31,6 +32,7 @@ pub static ALL: &[&dyn Family] = &[
     &winograd::Winograd,
     &conv::Conv,
     &conv_integer::ConvInteger,
+    &depthwise::Depthwise,
     &conv_transpose::ConvTranspose,
     &pool::Pool,
     &pool::GlobalPool,
