@@ -31,8 +31,8 @@ use crate::family::Family;
 pub static ALL: &[&dyn Family] = &[
     &winograd::Winograd,
     &conv::Conv,
-    &conv_integer::ConvInteger,
     &depthwise::Depthwise,
+    &conv_integer::ConvInteger,
     &conv_transpose::ConvTranspose,
     &pool::Pool,
     &pool::GlobalPool,

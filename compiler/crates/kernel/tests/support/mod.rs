@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod bytes;
+
 use mnnc_ir::entity::EntityId;
 use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarFn, ScalarNode, Source, Unary};
 use mnnc_ir::{DType, Tensor};
