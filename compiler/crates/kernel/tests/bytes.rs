@@ -199,8 +199,7 @@ fn max_pools_of_bytes_are_exact() {
         let pads: Vec<i64> = (0..4).map(|i| g.below(kernel[i % 2]) as i64).collect();
         let strides = [1 + g.below(3), 1 + g.below(3)];
         net.what += &format!(" {kernel:?}/{strides:?} {pads:?}");
-        let attrs =
-            Attrs::new().with("kernel_shape", ints(kernel)).with("strides", ints(strides)).with("pads", pads);
+        let attrs = Attrs::new().with("kernel_shape", ints(kernel)).with("strides", ints(strides)).with("pads", pads);
         let y = net.emit("max_pool", &[x], attrs);
         net.check(y, seed % 2 == 0, EXACT, &mut nothing);
     }
@@ -237,5 +236,47 @@ fn pools_dequantise_what_they_read() {
         let y = if g.coin() { net.quantise(&mut g, y) } else { y };
         let y = net.close(y);
         net.check(y, seed % 2 == 0, 1e-5, &mut nothing);
+    }
+}
+
+/// Copies of bytes between layers that want them in blocks, and of plain tensors: whole blocks, cut ones, permuted channels.
+#[test]
+fn copies_of_bytes_are_exact() {
+    for seed in 0..120 {
+        let mut g = Gen::new(5000 + seed);
+        let dims = [1 + g.below(2), 2 + g.below(50), 3 + g.below(7), 3 + g.below(14)];
+        let mut net = Net::new();
+        let x = net.input(bytes(&mut g, &dims));
+        let layer = |net: &mut Net, g: &mut Gen, x: ValueId| {
+            net.open();
+            let sums = depthwise(net, g, x, 77);
+            let y = requantise(net, g, sums);
+            net.close(y)
+        };
+        let images = g.below(3) > 0;
+        let a = if images { layer(&mut net, &mut g, x) } else { x };
+        let dims = net.dims(a);
+        let b = match g.below(6) {
+            0 => {
+                let other = bytes(&mut g, &[dims[0], 1 + g.below(20), dims[2], dims[3]]);
+                let other = net.input(other);
+                net.emit("concat", &[a, other], Attrs::new().with("axis", 1i64))
+            }
+            1 => {
+                let at = g.below(dims[1] - 1);
+                let ends = at + 1 + g.below(dims[1] - at);
+                let [at, ends, axis] = [at, ends, 1].map(|x| net.constant(Tensor::ints(&[x as i64])));
+                net.emit("slice", &[a, at, ends, axis], Attrs::new())
+            }
+            2 | 3 => {
+                let order: Vec<i64> = (0..dims[1]).map(|i| (i * 2 % dims[1]) as i64).collect();
+                let order = net.constant(Tensor::ints(&order));
+                net.emit("gather", &[a, order], Attrs::new().with("axis", 1i64))
+            }
+            4 => net.emit("transpose", &[a], Attrs::new().with("perm", vec![0i64, 1, 3, 2])),
+            _ => net.emit("concat", &[a, a], Attrs::new().with("axis", g.below(4) as i64)),
+        };
+        let c = if g.coin() && net.dims(b)[1] > 1 { layer(&mut net, &mut g, b) } else { b };
+        net.check(c, seed % 2 == 0, EXACT, &mut nothing);
     }
 }

@@ -103,7 +103,8 @@ impl Family for Depthwise {
         let values: Vec<i8> = (0..dims[1] * kh * kw).map(|i| node.weights.at(i)).collect();
         let start: Vec<i32> = (0..blocks * lanes).map(|c| node.sums.get(c).map_or(0, |s| s.bias)).collect();
         let (kernel, packed, start) = if target.has_dot_u8s8() {
-            let taps = dot::Taps::new(kw, axes[1].stride, axes[1].dilation, kh, dot::tile_rows(&target, spec.group_rows()));
+            let taps =
+                dot::Taps::new(kw, axes[1].stride, axes[1].dilation, kh, dot::tile_rows(&target, spec.group_rows()));
             let key = window::name("depthwise_u8", &spec, &target);
             let kernel = lo.cached_kernel(key.clone(), |t| compiled(dot::compile(&spec, &taps, t, &key)))?;
             (kernel, taps.pack(&values, [kh, kw], blocks, lanes), bytemuck::cast_slice(&start).to_vec())

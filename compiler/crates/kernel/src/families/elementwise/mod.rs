@@ -4,9 +4,9 @@ pub mod blocked;
 pub mod plain;
 
 use crate::families::conv::compiled;
-use crate::families::image::is_image;
 use crate::families::epilogue::bounds;
 use crate::families::igemm::spec::Number;
+use crate::families::image::is_image;
 use crate::families::sides::{fits_typed_image, from_offset, image_strides, image_wishes, place_image, vectors};
 use crate::families::{epilogue, fingerprint};
 use crate::family::{Family, View, Wish};

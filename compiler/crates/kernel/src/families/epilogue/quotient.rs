@@ -77,7 +77,7 @@ fn thresholds<'a>(
             radius = radius.saturating_mul(64);
         };
         while below < above {
-            let middle = i32::midpoint(below, above);
+            let middle = below + (above.abs_diff(below) / 2).cast_signed();
             if reaches(middle) { above = middle } else { below = middle + 1 }
         }
         above

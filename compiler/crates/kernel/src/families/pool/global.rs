@@ -8,8 +8,8 @@ use crate::families::sides::{can_reduce, from_offset, image_strides, image_wish,
 use crate::families::walk::{Place, Results, bump, load};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
-use crate::schedule::{KernelId, Operand};
 use crate::prologue::Affine;
+use crate::schedule::{KernelId, Operand};
 use crate::storage::Halo;
 use mnnc_ir::scalar::ScalarFn;
 use mnnc_ir::{DType, OpError, ValueId};
@@ -188,7 +188,12 @@ impl GlobalPool {
             size: [dims[2], dims[3]],
             input: from,
             vectors: blocks,
-            output: Strides { image: out.strides[0], plane: out.strides[1], ..Strides::default() },
+            output: Strides {
+                image: out.strides[0],
+                plane: out.strides[1],
+                number: Number::of(out),
+                ..Strides::default()
+            },
             exact: false,
             f: view.epilogue.as_ref().map(|e| e.f.clone()),
         };
@@ -197,7 +202,7 @@ impl GlobalPool {
         Ok(PoolTail {
             kernel,
             read: (blocks - 1) * from.plane + (dims[2] - 1) * from.row + dims[3] * from.pixel,
-            bytes: (blocks - 1) * out.strides[1] + 4 * lanes,
+            bytes: (blocks - 1) * out.strides[1] + Number::of(out).bytes() * lanes,
             operand: from_offset(&output.write(), out.offset),
             strides: [out.strides[0], blocks * out.strides[1]],
             flops: dims.iter().product(),

@@ -283,7 +283,9 @@ mod tests {
     /// Every tap of every output lies under exactly one pixel of its windows, where the tap's pixel is.
     #[test]
     fn windows_cover_the_taps() {
-        for (taps, stride, dilation) in [(3, 1, 1), (3, 2, 1), (5, 1, 1), (5, 2, 1), (7, 1, 1), (3, 1, 2), (3, 3, 5), (1, 1, 1)] {
+        for (taps, stride, dilation) in
+            [(3, 1, 1), (3, 2, 1), (5, 1, 1), (5, 2, 1), (7, 1, 1), (3, 1, 2), (3, 3, 5), (1, 1, 1)]
+        {
             for step in [1, 2, 4] {
                 let t = Taps::with_step(step, taps, stride, dilation);
                 for o in 0..9 {

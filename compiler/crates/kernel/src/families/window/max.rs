@@ -71,7 +71,12 @@ impl Emitter<'_> {
             let planes: Vec<Gpr> = inputs.iter().map(|&i| plane(b, i)).collect();
             let output = place.of(b, output, &spec.output);
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
-            let results = Results::new(b, output, &sides).bounded(spec.bounded).zero_behind(b, &spec.output, spec.channels, place);
+            let results = Results::new(b, output, &sides).bounded(spec.bounded).zero_behind(
+                b,
+                &spec.output,
+                spec.channels,
+                place,
+            );
             if spec.source == Source::Rows {
                 self.row(b, &planes, &results);
                 return;

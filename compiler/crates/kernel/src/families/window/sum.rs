@@ -121,7 +121,12 @@ impl Emitter<'_> {
                     Taps::Rows(inputs, b.var(zero))
                 }
             };
-            let results = Results::new(b, output, &sides).bounded(spec.bounded).zero_behind(b, &spec.output, spec.channels, place);
+            let results = Results::new(b, output, &sides).bounded(spec.bounded).zero_behind(
+                b,
+                &spec.output,
+                spec.channels,
+                place,
+            );
             let cursor = Cursor { input, factors: b.var(factors), results };
 
             let step = match spec.source {
