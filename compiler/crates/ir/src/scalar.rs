@@ -239,9 +239,14 @@ impl ScalarBuilder {
         let d = self.dtype(a);
         self.push(ScalarNode::Select(c, a, b), d)
     }
-    /// Conversion.
+    /// Conversion. A literal of an integer type that the other type holds for certain is one of that type.
     pub fn cast(&mut self, a: Expr, d: DType) -> Expr {
-        if self.dtype(a) == d { a } else { self.push(ScalarNode::Cast(a), d) }
+        let narrow = matches!(self.dtype(a), DType::I8 | DType::U8);
+        match self.nodes[a.0 as usize].0 {
+            _ if self.dtype(a) == d => a,
+            ScalarNode::Const(x) if narrow && matches!(d, DType::F32 | DType::F64 | DType::I32) => self.constant(x, d),
+            _ => self.push(ScalarNode::Cast(a), d),
+        }
     }
     /// `a + b`.
     pub fn add(&mut self, a: Expr, b: Expr) -> Expr {

@@ -7,7 +7,8 @@ use mnnc_ir::scalar::ScalarFn;
 use mnnc_ir::{Graph, Node, NodeId, OpError, ValueId};
 use mnnc_vector::Target;
 
-/// A node as a family sees it: an anchor (convolution, pooling, softmax, …) and the element-wise chain fused behind it.
+/// A node as a family sees it: an anchor (convolution, pooling, softmax, …) and the element-wise chain fused behind it, perhaps with
+/// what dequantises its data in front.
 /// A plain node is an anchor without an epilogue; an element-wise node, or a fused chain of such, is an epilogue alone.
 /// Made by [`crate::view::view`].
 pub struct View<'g> {
@@ -23,6 +24,9 @@ pub struct View<'g> {
     pub anchor_id: Option<NodeId>,
     /// Inputs of the anchor, as values of the main region; absent optional ones are `None`.
     pub inputs: Vec<Option<ValueId>>,
+    /// What happens to each element of the first input before the anchor reads it: `Arg(0)` is the element. Only families that
+    /// [say so](Family::reads_prologue) get to see such a node.
+    pub prologue: Option<ScalarFn>,
     /// What happens to each element of the anchor's result.
     pub epilogue: Option<Epilogue>,
     /// Results of the node in the main region.
@@ -65,6 +69,10 @@ pub enum Wish {
 pub trait Family: Sync {
     /// Name, first part of the names of its kernels.
     fn name(&self) -> &'static str;
+    /// Whether this family knows of what may happen to the anchor's first input.
+    fn reads_prologue(&self) -> bool {
+        false
+    }
     /// Whether this family lowers the node on this target, and if so in which form it wants which value. Values not
     /// listed are `Any`.
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>>;

@@ -61,7 +61,10 @@ fn with_ctx<T>(view: &View, f: impl FnOnce(&OpCtx) -> Result<T, OpError>) -> Res
     let facts = view.graph.facts(id);
     let consts: Vec<Option<Tensor>> =
         view.inputs.iter().map(|v| v.and_then(|v| view.graph.constant(v).cloned())).collect();
-    let types: Vec<Option<TensorType>> = view.inputs.iter().map(|v| v.map(|v| view.graph.ty(v).clone())).collect();
+    let mut types: Vec<Option<TensorType>> = view.inputs.iter().map(|v| v.map(|v| view.graph.ty(v).clone())).collect();
+    if let (Some(f), Some(Some(ty))) = (&view.prologue, types.first_mut()) {
+        ty.dtype = f.dtype(f.result);
+    }
     f(&OpCtx { consts: &consts, inputs: &types, ..facts.of(node) })
 }
 
@@ -79,6 +82,14 @@ fn lower_anchor(view: &View, lo: &mut Lowering, target: Target, flops: u64) -> R
         if let (Some(v), true) = (v, read) {
             inputs[i] = Some(lo.input(*v, Wish::Any)?);
         }
+    }
+    if let (Some(f), Some(Some(x))) = (&view.prologue, inputs.first_mut()) {
+        let dims = x.storage.dims.clone();
+        let body = broadcast_loads(f, std::slice::from_ref(&dims), dims.len())?;
+        let stage = Stage { dims, dtype: f.dtype(f.result), reduce: None, body };
+        let place = temp(lo, "operand", stage.dtype, &stage.dims)?;
+        emit(lo, op, &stage, &[Some(x.clone())], &[], &place, 0)?;
+        *x = place;
     }
     let mut stages: Vec<Placed> = Vec::new();
     let last = compute.stages.len().saturating_sub(1);

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod plan;
 mod print;
 pub mod program;
+pub mod prologue;
 pub mod schedule;
 pub mod storage;
 pub mod view;

@@ -7,7 +7,7 @@ use mnnc_ir::{DType, Def, Graph, Node, NodeId, OpError, Tensor, ValueId};
 use std::collections::HashMap;
 
 /// Builds the [`View`] of a node. An op named `fused` has one region: an anchor and element-wise nodes, or element-wise
-/// nodes only.
+/// nodes only. Those in front of the anchor make its first operand of one value and of numbers.
 ///
 /// # Errors
 /// A `fused` body of another form, or a formula that does not fit its types.
@@ -21,6 +21,7 @@ pub fn view<'g>(graph: &'g Graph, planner: &'g Planner, id: NodeId) -> Result<Vi
         anchor,
         anchor_id: anchor.map(|_| id),
         inputs,
+        prologue: None,
         epilogue,
         outputs: outputs.clone(),
     };
@@ -50,13 +51,14 @@ fn fused<'g>(graph: &'g Graph, planner: &'g Planner, id: NodeId) -> Result<View<
         outer.insert(p, node.input(i).ok_or_else(|| bad("reads an absent input"))?);
     }
     let chain = Chain { graph, outer };
-    let (anchor, rest) = match region.nodes() {
-        [] => return Err(bad("is empty")),
-        [first, rest @ ..] if !graph.is_elementwise(*first) => (Some(*first), rest),
-        all => (None, all),
+    let nodes = region.nodes();
+    let (before, anchor, rest) = match nodes.iter().position(|&n| !graph.is_elementwise(n)) {
+        _ if nodes.is_empty() => return Err(bad("is empty")),
+        None => (&nodes[..0], None, nodes),
+        Some(at) => (&nodes[..at], Some(nodes[at]), &nodes[at + 1..]),
     };
     if let Some(n) = rest.iter().find(|n| !graph.is_elementwise(**n)) {
-        return Err(bad(&format!("has {} behind its first node", graph.node(*n).op.name)));
+        return Err(bad(&format!("has a second anchor, {}", graph.node(*n).op.name)));
     }
     let anchor_node: Option<&Node> = anchor.map(|a| graph.node(a));
     let first = anchor_node.and_then(|a| a.outputs().first().copied());
@@ -64,7 +66,16 @@ fn fused<'g>(graph: &'g Graph, planner: &'g Planner, id: NodeId) -> Result<View<
     if rest.is_empty() && first != Some(result) {
         return Err(bad("does not yield its anchor's first result"));
     }
-    let inputs = anchor_node.map_or(Vec::new(), |a| a.inputs().iter().map(|v| v.map(|v| chain.main(v))).collect());
+    let mut inputs: Vec<Option<ValueId>> =
+        anchor_node.map_or(Vec::new(), |a| a.inputs().iter().map(|v| v.map(|v| chain.main(v))).collect());
+    let mut prologue = None;
+    if let (Some(a), false) = (anchor_node, before.is_empty()) {
+        let first = a.input(0).ok_or_else(|| bad("computes an operand that its anchor lacks"))?;
+        let made = chain.formula(before, None, first)?;
+        let &[x] = &made.sides[..] else { return Err(bad("computes its anchor's operand of several values")) };
+        inputs[0] = Some(x);
+        prologue = Some(made.f);
+    }
     Ok(View {
         graph,
         planner,
@@ -72,6 +83,7 @@ fn fused<'g>(graph: &'g Graph, planner: &'g Planner, id: NodeId) -> Result<View<
         anchor: anchor_node,
         anchor_id: anchor,
         inputs,
+        prologue,
         epilogue,
         outputs: vec![output],
     })

@@ -280,6 +280,8 @@ impl Lowered<'_> {
             output: image_strides(&self.output.storage, &dims),
             epilogue: epilogue.f,
             sides: epilogue.sides,
+            bounded: false,
+            sums: Number::F32,
         };
         let name = lo.graph().node(view.node).name.clone();
         // A few KB: not worth packing, and read once for a whole image.

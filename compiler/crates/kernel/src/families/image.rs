@@ -5,6 +5,7 @@ use mnnc_ir::{Graph, NodeId, ValueId};
 /// Ops that read and write images.
 const IMAGE_OPS: &[&str] = &[
     "conv",
+    "conv_integer",
     "conv_transpose",
     "max_pool",
     "average_pool",
@@ -28,9 +29,11 @@ pub fn is_image(g: &Graph, v: ValueId) -> bool {
 /// The op that decides about a node: its own, or that of the anchor inside a `fused` node.
 fn deciding_op(g: &Graph, n: NodeId) -> &'static str {
     let node = g.node(n);
-    let inner = node.regions.first().and_then(|&r| g.region(r).nodes().first());
-    match inner {
-        Some(&first) if node.op.name == "fused" => g.node(first).op.name,
+    let inner = node.regions.first().map_or(&[][..], |&r| g.region(r).nodes());
+    // An anchor may stand behind what dequantises its operand.
+    let anchor = inner.iter().find(|&&n| !g.is_elementwise(n)).or(inner.first());
+    match anchor {
+        Some(&n) if node.op.name == "fused" => g.node(n).op.name,
         _ => node.op.name,
     }
 }

@@ -6,6 +6,7 @@ pub mod conv_integer;
 pub mod conv_transpose;
 pub mod copy;
 pub mod dense;
+pub mod depthwise;
 pub mod elementwise;
 pub mod epilogue;
 pub mod igemm;
@@ -31,6 +32,7 @@ use crate::family::Family;
 pub static ALL: &[&dyn Family] = &[
     &winograd::Winograd,
     &conv::Conv,
+    &depthwise::Depthwise,
     &conv_integer::ConvInteger,
     &conv_transpose::ConvTranspose,
     &pool::Pool,

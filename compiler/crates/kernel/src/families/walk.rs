@@ -140,8 +140,13 @@ impl Results {
         lanes: usize,
     ) {
         let result = self.finished(b, f, sides, value, [row, col, block], lanes);
-        let mem = b.get(self.output).at((row * output.row + col * output.pixel + output.vector(block)) as i32);
+        let mem = self.mem(b, output, [row, col, block]);
         store_part(b, output.number, result, mem, lanes);
+    }
+
+    /// The place of a vector of channels of a pixel in the output.
+    pub fn mem(&self, b: &KernelBuilder, output: &Strides, [row, col, block]: [usize; 3]) -> Mem {
+        b.get(self.output).at((row * output.row + col * output.pixel + output.vector(block)) as i32)
     }
 
     /// As [`store`](Self::store), for a tile of `[rows, columns, blocks]` vectors, the blocks of a pixel side by side; of the last block

@@ -142,7 +142,7 @@ impl FormPlan {
                     votes.add(if same_shape { as_result } else { Wish::Plain });
                 } else if concat_axis(graph, n).is_some() {
                     votes.add(as_result);
-                } else if graph.ty(x).rank() == 4 && graph.ty(x).dtype == DType::F32 {
+                } else if graph.ty(x).rank() == 4 && matches!(graph.ty(x).dtype, DType::F32 | DType::U8) {
                     votes.weak += if matches!(result, Form::Blocked(_) | Form::Reduced(_)) { 1 } else { -1 };
                 }
             }

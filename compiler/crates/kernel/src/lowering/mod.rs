@@ -252,7 +252,8 @@ fn prepare<'g>(
     problem::check_static(graph, n)?;
     let view = view::view(graph, planner, n)?;
     if !forms::is_view(graph, n) {
-        for &family in families {
+        let sees = |f: &&&dyn Family| view.prologue.is_none() || f.reads_prologue();
+        for &family in families.iter().filter(sees) {
             if let Some(wishes) = family.take(&view, &planner.target_of(n)) {
                 return Ok(Job { view, family: Some(family), wishes });
             }

@@ -113,12 +113,13 @@ impl Lowering<'_> {
 
     /// Copies with the tuned kernels, where they can.
     fn copy_by_vectors(&mut self, v: ValueId, from: &Placed, to: &Placed) -> Option<()> {
-        if !matches!(to.storage.dtype, DType::F32 | DType::I32 | DType::U32) {
+        if !copy::is_copied(to.storage.dtype) {
             return None;
         }
         let dims = to.storage.dims.clone();
         let same: Vec<usize> = (0..dims.len()).collect();
-        let parts = copy::parts(copy::loops::pieces(&dims, &from.storage, &same, &to.storage)?)?;
+        let element = to.storage.dtype.size();
+        let parts = copy::parts(copy::loops::pieces(&dims, &from.storage, &same, &to.storage)?, element)?;
         let (node, name) = (self.node.take(), format!("{}.repack", self.graph.value(v).name));
         let subnormals = std::mem::replace(&mut self.subnormals, Subnormals::Any);
         let name = std::mem::replace(&mut self.name, name);

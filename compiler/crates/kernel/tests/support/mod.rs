@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod bytes;
+
 use mnnc_ir::entity::EntityId;
 use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarFn, ScalarNode, Source, Unary};
 use mnnc_ir::{DType, Tensor};
@@ -345,7 +347,9 @@ fn interpret(k: &LoopKernel, args: &[*mut u8], begin: usize, end: usize) {
         unsafe {
             match k.output.dtype {
                 DType::F32 => output.add(at).cast::<f32>().write_unaligned(value as f32),
+                DType::I32 => output.add(at).cast::<i32>().write_unaligned(value as i32),
                 DType::U8 => output.add(at).write(value as u8),
+                DType::I8 => output.add(at).write((value as i8).cast_unsigned()),
                 DType::BF16 => output.add(at).cast::<u16>().write_unaligned(half::bf16::from_f64(value).to_bits()),
                 d => panic!("store of {d}"),
             }
@@ -373,9 +377,10 @@ fn eval(f: &ScalarFn, k: &LoopKernel, args: &[*mut u8], axes: &[usize], e: Expr)
                 let p = args[i].add(s.address(&index));
                 match s.dtype {
                     DType::F32 => f64::from(p.cast::<f32>().read_unaligned()),
-                    DType::BF16 => f64::from(half::bf16::from_bits(p.cast::<u16>().read_unaligned())),
+                    DType::I32 => f64::from(p.cast::<i32>().read_unaligned()),
                     DType::U8 => f64::from(p.read()),
                     DType::I8 => f64::from(p.cast::<i8>().read()),
+                    DType::BF16 => f64::from(half::bf16::from_bits(p.cast::<u16>().read_unaligned())),
                     DType::I64 => p.cast::<i64>().read_unaligned() as f64,
                     d => panic!("load of {d}"),
                 }

@@ -56,6 +56,7 @@ impl Convert {
                     output: image_strides(to, &dims),
                     f: b.finish(same),
                     sides: vec![Side { strides, splat: false }],
+                    bounded: true,
                 }))
             }
             (true, true) if from.dtype == DType::F32 && to.dtype == DType::BF16 && elements.is_multiple_of(lanes) => {

@@ -2,7 +2,7 @@
 
 use super::loops::{Loop, Piece};
 use crate::families::walk::{advance, bump};
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, IntType, KernelBuilder, Target, Var, Vector};
 
 /// Bytes of a row that one unit copies.
 const CHUNK: usize = 16 * 1024;
@@ -21,6 +21,12 @@ pub enum Body {
     Even(usize),
     /// A single element.
     Element,
+    /// So many bytes that lie together on both sides.
+    Bytes(usize),
+    /// One byte that is repeated so many times.
+    SplatByte(usize),
+    /// A single byte.
+    Byte,
     /// A matrix whose rows lie together in the source and whose columns do in the destination.
     Transpose {
         /// The loop that is contiguous in the source.
@@ -45,9 +51,28 @@ impl Plan {
     pub fn of(piece: &Piece) -> Plan {
         let mut outer = piece.loops.clone();
         let body = Plan::take_body(&mut outer);
+        Plan::around(body, outer)
+    }
+
+    /// As [`of`](Self::of), for single bytes.
+    pub fn of_bytes(piece: &Piece) -> Plan {
+        let mut outer = piece.loops.clone();
+        let mut take = |f: &dyn Fn(&Loop) -> bool| outer.iter().position(f).map(|i| outer.remove(i));
+        let body = if let Some(l) = take(&|l| l.src == 1 && l.dst == 1) {
+            Body::Bytes(l.extent)
+        } else if let Some(l) = take(&|l| l.src == 0 && l.dst == 1) {
+            Body::SplatByte(l.extent)
+        } else {
+            Body::Byte
+        };
+        Plan::around(body, outer)
+    }
+
+    fn around(body: Body, mut outer: Vec<Loop>) -> Plan {
         let short = match body {
             Body::Row(len) | Body::Splat(len) | Body::Even(len) => len <= SHORT,
-            Body::Element => true,
+            Body::Bytes(len) | Body::SplatByte(len) => len <= 4 * SHORT,
+            Body::Element | Body::Byte => true,
             Body::Transpose { .. } => false,
         };
         let longest = (0..outer.len()).max_by_key(|&i| outer[i].extent).filter(|_| short);
@@ -103,6 +128,9 @@ impl Plan {
             Body::Splat(_) => "fill",
             Body::Even(_) => "even",
             Body::Element => "elements",
+            Body::Bytes(_) => "bytes",
+            Body::SplatByte(_) => "fill_bytes",
+            Body::Byte => "byte",
             Body::Transpose { .. } => "squares",
         }
     }
@@ -124,12 +152,15 @@ pub fn compile(plan: &Plan, target: &Target, name: &str) -> Result<CompiledKerne
             }
         }
         let Some(l) = plan.inner else { return body(b, plan.body, src, dst, [0, 0]) };
-        if let Body::Row(len) | Body::Splat(len) = plan.body
-            && !len.is_multiple_of(b.lanes())
-        {
-            b.tail_mask(len % b.lanes());
+        let words = match plan.body {
+            Body::Row(len) | Body::Splat(len) => len,
+            Body::Bytes(len) => len / 4,
+            _ => 0,
+        };
+        if !words.is_multiple_of(b.lanes()) {
+            b.tail_mask(words % b.lanes());
         }
-        let unroll = if plan.body == Body::Element { 8 } else { 4 };
+        let unroll = if matches!(plan.body, Body::Element | Body::Byte) { 8 } else { 4 };
         let (s, d): (Var<Gpr>, Var<Gpr>) = (b.var(src), b.var(dst));
         let several = |b: &mut KernelBuilder, n: usize| {
             let (src, dst) = (b.get(s), b.get(d));
@@ -157,7 +188,33 @@ fn body(b: &mut KernelBuilder, body: Body, src: Gpr, dst: Gpr, at: [usize; 2]) {
             let v = b.load_part(src.at(at[0] as i32), 1);
             b.store_part(v, dst.at(at[1] as i32), 1);
         }
+        Body::Bytes(len) => {
+            row(b, src, dst, at, len / 4);
+            bytes(b, src, dst, at.map(|at| at + len / 4 * 4), len % 4);
+        }
+        Body::SplatByte(len) => {
+            let bytes = 4 * b.lanes();
+            let v = b.broadcast_byte(src.at(at[0] as i32));
+            let whole = len / bytes;
+            b.for_range(0, (whole * bytes) as i32, bytes as i32, |b, i| b.store(v, dst.at_index(i, 1, at[1] as i32)));
+            if !len.is_multiple_of(bytes) {
+                b.store_bytes(v, dst.at((at[1] + whole * bytes) as i32), len % bytes);
+            }
+        }
+        Body::Byte => bytes(b, src, dst, at, 1),
         Body::Transpose { along_src, along_dst } => transpose(b, src, dst, along_src, along_dst),
+    }
+}
+
+/// Up to three bytes.
+fn bytes(b: &mut KernelBuilder, src: Gpr, dst: Gpr, at: [usize; 2], len: usize) {
+    let mut done = 0;
+    for (ty, size) in [(IntType::U16, 2), (IntType::U8, 1)] {
+        if len - done >= size {
+            let v = b.int_load(ty, src.at((at[0] + done) as i32));
+            b.int_store(ty, v, dst.at((at[1] + done) as i32));
+            done += size;
+        }
     }
 }
 

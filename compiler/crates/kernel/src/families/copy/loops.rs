@@ -82,9 +82,18 @@ impl Piece {
         }
         Piece { loops: merged, ..self }
     }
-    /// Bytes from the start that the source and the destination span.
-    pub fn spans(&self) -> (usize, usize) {
-        let span = |f: fn(&Loop) -> usize| self.loops.iter().map(|l| (l.extent - 1) * f(l)).sum::<usize>() + 4;
+    /// The copy of bytes as one of words, if whole words lie together on both sides.
+    pub fn in_words(&self) -> Option<Piece> {
+        let mut words = self.clone();
+        let l = words.loops.iter_mut().find(|l| l.src == 1 && l.dst == 1)?;
+        *l = Loop { extent: l.extent / 4, src: 4, dst: 4 };
+        let whole = self.loops.iter().any(|l| l.src == 1 && l.dst == 1 && l.extent.is_multiple_of(4));
+        words.loops.retain(|l| l.extent != 1);
+        whole.then_some(words)
+    }
+    /// Bytes from the start that the source and the destination of elements of so many bytes span.
+    pub fn spans(&self, element: usize) -> (usize, usize) {
+        let span = |f: fn(&Loop) -> usize| self.loops.iter().map(|l| (l.extent - 1) * f(l)).sum::<usize>() + element;
         (span(|l| l.src), span(|l| l.dst))
     }
 }

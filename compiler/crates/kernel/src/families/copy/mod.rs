@@ -1,6 +1,7 @@
 //! Copies that rearrange elements: from one storage to another, transposition.
 
 mod boxes;
+mod channels;
 pub mod convert;
 pub mod emit;
 pub mod loops;
@@ -14,6 +15,7 @@ pub use transpose::Transpose;
 use crate::families::fingerprint;
 use emit::Plan;
 use loops::Piece;
+use mnnc_ir::DType;
 use mnnc_vector::{CompileError, CompiledKernel, Target};
 
 /// One kernel of a copy.
@@ -38,8 +40,13 @@ impl Part {
     }
 }
 
-/// The kernels that carry out a copy of 4-byte elements, or `None` if it is empty or too large.
-pub fn parts(pieces: Vec<Piece>) -> Option<Vec<Part>> {
+/// Whether elements of a type are copied by these kernels: those of one or four bytes.
+pub fn is_copied(dtype: DType) -> bool {
+    matches!(dtype.size(), 1 | 4)
+}
+
+/// The kernels that carry out a copy of elements of one or four bytes, or `None` if it is empty or too large.
+pub fn parts(pieces: Vec<Piece>, element: usize) -> Option<Vec<Part>> {
     pieces
         .into_iter()
         .map(|p| {
@@ -47,8 +54,12 @@ pub fn parts(pieces: Vec<Piece>) -> Option<Vec<Part>> {
                 return None;
             }
             let p = p.simplified();
-            let (src, dst) = p.spans();
-            let plan = Plan::of(&p);
+            let (src, dst) = p.spans(element);
+            let plan = match (element, p.in_words()) {
+                (1, Some(words)) => Plan::of(&words),
+                (1, None) => Plan::of_bytes(&p),
+                _ => Plan::of(&p),
+            };
             (src.max(dst) < 1 << 31).then_some(Part { src: (p.src, src), dst: (p.dst, dst), plan })
         })
         .collect()

@@ -1,10 +1,12 @@
 //! Every op that only copies elements, separably by dimension: see [`super::moves`].
 
 use super::moves::{From, Move, moves};
-use super::{Part, boxes, parts};
-use crate::families::conv::weights;
+use super::{Part, boxes, channels, is_copied, parts};
+use crate::families::conv::{compiled, weights};
+use crate::families::sides::from_offset;
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
+use crate::schedule::Operand;
 use crate::storage::{Halo, Storage};
 use mnnc_ir::{DType, OpError, ValueId};
 use mnnc_vector::Target;
@@ -22,7 +24,7 @@ fn read(view: &View, target: &Target) -> Option<Node> {
     let anchor = view.anchor.filter(|_| view.epilogue.is_none())?;
     let g = view.graph;
     let dtype = g.ty(*view.outputs.first()?).dtype;
-    if !matches!(dtype, DType::F32 | DType::I32 | DType::U32) || !anchor.regions.is_empty() {
+    if !is_copied(dtype) || !anchor.regions.is_empty() {
         return None;
     }
     let facts = g.facts(view.anchor_id?);
@@ -62,7 +64,30 @@ fn read(view: &View, target: &Target) -> Option<Node> {
 }
 
 fn kernels(m: &Move, from: Option<&Storage>, to: &Storage) -> Option<Vec<Part>> {
-    parts(boxes::pieces(m, from, to)?)
+    parts(boxes::pieces(m, from, to)?, to.dtype.size())
+}
+
+impl Rearrange {
+    /// Adds the step that permutes channels between blocked images of bytes, if the moves are that.
+    fn permute_channels(&self, view: &View, moves: &[Move], to: &Placed, lo: &mut Lowering) -> Result<bool, OpError> {
+        if to.storage.block != Some(lo.target().lanes()) || to.storage.dtype.size() != 1 {
+            return Ok(false);
+        }
+        let mut placed: Vec<Option<Placed>> = vec![None; view.inputs.len()];
+        let used = channels::Spec::inputs(moves);
+        for &i in &used {
+            let Some(x) = view.inputs.get(i).copied().flatten() else { return Ok(false) };
+            placed[i] = Some(lo.input(x, Wish::Any)?);
+        }
+        let sources: Vec<Option<Storage>> = placed.iter().map(|p| p.as_ref().map(|p| p.storage.clone())).collect();
+        let Some(spec) = channels::Spec::of(moves, &sources, &to.storage) else { return Ok(false) };
+        let kernel = lo.cached_kernel(spec.name(lo.target()), |t| compiled(spec.compile(t)))?;
+        let mut operands: Vec<Operand> =
+            used.iter().filter_map(|&i| placed[i].as_ref()).map(|p| from_offset(&p.read(), p.storage.offset)).collect();
+        operands.push(from_offset(&to.write(), to.storage.offset));
+        lo.step(kernel, operands, spec.units(), 0);
+        Ok(true)
+    }
 }
 
 impl Family for Rearrange {
@@ -79,16 +104,21 @@ impl Family for Rearrange {
         let node = read(view, lo.target()).ok_or_else(missing)?;
         for ((&y, moves), &forms) in view.outputs.iter().zip(&node.moves).zip(&node.forms) {
             let to = lo.output(y, forms)?;
+            if self.permute_channels(view, moves, &to, lo)? {
+                continue;
+            }
             for m in moves {
                 let (from, parts) = match m.from {
                     From::Constant(x) => {
                         let bytes = match to.storage.dtype {
-                            DType::F32 => (x as f32).to_ne_bytes(),
-                            DType::U32 => (x as u32).to_ne_bytes(),
-                            _ => (x as i32).to_ne_bytes(),
+                            DType::F32 => (x as f32).to_ne_bytes().to_vec(),
+                            DType::U32 => (x as u32).to_ne_bytes().to_vec(),
+                            DType::I32 => (x as i32).to_ne_bytes().to_vec(),
+                            DType::I8 => (x as i8).to_ne_bytes().to_vec(),
+                            _ => (x as u8).to_ne_bytes().to_vec(),
                         };
                         let storage = Storage::plain(to.storage.dtype, &[1]).ok_or_else(missing)?;
-                        let from = Placed { buffer: weights(lo, "fill", bytes.to_vec()).buffer, storage };
+                        let from = Placed { buffer: weights(lo, "fill", bytes).buffer, storage };
                         (from, kernels(m, None, &to.storage))
                     }
                     From::Input(i) => {

@@ -1,10 +1,10 @@
 //! The op `transpose`, from any storage to any.
 
-use super::{loops, parts};
+use super::{is_copied, loops, parts};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
 use crate::storage::Storage;
-use mnnc_ir::{DType, OpError, ValueId};
+use mnnc_ir::{OpError, ValueId};
 use mnnc_vector::Target;
 
 /// The family.
@@ -15,7 +15,7 @@ fn read(view: &View) -> Option<(ValueId, Vec<usize>, Vec<usize>)> {
     let anchor = view.anchor.filter(|a| a.op.name == "transpose" && view.epilogue.is_none())?;
     let x = view.inputs.first().copied().flatten()?;
     let ty = view.graph.ty(x);
-    let dims = ty.static_dims().filter(|d| ty.dtype == DType::F32 && !d.contains(&0))?;
+    let dims = ty.static_dims().filter(|d| is_copied(ty.dtype) && !d.contains(&0))?;
     let facts = view.graph.facts(view.anchor_id?);
     let perm: Vec<usize> = match facts.of(anchor).ints("perm") {
         Some(p) => p.into_iter().map(usize::try_from).collect::<Result<_, _>>().ok()?,
@@ -32,9 +32,9 @@ impl Family for Transpose {
 
     fn take(&self, view: &View, _: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let (x, out, perm) = read(view)?;
-        let dims = view.graph.ty(x).static_dims()?;
-        let (from, to) = (Storage::plain(DType::F32, &dims)?, Storage::plain(DType::F32, &out)?);
-        parts(loops::pieces(&out, &from, &perm, &to)?)?;
+        let ty = view.graph.ty(x);
+        let (from, to) = (Storage::plain(ty.dtype, &ty.static_dims()?)?, Storage::plain(ty.dtype, &out)?);
+        parts(loops::pieces(&out, &from, &perm, &to)?, ty.dtype.size())?;
         Some(Vec::new())
     }
 
@@ -43,7 +43,7 @@ impl Family for Transpose {
         let (x, out, perm) = read(view).ok_or_else(missing)?;
         let output = lo.output(view.outputs[0], Forms::PLAIN)?;
         let mut input = lo.input(x, Wish::Any)?;
-        let from_any = |s: &Storage| parts(loops::pieces(&out, s, &perm, &output.storage)?);
+        let from_any = |s: &Storage| parts(loops::pieces(&out, s, &perm, &output.storage)?, s.dtype.size());
         let parts = match from_any(&input.storage) {
             Some(parts) => parts,
             None => {

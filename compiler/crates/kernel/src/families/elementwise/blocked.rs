@@ -3,7 +3,7 @@
 use crate::families::epilogue;
 use crate::families::igemm::spec::{Number, Strides};
 use crate::families::sides::Side;
-use crate::families::walk::{Place, bump, load, store_part};
+use crate::families::walk::{Place, bump, load, splat, store_part};
 use mnnc_ir::scalar::ScalarFn;
 use mnnc_vector::{CompileError, CompiledKernel, Elem, Gpr, KernelBuilder, Mask, Target, Var, Vector};
 
@@ -27,12 +27,21 @@ pub struct Spec {
     pub f: ScalarFn,
     /// Operands.
     pub sides: Vec<Side>,
+    /// Whether what is converted to integers is [in range](epilogue::bounds::converts_in_range).
+    pub bounded: bool,
 }
 
 impl Spec {
     /// Number of units.
     pub fn units(&self) -> usize {
         self.images * self.blocks
+    }
+    /// Rows and columns to walk: all rows as one where they follow each other in every operand.
+    fn rows(&self) -> [usize; 2] {
+        let [rows, cols] = self.size;
+        let touch = |s: &Strides| s.row == cols * s.pixel;
+        let one = touch(&self.output) && self.sides.iter().all(|s| touch(&s.strides));
+        if one { [1, rows * cols] } else { self.size }
     }
 }
 
@@ -72,7 +81,7 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
                 })
                 .collect(),
         };
-        let [rows, cols] = spec.size;
+        let [rows, cols] = spec.rows();
         b.repeat(rows as u64, |b| {
             b.repeat((cols / UNROLL) as u64, |b| {
                 pixels(b, spec, &at, UNROLL);
@@ -108,13 +117,18 @@ fn step(b: &mut KernelBuilder, spec: &Spec, at: &Pointers, rows: usize, pixels: 
 fn pixels(b: &mut KernelBuilder, spec: &Spec, at: &Pointers, n: usize) {
     let results: Vec<Vector> = (0..n)
         .map(|c| {
-            epilogue::emit(b, &spec.f, &mut |b, i| {
+            epilogue::emit_bounded(b, &spec.f, spec.bounded, &mut |b, i| {
                 let side = &spec.sides[i];
                 let mem = b.get(at.sides[i]).at((c * side.strides.pixel) as i32);
-                if side.splat { b.broadcast(mem) } else { load(b, side.strides.number, mem) }
+                if side.splat { splat(b, side.strides.number, mem) } else { load(b, side.strides.number, mem) }
             })
         })
         .collect();
+    if spec.output.number == Number::U8 && spec.output.pixel == b.lanes() && n > 1 {
+        let bytes = b.narrow_in_order(&results);
+        let mem = b.get(at.output).at(0);
+        return b.store_bytes(bytes, mem, n * b.lanes());
+    }
     for (c, v) in results.into_iter().enumerate() {
         let mem = b.get(at.output).at((c * spec.output.pixel) as i32);
         match spec.output.number {

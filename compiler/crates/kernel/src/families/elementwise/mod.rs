@@ -4,8 +4,10 @@ pub mod blocked;
 pub mod plain;
 
 use crate::families::conv::compiled;
+use crate::families::epilogue::bounds;
+use crate::families::igemm::spec::Number;
 use crate::families::image::is_image;
-use crate::families::sides::{fits_image, from_offset, image_strides, image_wishes, place_image, vectors};
+use crate::families::sides::{fits_typed_image, from_offset, image_strides, image_wishes, place_image, vectors};
 use crate::families::{epilogue, fingerprint};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
@@ -22,7 +24,7 @@ impl Family for Elementwise {
 
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let dims = result_dims(view)?;
-        if is_image(view.graph, view.outputs[0]) && fits_image(view, &dims) {
+        if is_image(view.graph, view.outputs[0]) && fits_typed_image(view, &dims) {
             return Some(image_wishes(view, target));
         }
         let sides = &view.epilogue.as_ref()?.sides;
@@ -32,13 +34,14 @@ impl Family for Elementwise {
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let missing = || OpError::unsupported("not an element-wise chain of this family");
         let dims = result_dims(view).ok_or_else(missing)?;
-        let can_block = dims.len() == 4 && fits_image(view, &dims);
-        let reduced = can_block && lo.target().has_bf16();
+        let can_block = dims.len() == 4 && fits_typed_image(view, &dims);
+        let float = view.graph.ty(view.outputs[0]).dtype == DType::F32;
+        let reduced = can_block && float && lo.target().has_bf16();
         let output = lo.output_in_place(view, Forms { plain: true, blocked: can_block, reduced }, &[])?;
         let epilogue = view.epilogue.as_ref().ok_or_else(missing)?;
         let flops = epilogue.f.nodes.len() * dims.iter().product::<usize>();
         if output.storage.block.is_some() {
-            let placed = place_image(Some(epilogue), lo, &output.storage)?;
+            let placed = place_image(Some(epilogue), lo, &output.storage)?.behind(None);
             let spec = blocked::Spec {
                 images: dims[0],
                 blocks: vectors(&output.storage, lo.target()),
@@ -47,6 +50,7 @@ impl Family for Elementwise {
                 output: image_strides(&output.storage, &dims),
                 f: epilogue.f.clone(),
                 sides: placed.sides,
+                bounded: placed.bounded,
             };
             let key = format!("map_blocked_{}_{}", lo.target(), fingerprint(&format!("{spec:?}")));
             let kernel = lo.cached_kernel(key.clone(), |t| compiled(blocked::compile(&spec, t, &key)))?;
@@ -56,14 +60,20 @@ impl Family for Elementwise {
             return Ok(());
         }
         let mut operands = Vec::new();
-        let mut shapes = Vec::new();
+        let (mut shapes, mut numbers, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
         for &v in &epilogue.sides {
             operands.push(lo.input(v, Wish::Plain)?.read());
             shapes.push(lo.graph().ty(v).static_dims().unwrap_or_default());
+            let dtype = lo.graph().ty(v).dtype;
+            numbers.push(Number::of_type(dtype));
+            ranges.push(lo.constant(v).map_or(bounds::of_type(dtype), bounds::of_constant));
         }
         operands.push(output.write());
-        for part in plain::parts(&dims, &shapes) {
-            let spec = plain::Spec { f: epilogue.f.clone(), part: part.clone() };
+        numbers.push(Number::of(&output.storage));
+        let bounded = bounds::converts_in_range(&epilogue.f, &ranges);
+        let sizes: Vec<usize> = numbers.iter().map(|n| n.bytes()).collect();
+        for part in plain::parts(&dims, &shapes, &sizes) {
+            let spec = plain::Spec { f: epilogue.f.clone(), part: part.clone(), numbers: numbers.clone(), bounded };
             let key = format!("map_{}_{}", lo.target(), fingerprint(&format!("{spec:?}")));
             let kernel = lo.cached_kernel(key.clone(), |t| compiled(plain::compile(&spec, t, &key)))?;
             let operands = operands.iter().zip(&part.starts).map(|(o, &s)| from_offset(o, s)).collect();
@@ -74,13 +84,12 @@ impl Family for Elementwise {
     }
 }
 
-/// Shape of the result, if the chain is all `f32` and can be emitted on vectors.
+/// Shape of the result, if the chain can be emitted on vectors.
 fn result_dims(view: &View) -> Option<Vec<usize>> {
     let (None, Some(e), &[out]) = (view.anchor, &view.epilogue, &view.outputs[..]) else { return None };
     let g = view.graph;
     let dims = g.ty(out).static_dims()?;
     let bytes = dims.iter().try_fold(4usize, |a, &d| a.checked_mul(d))?;
-    let plain = e.sides.iter().all(|&v| g.ty(v).dtype == DType::F32 && g.ty(v).static_dims().is_some());
-    (g.ty(out).dtype == DType::F32 && plain && epilogue::is_supported(&e.f) && (1..1 << 30).contains(&bytes))
-        .then_some(dims)
+    let plain = e.sides.iter().all(|&v| epilogue::is_number(g.ty(v).dtype) && g.ty(v).static_dims().is_some());
+    (plain && epilogue::emits(&e.f) && (1..1 << 30).contains(&bytes)).then_some(dims)
 }

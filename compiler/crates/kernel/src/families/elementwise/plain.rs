@@ -1,9 +1,10 @@
 //! A chain over dense, row-major tensors with broadcasting.
 
 use crate::families::epilogue;
-use crate::families::walk::advance;
+use crate::families::igemm::spec::Number;
+use crate::families::walk::{advance, load_part, splat, store_part};
 use mnnc_ir::scalar::ScalarFn;
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target};
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Mem, Target, Vector};
 
 /// Elements of a unit where a tensor is one long row: a few microseconds of work.
 const CHUNK: usize = 2048;
@@ -40,10 +41,21 @@ pub struct Spec {
     pub f: ScalarFn,
     /// The loops.
     pub part: Part,
+    /// What each operand holds, the output last.
+    pub numbers: Vec<Number>,
+    /// Whether what is converted to integers is [in range](epilogue::bounds::converts_in_range).
+    pub bounded: bool,
 }
 
-/// The loops over an output of shape `dims` with operands of shapes that broadcast to it.
-pub fn parts(dims: &[usize], operands: &[Vec<usize>]) -> Vec<Part> {
+impl Spec {
+    fn output(&self) -> Number {
+        self.numbers[self.numbers.len() - 1]
+    }
+}
+
+/// The loops over an output of shape `dims` with operands of shapes that broadcast to it; `sizes` are the bytes of an element of each,
+/// the output's last.
+pub fn parts(dims: &[usize], operands: &[Vec<usize>], sizes: &[usize]) -> Vec<Part> {
     // Whether operand o moves along dimension d; the output always does.
     let moves = |o: usize, d: usize| match operands.get(o) {
         None => true,
@@ -61,7 +73,7 @@ pub fn parts(dims: &[usize], operands: &[Vec<usize>]) -> Vec<Part> {
     let (row, pattern) = merged.pop().unwrap_or((1, vec![true; count]));
     let strides: Vec<(Vec<usize>, bool)> = (0..count)
         .map(|o| {
-            let mut bytes = if pattern[o] { 4 * row } else { 4 };
+            let mut bytes = if pattern[o] { sizes[o] * row } else { sizes[o] };
             let mut outer: Vec<usize> = merged
                 .iter()
                 .rev()
@@ -81,11 +93,11 @@ pub fn parts(dims: &[usize], operands: &[Vec<usize>]) -> Vec<Part> {
     }
     // One long row: chunks, and what is left.
     let (chunks, rest) = (row / CHUNK, row % CHUNK);
-    let chunk = |p: bool| if p { 4 * CHUNK } else { 0 };
+    let chunk = |o: usize| if pattern[o] { sizes[o] * CHUNK } else { 0 };
     let mut out = vec![Part {
         outer: vec![chunks],
         row: CHUNK,
-        strides: pattern.iter().map(|&p| (vec![chunk(p)], p)).collect(),
+        strides: (0..count).map(|o| (vec![chunk(o)], pattern[o])).collect(),
         starts: vec![0; count],
     }];
     if rest > 0 {
@@ -93,7 +105,7 @@ pub fn parts(dims: &[usize], operands: &[Vec<usize>]) -> Vec<Part> {
             outer: Vec::new(),
             row: rest,
             strides: pattern.iter().map(|&p| (Vec::new(), p)).collect(),
-            starts: pattern.iter().map(|&p| chunk(p) * chunks).collect(),
+            starts: (0..count).map(|o| chunk(o) * chunks).collect(),
         });
     }
     out
@@ -104,8 +116,7 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
     let mut b = KernelBuilder::new(target, name);
     let part = &spec.part;
     let args: Vec<Gpr> = (0..part.strides.len()).map(|i| b.arg(i)).collect();
-    let lanes = b.lanes();
-    let tail = part.row % lanes;
+    let tail = part.row % b.lanes();
     if tail > 0 {
         b.tail_mask(tail);
     }
@@ -122,43 +133,80 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
                 rest = b.int_div(rest, extent as u32);
             }
         }
-        row(b, spec, &at, tail);
+        Row { spec, at: &at }.emit(b, tail);
     });
     b.compile()
 }
 
-fn row(b: &mut KernelBuilder, spec: &Spec, at: &[Gpr], tail: usize) {
-    let lanes = b.lanes();
-    let bytes = lanes * 4;
-    // Two vectors an iteration, so that their latencies overlap.
-    let vectors = spec.part.row / lanes;
-    let (pairs, odd) = (vectors / 2, vectors % 2);
-    b.for_range(0, (pairs * 2 * bytes) as i32, (2 * bytes) as i32, |b, i| {
-        for half in 0..2 {
-            element(b, spec, at, Some(i), half * bytes, lanes);
-        }
-    });
-    let done = pairs * 2 * bytes;
-    if odd == 1 {
-        element(b, spec, at, None, done, lanes);
-    }
-    if tail > 0 {
-        element(b, spec, at, None, done + odd * bytes, tail);
-    }
+/// One row of elements.
+struct Row<'a> {
+    spec: &'a Spec,
+    at: &'a [Gpr],
 }
 
-/// One vector (its first `lanes` lanes) `disp` bytes behind the pointers.
-fn element(b: &mut KernelBuilder, spec: &Spec, at: &[Gpr], index: Option<Gpr>, disp: usize, lanes: usize) {
-    let mem = |p: Gpr| match index {
-        Some(i) => p.at_index(i, 1, disp as i32),
-        None => p.at(disp as i32),
-    };
-    let value = epilogue::emit(b, &spec.f, &mut |b, i| {
-        let moves = spec.part.strides[i].1;
-        if moves { b.load_part(mem(at[i]), lanes) } else { b.broadcast(at[i].at(0)) }
-    });
-    let output = at[at.len() - 1];
-    b.store_part(value, mem(output), lanes);
+/// Elements of a row: `first` behind an index that moves, or from its start.
+#[derive(Copy, Clone)]
+struct Place {
+    index: Option<Gpr>,
+    first: usize,
+}
+
+impl Row<'_> {
+    fn emit(&self, b: &mut KernelBuilder, tail: usize) {
+        let lanes = b.lanes();
+        // Several vectors an iteration, so that their latencies overlap; of bytes as many as are stored at once.
+        let together = if self.spec.output() == Number::U8 { 4 } else { 2 };
+        let vectors = self.spec.part.row / lanes;
+        let looped = vectors / together * together;
+        b.for_range(0, (looped * lanes) as i32, (together * lanes) as i32, |b, i| {
+            self.vectors(b, Place { index: Some(i), first: 0 }, together);
+        });
+        if vectors > looped {
+            self.vectors(b, Place { index: None, first: looped * lanes }, vectors - looped);
+        }
+        if tail > 0 {
+            let place = Place { index: None, first: vectors * lanes };
+            let value = self.value(b, place, tail);
+            let mem = self.mem(self.at.len() - 1, place);
+            store_part(b, self.spec.output(), value, mem, tail);
+        }
+    }
+
+    /// So many whole vectors.
+    fn vectors(&self, b: &mut KernelBuilder, place: Place, count: usize) {
+        let lanes = b.lanes();
+        let at = |j: usize| Place { first: place.first + j * lanes, ..place };
+        let values: Vec<Vector> = (0..count).map(|j| self.value(b, at(j), lanes)).collect();
+        let output = self.at.len() - 1;
+        if self.spec.output() == Number::U8 && count > 1 {
+            let bytes = b.narrow_in_order(&values);
+            return b.store_bytes(bytes, self.mem(output, place), count * lanes);
+        }
+        for (j, value) in values.into_iter().enumerate() {
+            store_part(b, self.spec.output(), value, self.mem(output, at(j)), lanes);
+        }
+    }
+
+    fn mem(&self, operand: usize, place: Place) -> Mem {
+        let bytes = self.spec.numbers[operand].bytes();
+        let (p, disp) = (self.at[operand], (place.first * bytes) as i32);
+        match place.index {
+            Some(i) => p.at_index(i, bytes as u8, disp),
+            None => p.at(disp),
+        }
+    }
+
+    /// The formula of the first `lanes` elements of a vector.
+    fn value(&self, b: &mut KernelBuilder, place: Place, lanes: usize) -> Vector {
+        epilogue::emit_bounded(b, &self.spec.f, self.spec.bounded, &mut |b, i| {
+            let number = self.spec.numbers[i];
+            if self.spec.part.strides[i].1 {
+                load_part(b, number, self.mem(i, place), lanes)
+            } else {
+                splat(b, number, self.at[i].at(0))
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -167,15 +215,16 @@ mod tests {
 
     #[test]
     fn dimensions_merge_where_all_operands_agree() {
-        let same = parts(&[2, 3, 4], &[vec![2, 3, 4]]);
+        let same = parts(&[2, 3, 4], &[vec![2, 3, 4]], &[4, 4]);
         assert_eq!((same.len(), same[0].row, same[0].units()), (1, 24, 1));
-        let bias = parts(&[2, 3, 4], &[vec![2, 3, 4], vec![4]]);
+        let bias = parts(&[2, 3, 4], &[vec![2, 3, 4], vec![4]], &[4, 4, 4]);
         assert_eq!((bias[0].outer.clone(), bias[0].row), (vec![6], 4));
         assert_eq!(bias[0].strides, vec![(vec![16], true), (vec![0], true), (vec![16], true)]);
-        let channel = parts(&[2, 3, 4], &[vec![3, 1]]);
+        let channel = parts(&[2, 3, 4], &[vec![3, 1]], &[4, 4]);
         assert_eq!(channel[0].outer, vec![2, 3]);
         assert_eq!(channel[0].strides, vec![(vec![0, 4], false), (vec![48, 16], true)]);
-        let long = parts(&[5000], &[vec![5000]]);
+        let long = parts(&[5000], &[vec![5000]], &[1, 4]);
         assert_eq!(long.iter().map(Part::elements).sum::<usize>(), 5000);
+        assert_eq!(long[1].starts, vec![2 * CHUNK, 8 * CHUNK]);
     }
 }

@@ -36,7 +36,7 @@ pub fn converts_in_range(f: &ScalarFn, args: &[Range]) -> bool {
     let mut ranges: Vec<Range> = Vec::with_capacity(f.nodes.len());
     for (node, dtype) in &f.nodes {
         if let Some(c) = conversion(f, Expr(ranges.len() as u32))
-            && !ranges[c.of.0 as usize].is_some_and(|[lo, hi]| lo >= -LARGEST && hi <= LARGEST)
+            && !ranges[c.of.0 as usize].is_some_and(|r| r.iter().all(|x| (x / f64::from(c.divisor)).abs() <= LARGEST))
         {
             return false;
         }

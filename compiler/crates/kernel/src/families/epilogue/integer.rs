@@ -1,5 +1,6 @@
 //! Integer lanes: arithmetic, casts, and the rounding that requantises.
 
+use super::quotient::Quotient;
 use super::{Val, source, vector};
 use mnnc_ir::DType;
 use mnnc_ir::scalar::{Binary, Expr, ScalarFn, ScalarNode, Unary};
@@ -54,10 +55,12 @@ pub(super) struct Range {
     pub saturated: bool,
 }
 
-/// `clamp(round(of) + zero)` or `clamp(trunc(of))` as an integer of a type.
+/// `clamp(round(of / divisor) + zero)` or `clamp(trunc(of))` as an integer of a type.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub(super) struct Conversion {
     pub of: Expr,
+    /// 1 if nothing is divided.
+    pub divisor: f32,
     /// To the nearest, ties to even; else towards zero.
     nearest: bool,
     /// Added after rounding.
@@ -75,7 +78,7 @@ pub(super) fn conversion(f: &ScalarFn, e: Expr) -> Option<Conversion> {
         return None;
     }
     let whole = limits(to);
-    let plain = Conversion { of: inner, nearest: false, zero: 0, limits: whole, to };
+    let plain = Conversion { of: inner, divisor: 1.0, nearest: false, zero: 0, limits: whole, to };
     // Whole numbers up to 2^24 are exact in `f32`, so that what is done to them may be done in `i32`.
     let integer = |e: Expr| match f.node(e) {
         ScalarNode::Const(x) if x.fract() == 0.0 && x.abs() <= f64::from(1 << 24) => Some(*x as i32),
@@ -108,7 +111,14 @@ pub(super) fn conversion(f: &ScalarFn, e: Expr) -> Option<Conversion> {
     // Beyond 2^24 sums round, but narrow results have long been at their limits there.
     match *f.node(rounded) {
         ScalarNode::Unary(Unary::Round, of) if to != DType::I32 => {
-            Some(Conversion { of, nearest: true, zero, limits, to })
+            let (of, divisor) = match *f.node(of) {
+                ScalarNode::Binary(Binary::Div, x, d) => match *f.node(d) {
+                    ScalarNode::Const(d) if d as f32 > 0.0 => (x, d as f32),
+                    _ => (of, 1.0),
+                },
+                _ => (of, 1.0),
+            };
+            Some(Conversion { of, divisor, nearest: true, zero, limits, to })
         }
         _ => Some(plain),
     }
@@ -149,12 +159,31 @@ impl Conversion {
     fn narrow(self, b: &mut KernelBuilder, x: Vector, range: Range) -> Vector {
         let [least, most] = self.limits;
         let of_type = limits(self.to);
-        let mut v = x;
-        if !range.bounded {
-            // The second operand survives where it is NaN.
-            let limit = b.splat((most - self.zero) as f32);
-            v = b.min(limit, x);
-        }
+        // The second operand survives where it is NaN.
+        let at_most = |b: &mut KernelBuilder, limit: f32, v: Vector| {
+            if range.bounded {
+                return v;
+            }
+            let limit = b.splat(limit);
+            b.min(limit, v)
+        };
+        let limit = (most - self.zero) as f32;
+        let v = match Quotient::new(self.divisor, least - self.zero, most - self.zero) {
+            Quotient::Fused { factor, rest, largest } => {
+                let v = at_most(b, largest, x);
+                let small = b.mul(v, rest);
+                b.fma(small, v, factor)
+            }
+            Quotient::Product(1.0) => at_most(b, limit, x),
+            Quotient::Product(factor) => {
+                let v = b.mul(x, factor);
+                at_most(b, limit, v)
+            }
+            Quotient::Divide => {
+                let v = b.div(x, self.divisor);
+                at_most(b, limit, v)
+            }
+        };
         let mut y = self.convert(b, v);
         if self.zero < 0 && !range.bounded {
             y = b.max_i32(y, -(1 << 30));

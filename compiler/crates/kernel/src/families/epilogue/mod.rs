@@ -7,6 +7,7 @@
 pub mod bounds;
 mod integer;
 mod known;
+mod quotient;
 mod support;
 
 pub use support::{emits, is_number, is_supported};
@@ -217,7 +218,11 @@ fn emit_binary(b: &mut KernelBuilder, op: Binary, x: Val, y: Val) -> Val {
         Binary::Div if matches!(y, Val::Float(1.0)) => return x,
         Binary::Div => {
             let x = vector(b, x);
-            b.div(x, source(y))
+            match y {
+                // Rounds alike either way.
+                Val::Float(d) if quotient::is_power_of_two(d) => b.mul(x, 1.0 / d),
+                y => b.div(x, source(y)),
+            }
         }
         Binary::Min => extremum(b, x, y, KernelBuilder::min),
         Binary::Max => extremum(b, x, y, KernelBuilder::max),

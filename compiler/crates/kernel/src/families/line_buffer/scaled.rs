@@ -44,6 +44,7 @@ pub(super) fn lower(map: &View, point: &View, lo: &mut Lowering) -> Result<(), O
                 output: part.strides,
                 f: epilogue.f.clone(),
                 sides: placed.sides.clone(),
+                bounded: false,
             };
             let key = format!("map_blocked_{target}_{}", fingerprint(&format!("{spec:?}")));
             let kernel = lo.cached_kernel(key.clone(), |t| compiled(blocked::compile(&spec, t, &key)))?;

@@ -6,6 +6,7 @@ use super::window_layer::Kind;
 use crate::compressed;
 use crate::families::conv::{compiled, weights};
 use crate::families::igemm::pack;
+use crate::families::igemm::spec::Number;
 use crate::families::sides::{PlacedEpilogue, image_strides, place_f32_image};
 use crate::families::window::{self, Source};
 use crate::family::View;
@@ -81,6 +82,8 @@ impl SecondLayer {
             output: to.strides,
             epilogue: self.epilogue.f.clone(),
             sides: self.epilogue.sides.clone(),
+            bounded: false,
+            sums: Number::F32,
         };
         let kernel = match layer.kind {
             Kind::Depthwise => {

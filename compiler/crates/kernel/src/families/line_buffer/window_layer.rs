@@ -2,6 +2,7 @@
 
 use crate::families::conv;
 use crate::families::pool;
+use crate::families::sides::fits_image;
 use crate::families::window;
 use crate::family::View;
 use crate::storage::Halo;
@@ -32,7 +33,9 @@ impl WindowLayer {
             let fits = g.kind == conv::Kind::Depthwise && !g.one_row;
             return fits.then(|| WindowLayer { rows: g.shape.axes[0], cols: g.shape.axes[1], kind: Kind::Depthwise });
         }
-        let g = pool::Geometry::read(view, target).filter(|g| g.kind == pool::Kind::Max)?;
+        let dims = view.graph.ty(view.outputs[0]).static_dims()?;
+        let g = pool::Geometry::read(view, target).filter(|g| g.kind == pool::Kind::Max && g.is_float())?;
+        fits_image(view, &dims).then_some(())?;
         Some(WindowLayer { rows: g.rows, cols: g.cols, kind: Kind::Max })
     }
 

@@ -8,6 +8,7 @@ use crate::families::sides::{can_reduce, from_offset, image_strides, image_wish,
 use crate::families::walk::{Place, Results, bump, load};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
+use crate::prologue::Affine;
 use crate::schedule::{KernelId, Operand};
 use crate::storage::Halo;
 use mnnc_ir::scalar::ScalarFn;
@@ -30,17 +31,47 @@ struct Spec {
     /// Vectors of channels.
     vectors: usize,
     output: Strides,
+    /// What stands for 0 in the input, and what each sum or maximum is multiplied by after that.
+    zero: u8,
+    factor: f32,
     /// The last vector of an image may only be stored in part.
     exact: bool,
     f: Option<ScalarFn>,
 }
 
+/// What is pooled, and how.
+struct Pooled {
+    x: ValueId,
+    average: bool,
+    /// If bytes are pooled, what they stand for.
+    bytes: Option<Affine>,
+}
+
+impl Pooled {
+    fn wish(&self, target: &Target) -> Wish {
+        if self.bytes.is_some() { Wish::Blocked(Halo::default()) } else { image_wish(target, Halo::default()) }
+    }
+    fn zero(&self) -> u8 {
+        self.bytes.map_or(0, |a| a.zero)
+    }
+    /// What the sum or maximum of so many elements is multiplied by.
+    fn factor(&self, elements: usize) -> f32 {
+        self.bytes.map_or(1.0, |a| a.scale) / if self.average { elements as f32 } else { 1.0 }
+    }
+}
+
 /// The input, if the node pools whole planes: `global_*_pool`, or a mean over the last two dimensions that keeps them.
-fn pooled(view: &View) -> Option<(ValueId, bool)> {
+fn pooled(view: &View) -> Option<Pooled> {
     let anchor = view.anchor?;
     let x = view.inputs.first().copied().flatten()?;
     let ty = view.graph.ty(x);
-    let dims = ty.static_dims().filter(|d| ty.dtype == DType::F32 && d.len() == 4)?;
+    let dims = ty.static_dims().filter(|d| d.len() == 4)?;
+    let bytes = match (&view.prologue, ty.dtype) {
+        (None, DType::F32) => None,
+        // Sums of bytes that `f32` holds exactly.
+        (Some(f), DType::U8) if dims[2].checked_mul(dims[3])? <= 1 << 16 => Some(Affine::of(f)?),
+        _ => return None,
+    };
     let average = match anchor.op.name {
         "global_average_pool" => true,
         "global_max_pool" => false,
@@ -54,9 +85,9 @@ fn pooled(view: &View) -> Option<(ValueId, bool)> {
         }
         _ => return None,
     };
-    let scalar = view.epilogue.as_ref().is_none_or(|e| e.sides.is_empty() && epilogue::is_supported(&e.f));
-    let bytes = dims.iter().try_fold(64usize, |a, &d| a.checked_mul(d))?;
-    (scalar && !dims.contains(&0) && bytes < 1 << 31).then_some((x, average))
+    let scalar = view.epilogue.as_ref().is_none_or(|e| e.sides.is_empty() && epilogue::emits(&e.f));
+    let size = dims.iter().try_fold(64usize, |a, &d| a.checked_mul(d))?;
+    (scalar && !dims.contains(&0) && size < 1 << 31).then_some(Pooled { x, average, bytes })
 }
 
 impl Family for GlobalPool {
@@ -64,21 +95,35 @@ impl Family for GlobalPool {
         "global_pool"
     }
 
+    fn reads_prologue(&self) -> bool {
+        true
+    }
+
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
-        Some(vec![(pooled(view)?.0, image_wish(target, Halo::default()))])
+        let pooled = pooled(view)?;
+        Some(vec![(pooled.x, pooled.wish(target))])
     }
 
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
-        let (x, average) = pooled(view).ok_or_else(|| OpError::unsupported("not a global pooling"))?;
+        let pooled = pooled(view).ok_or_else(|| OpError::unsupported("not a global pooling"))?;
         let lanes = lo.target().lanes();
         let target = *lo.target();
-        let input = lo.input(x, image_wish(&target, Halo::default()))?;
-        let reduced = can_reduce(&input.storage, &target);
-        let output = lo.output(view.outputs[0], Forms { reduced, ..Forms::BOTH })?;
-        let (dims, out) = (input.storage.dims.clone(), &output.storage);
+        let input = lo.input(pooled.x, pooled.wish(&target))?;
+        let dims = input.storage.dims.clone();
+        let float = view.graph.ty(view.outputs[0]).dtype == DType::F32;
+        // Only floats are stored under masks.
+        let can = Forms {
+            plain: float || dims[1].is_multiple_of(lanes),
+            blocked: true,
+            reduced: float && can_reduce(&input.storage, &target),
+        };
+        let output = lo.output(view.outputs[0], can)?;
+        let out = &output.storage;
         let blocked = out.block.is_some();
         let spec = Spec {
-            average,
+            average: pooled.average,
+            zero: pooled.zero(),
+            factor: pooled.factor(dims[2] * dims[3]),
             images: dims[0],
             channels: dims[1],
             size: [dims[2], dims[3]],
@@ -87,7 +132,8 @@ impl Family for GlobalPool {
             output: if blocked {
                 Strides { row: 0, pixel: 0, ..image_strides(out, &out.dims) }
             } else {
-                Strides { image: out.strides[0], plane: 4 * lanes, ..Strides::default() }
+                let number = Number::of(out);
+                Strides { image: out.strides[0], plane: number.bytes() * lanes, number, ..Strides::default() }
             },
             exact: !blocked && !dims[1].is_multiple_of(lanes),
             f: view.epilogue.as_ref().map(|e| e.f.clone()),
@@ -128,19 +174,26 @@ impl GlobalPool {
         blocks: usize,
         lo: &mut Lowering,
     ) -> Result<PoolTail, OpError> {
-        let (_, average) = pooled(view).ok_or_else(|| OpError::unsupported("not a global pooling"))?;
+        let pooled = pooled(view).ok_or_else(|| OpError::unsupported("not a global pooling"))?;
         let lanes = lo.target().lanes();
         let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
         let (dims, out) = (&input.storage.dims, &output.storage);
         let from = image_strides(&input.storage, dims);
         let spec = Spec {
-            average,
+            average: pooled.average,
+            zero: pooled.zero(),
+            factor: pooled.factor(dims[2] * dims[3]),
             images: 1,
             channels: blocks * lanes,
             size: [dims[2], dims[3]],
             input: from,
             vectors: blocks,
-            output: Strides { image: out.strides[0], plane: out.strides[1], ..Strides::default() },
+            output: Strides {
+                image: out.strides[0],
+                plane: out.strides[1],
+                number: Number::of(out),
+                ..Strides::default()
+            },
             exact: false,
             f: view.epilogue.as_ref().map(|e| e.f.clone()),
         };
@@ -149,7 +202,7 @@ impl GlobalPool {
         Ok(PoolTail {
             kernel,
             read: (blocks - 1) * from.plane + (dims[2] - 1) * from.row + dims[3] * from.pixel,
-            bytes: (blocks - 1) * out.strides[1] + 4 * lanes,
+            bytes: (blocks - 1) * out.strides[1] + Number::of(out).bytes() * lanes,
             operand: from_offset(&output.write(), out.offset),
             strides: [out.strides[0], blocks * out.strides[1]],
             flops: dims.iter().product(),
@@ -174,7 +227,8 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
         let at = b.var(from);
         let acc: Vec<Var<Vector>> = (0..UNROLL)
             .map(|_| {
-                let start = if spec.average { b.zero() } else { b.splat(f32::NEG_INFINITY) };
+                let zero = spec.average || spec.input.number == Number::U8;
+                let start = if zero { b.zero() } else { b.splat(f32::NEG_INFINITY) };
                 b.var(start)
             })
             .collect();
@@ -183,6 +237,10 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
                 let mem = b.get(at).at((i * spec.input.pixel) as i32);
                 let old = b.get(var);
                 let new = match (spec.average, spec.input.number) {
+                    (average, Number::U8) => {
+                        let v = load(b, Number::U8, mem);
+                        if average { b.add_i32(old, v) } else { b.max_i32(old, v) }
+                    }
                     (true, Number::F32) => b.add(old, mem),
                     (false, Number::F32) => b.max(old, mem),
                     (average, number) => {
@@ -202,12 +260,24 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
             bump(b, at, spec.input.row, (cols - cols % UNROLL) * spec.input.pixel);
         });
         let mut parts: Vec<Vector> = acc.iter().map(|&v| b.get(v)).collect();
+        let bytes = spec.input.number == Number::U8;
         while parts.len() > 1 {
-            parts = parts.chunks(2).map(|p| if spec.average { b.add(p[0], p[1]) } else { b.max(p[0], p[1]) }).collect();
+            let join = |p: &[Vector]| match (spec.average, bytes) {
+                (true, false) => b.add(p[0], p[1]),
+                (false, false) => b.max(p[0], p[1]),
+                (true, true) => b.add_i32(p[0], p[1]),
+                (false, true) => b.max_i32(p[0], p[1]),
+            };
+            parts = parts.chunks(2).map(join).collect();
         }
         let mut value = parts[0];
-        if spec.average {
-            value = b.mul(value, 1.0 / (rows * cols) as f32);
+        if bytes {
+            let zero = usize::from(spec.zero) * if spec.average { rows * cols } else { 1 };
+            value = b.sub_i32(value, zero as i32);
+            value = b.i32_to_f32(value);
+        }
+        if spec.factor != 1.0 {
+            value = b.mul(value, spec.factor);
         }
         if let Some(f) = &spec.f {
             value = epilogue::emit(b, f, &mut |_, _| value);

@@ -5,7 +5,8 @@ use super::{Source, Spec};
 use crate::families::igemm::spec::{Number, Strides};
 use crate::families::tile::split_evenly;
 use crate::families::walk::{Results, advance, bump, load};
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Mem, Target, Var, Vector, Width};
+use std::collections::BTreeMap;
 
 /// Compiles the kernel. Arguments: input (at its element 0; by rows, at their column 0), side operands, output.
 pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
@@ -70,7 +71,12 @@ impl Emitter<'_> {
             let planes: Vec<Gpr> = inputs.iter().map(|&i| plane(b, i)).collect();
             let output = place.of(b, output, &spec.output);
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
-            let results = Results::new(b, output, &sides).zero_behind(b, &spec.output, spec.channels, place);
+            let results = Results::new(b, output, &sides).bounded(spec.bounded).zero_behind(
+                b,
+                &spec.output,
+                spec.channels,
+                place,
+            );
             if spec.source == Source::Rows {
                 self.row(b, &planes, &results);
                 return;
@@ -115,6 +121,11 @@ impl Emitter<'_> {
             }
             b.repeat(run.count as u64, |b| {
                 let at = b.get(column);
+                if spec.input.number == Number::U8 {
+                    self.bytes(b, rows, results, &run, inside.then_some(at));
+                    self.step(b, column, results, &run, inside);
+                    return;
+                }
                 for c in 0..run.cols {
                     let mut max: Option<Vector> = None;
                     for &row in rows {
@@ -139,12 +150,55 @@ impl Emitter<'_> {
                     let f = spec.epilogue.as_ref();
                     results.store(b, f, &spec.output, &spec.sides, max, [0, c, 0], self.lanes);
                 }
-                if inside {
-                    bump(b, column, run.cols * spec.window.stride[1] * spec.input.pixel, 0);
-                }
-                results.bump(b, &spec.output, &spec.sides, 0, run.cols as isize);
+                self.step(b, column, results, &run, inside);
             });
         }
         results.bump(b, &spec.output, &spec.sides, 1, -(spec.out[1] as isize));
+    }
+
+    /// To the next tile of a row.
+    fn step(&self, b: &mut KernelBuilder, column: Var<Gpr>, results: &Results, run: &Run, inside: bool) {
+        let spec = self.spec;
+        if inside {
+            bump(b, column, run.cols * spec.window.stride[1] * spec.input.pixel, 0);
+        }
+        results.bump(b, &spec.output, &spec.sides, 0, run.cols as isize);
+    }
+
+    /// A tile of bytes: the maximum down each column once, then along the rows. A pixel is a quarter of a vector.
+    fn bytes(&self, b: &mut KernelBuilder, rows: &[Gpr], results: &Results, run: &Run, at: Option<Gpr>) {
+        let spec = self.spec;
+        let words = self.lanes / 4;
+        let mem = |row: Gpr, x: usize| -> Mem {
+            match at {
+                Some(at) => row.at_index(at, 1, (x * spec.input.pixel) as i32),
+                None => row.at((x * spec.input.pixel) as i32),
+            }
+        };
+        b.with_width(Width::W128, |b| {
+            let mut columns: BTreeMap<usize, Vector> = BTreeMap::new();
+            for c in 0..run.cols {
+                let mut max: Option<Vector> = None;
+                for k in 0..spec.window.kernel[1] {
+                    let x = match at {
+                        Some(_) => c * spec.window.stride[1] + k,
+                        None => self.column(run.first + c, k),
+                    };
+                    let column = match columns.get(&x) {
+                        Some(&v) => v,
+                        None => {
+                            let down: Vec<Vector> = rows.iter().map(|&row| b.load_part(mem(row, x), words)).collect();
+                            let v = down.into_iter().reduce(|p, q| b.max_u8(p, q)).expect("a window has a tap");
+                            columns.insert(x, v);
+                            v
+                        }
+                    };
+                    max = Some(max.map_or(column, |m| b.max_u8(m, column)));
+                }
+                let max = max.expect("a window has a tap");
+                let to = results.mem(b, &spec.output, [0, c, 0]);
+                b.store_part(max, to, words);
+            }
+        });
     }
 }

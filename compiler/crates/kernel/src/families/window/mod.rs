@@ -3,10 +3,11 @@
 //! The lanes are channels, so there is no arithmetic across lanes, and a tile of output pixels shares the input vectors that their
 //! windows have in common: each is loaded once and used for every tap it serves.
 
+pub mod dot;
 pub mod max;
 pub mod sum;
 
-use crate::families::igemm::spec::{Strides, Window};
+use crate::families::igemm::spec::{Number, Strides, Window};
 use crate::families::sides::Side;
 use crate::families::walk::Place;
 use crate::storage::Halo;
@@ -24,7 +25,7 @@ pub enum Source {
     Rows,
 }
 
-/// What a window kernel computes. Units are `images * blocks * row groups`, row groups innermost.
+/// What a window kernel computes, of `f32`, bf16 or bytes. Units are `images * blocks * row groups`, row groups innermost.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Spec {
     /// Batch elements.
@@ -53,6 +54,10 @@ pub struct Spec {
     pub epilogue: Option<ScalarFn>,
     /// Further operands of the epilogue.
     pub sides: Vec<Side>,
+    /// Whether what the epilogue converts to integers is [in range](crate::families::epilogue::bounds::converts_in_range).
+    pub bounded: bool,
+    /// What the epilogue gets, or the output where there is none.
+    pub sums: Number,
 }
 
 impl Spec {

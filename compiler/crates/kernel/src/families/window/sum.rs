@@ -2,7 +2,7 @@
 //! windows reach.
 
 use super::{Source, Spec};
-use crate::families::igemm::spec::Strides;
+use crate::families::igemm::spec::{Number, Strides};
 use crate::families::tile::{Tile, split_evenly, tile_rows};
 use crate::families::walk::{Place, Results, advance, bump, load};
 use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Mem, Target, Var, Vector};
@@ -12,8 +12,9 @@ use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Mem, Target,
 pub enum Weighting {
     /// By one vector a tap and block: argument 1 is `[block][tap][lane]`, argument 2 the bias `[block][lane]`.
     PerChannel,
-    /// Equally, then multiplied by a factor for each output pixel: argument 1 is `[row][column]` of factors, argument 2 is unused.
-    PerPixel,
+    /// Equally, this number for zero, then multiplied by a factor for each output pixel: argument 1 is `[row][column]` of factors,
+    /// argument 2 is unused.
+    PerPixel(u8),
 }
 
 /// Accumulators of a tile; fewer than 14 leave the multiply-add pipes waiting.
@@ -104,7 +105,7 @@ impl Emitter<'_> {
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
             let (weights, factors) = match self.weighting {
                 Weighting::PerChannel => (advance(b, weights, panel, kh * kw * vector), weights),
-                Weighting::PerPixel => (weights, advance(b, weights, row, spec.out[1] * 4)),
+                Weighting::PerPixel(_) => (weights, advance(b, weights, row, spec.out[1] * 4)),
             };
             let bias = (self.weighting == Weighting::PerChannel).then(|| {
                 let at = advance(b, bias, panel, vector);
@@ -120,7 +121,12 @@ impl Emitter<'_> {
                     Taps::Rows(inputs, b.var(zero))
                 }
             };
-            let results = Results::new(b, output, &sides).zero_behind(b, &spec.output, spec.channels, place);
+            let results = Results::new(b, output, &sides).bounded(spec.bounded).zero_behind(
+                b,
+                &spec.output,
+                spec.channels,
+                place,
+            );
             let cursor = Cursor { input, factors: b.var(factors), results };
 
             let step = match spec.source {
@@ -149,7 +155,7 @@ impl Emitter<'_> {
                 self.tile(b, at, weights, Tile { rows, cols });
                 at.input.forward(b, &spec.input, cols * sw);
                 at.results.bump(b, &spec.output, &spec.sides, 0, cols as isize);
-                if self.weighting == Weighting::PerPixel {
+                if matches!(self.weighting, Weighting::PerPixel(_)) {
                     bump(b, at.factors, cols * 4, 0);
                 }
             });
@@ -157,7 +163,7 @@ impl Emitter<'_> {
         let cols = spec.out[1];
         at.input.next_rows(b, &spec.input, rows * sh, cols * sw);
         at.results.bump(b, &spec.output, &spec.sides, rows, -(cols as isize));
-        if self.weighting == Weighting::PerPixel {
+        if matches!(self.weighting, Weighting::PerPixel(_)) {
             bump(b, at.factors, rows * cols * 4, cols * 4);
         }
     }
@@ -176,28 +182,35 @@ impl Emitter<'_> {
                 }
                 let tap = at.input.at(b, &spec.input, y, x);
                 let v = load(b, spec.input.number, tap);
+                let v = if spec.input.number == Number::U8 { b.i32_to_f32(v) } else { v };
                 for (pixel, tap) in users {
                     let sum = self.accumulate(b, acc[pixel], v, tap, weights);
                     acc[pixel] = Some(sum);
                 }
             }
         }
-        for (p, sum) in acc.into_iter().enumerate() {
+        let mut sums: Vec<Vector> = acc.into_iter().map(|s| s.expect("every pixel has a tap")).collect();
+        for (p, sum) in sums.iter_mut().enumerate() {
             let (r, c) = (p / tile.cols, p % tile.cols);
-            let mut sum = sum.expect("every pixel has a tap");
-            if self.weighting == Weighting::PerPixel {
+            if let Weighting::PerPixel(zero) = self.weighting {
+                if zero > 0 {
+                    *sum = b.sub(*sum, (kh * kw * usize::from(zero)) as f32);
+                }
                 let factors = b.get(at.factors);
                 let factor = b.broadcast(factors.at(((r * spec.out[1] + c) * 4) as i32));
-                sum = b.mul(sum, factor);
+                *sum = b.mul(*sum, factor);
             }
-            let f = spec.epilogue.as_ref();
-            at.results.store(b, f, &spec.output, &spec.sides, sum, [r, c, 0], self.lanes);
+            if spec.sums == Number::I32 {
+                *sum = b.f32_to_i32_nearest(*sum);
+            }
         }
+        let f = spec.epilogue.as_ref();
+        at.results.store_tile(b, f, &spec.output, &spec.sides, &sums, [tile.rows, tile.cols, 1], self.lanes);
     }
 
     fn accumulate(&self, b: &mut KernelBuilder, sum: Option<Vector>, v: Vector, tap: usize, w: &Weights) -> Vector {
         match self.weighting {
-            Weighting::PerPixel => match sum {
+            Weighting::PerPixel(_) => match sum {
                 Some(s) => b.add(s, v),
                 None => v,
             },

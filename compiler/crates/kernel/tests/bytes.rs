@@ -1,0 +1,282 @@
+//! What works on bytes besides dense products, against the reference evaluation: element-wise chains, depthwise convolution, pooling.
+
+mod support;
+
+use mnnc_ir::{Attrs, DType, Tensor, ValueId};
+use mnnc_kernel::{Schedule, families, lower};
+use mnnc_ops::sample::Gen;
+use mnnc_vector::Target;
+use support::byte_targets;
+use support::bytes::{Net, bytes, signed};
+
+const EXACT: f32 = 0.0;
+
+fn nothing(_: &Schedule) {}
+
+/// A `fused` node of one or two operands, one of them perhaps broadcast.
+fn chain(net: &mut Net, g: &mut Gen, dims: &[usize]) -> ValueId {
+    let mut operands = Vec::new();
+    for i in 0..1 + g.below(2) {
+        let side: Vec<usize> =
+            if i == 1 { dims.iter().map(|&d| if g.coin() { d } else { 1 }).collect() } else { dims.to_vec() };
+        let dtype = g.pick(&[DType::U8, DType::U8, DType::F32, DType::I32, DType::I8]);
+        let t = match dtype {
+            DType::U8 => bytes(g, &side),
+            DType::I8 => signed(g, &side),
+            DType::I32 => g.tensor(DType::I32, &side, -70_000.0, 70_000.0),
+            _ => g.tensor(DType::F32, &side, -20.0, 20.0),
+        };
+        operands.push((net.input(t), dtype));
+    }
+    net.open();
+    let mut terms = Vec::new();
+    for &(v, dtype) in &operands {
+        let zero = g.below(256) as u8;
+        let x = match dtype {
+            DType::U8 | DType::I8 => net.dequantise(g, v, zero),
+            DType::I32 => {
+                let x = net.cast(v, DType::F32);
+                let factor = net.number(0.000_3);
+                net.op("mul", &[x, factor])
+            }
+            _ => v,
+        };
+        terms.push(net.activation(g, x));
+    }
+    let sum = if terms.len() == 2 { net.op("add", &terms) } else { terms[0] };
+    let sum = net.activation(g, sum);
+    let y = if g.below(4) == 0 { net.op("neg", &[sum]) } else { net.quantise(g, sum) };
+    net.close(y)
+}
+
+#[test]
+fn chains_equal_the_reference() {
+    for seed in 0..150 {
+        let mut g = Gen::new(seed);
+        let dims: Vec<usize> = match g.below(3) {
+            0 => vec![1 + g.below(9000)],
+            1 => vec![1 + g.below(5), 1 + g.below(70)],
+            _ => vec![1 + g.below(3), 1 + g.below(6), 1 + g.below(9), 1 + g.below(40)],
+        };
+        let mut net = Net::new();
+        let y = chain(&mut net, &mut g, &dims);
+        net.check(y, seed % 2 == 0, EXACT, &mut nothing);
+    }
+}
+
+/// Numbers that no quantised network should make: the definition holds for them, too.
+#[test]
+fn strange_numbers_quantise_as_defined() {
+    let strange = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 3e9, -3e9, 1e38, -1e38, 0.0, -0.0, 1e-40, 254.5, 0.5];
+    let values: Vec<f32> = (0..97).map(|i| strange[i % strange.len()]).collect();
+    for seed in 0..40 {
+        let mut g = Gen::new(seed);
+        let mut net = Net::new();
+        let x = net.input(Tensor::new([97], values.clone()));
+        net.open();
+        let y = net.quantise(&mut g, x);
+        let y = net.close(y);
+        net.check(y, false, EXACT, &mut nothing);
+    }
+}
+
+#[test]
+fn chains_compile_for_neon() {
+    for seed in 0..40 {
+        let mut g = Gen::new(seed);
+        let mut net = Net::new();
+        let y = chain(&mut net, &mut g, &[2, 7, 3, 19]);
+        net.graph.set_results(net.graph.main(), vec![y]);
+        lower(&net.graph, &Target::NEON, families::ALL).unwrap_or_else(|e| panic!("{}: {e:?}", net.what));
+    }
+}
+
+/// A depthwise convolution of `x` and, if it is open, the region around it.
+fn depthwise(net: &mut Net, g: &mut Gen, x: ValueId, zero: u8) -> ValueId {
+    let dims = net.dims(x);
+    let kernel = g.pick(&[[3usize, 3], [5, 5], [3, 3], [1, 3], [7, 7], [2, 4]]);
+    let dilation = g.pick(&[[1usize, 1], [1, 1], [1, 1], [2, 2], [1, 3]]);
+    let stride = g.pick(&[[1usize, 1], [1, 1], [2, 2], [1, 2], [3, 1]]);
+    // Windows must fit the padded image.
+    let pads: Vec<i64> = (0..4)
+        .map(|i| {
+            let reach = (kernel[i % 2] - 1) * dilation[i % 2];
+            let least = reach.saturating_sub(dims[2 + i % 2] - 1).div_ceil(2);
+            (least + g.below(reach / 2 + 1)) as i64
+        })
+        .collect();
+    let w = signed(g, &[dims[1], 1, kernel[0], kernel[1]]);
+    let w = net.constant(w);
+    let ints = |v: [usize; 2]| v.map(|x| x as i64).to_vec();
+    let attrs = Attrs::new()
+        .with("group", dims[1] as i64)
+        .with("kernel_shape", ints(kernel))
+        .with("strides", ints(stride))
+        .with("dilations", ints(dilation))
+        .with("pads", pads);
+    net.what += &format!(" {kernel:?}/{stride:?} dilated {dilation:?} zero {zero}");
+    let zero = net.constant(Tensor::scalar(zero));
+    net.emit("conv_integer", &[x, w, zero], attrs)
+}
+
+/// Sums as bytes, scaled by channel.
+fn requantise(net: &mut Net, g: &mut Gen, sums: ValueId) -> ValueId {
+    let channels = net.dims(sums)[1];
+    let scales: Vec<f32> = (0..channels).map(|_| (1 + g.below(1000)) as f32 * 2e-5).collect();
+    let scales = net.constant(Tensor::new([channels, 1, 1], scales));
+    let x = net.cast(sums, DType::F32);
+    let x = net.op("mul", &[x, scales]);
+    let x = net.activation(g, x);
+    net.quantise(g, x)
+}
+
+#[test]
+fn depthwise_convolutions_are_exact() {
+    let (mut dots, mut floats, mut all) = (0, 0, 0);
+    for seed in 0..160 {
+        let mut g = Gen::new(1000 + seed);
+        let channels = if g.below(4) == 0 { 2 + g.below(7) } else { g.pick(&[16, 24, 32, 33, 48, 64]) };
+        let dims = [1 + g.below(2), channels, 1 + g.below(17), g.pick(&[1, 2, 3, 4, 5, 7, 8, 14, 15, 28, 33])];
+        let mut net = Net::new();
+        let x = net.input(bytes(&mut g, &dims));
+        let zero = g.pick(&[0, 128, 255, 77]);
+        let alone = g.below(5) == 0;
+        if !alone {
+            net.open();
+        }
+        let mut y = depthwise(&mut net, &mut g, x, zero);
+        if !alone {
+            y = if g.below(4) == 0 { net.cast(y, DType::F32) } else { requantise(&mut net, &mut g, y) };
+            y = net.close(y);
+        }
+        all += 1;
+        net.check(y, seed % 2 == 0, EXACT, &mut |s| {
+            let has = |name: &str| s.kernels.iter().any(|(_, k)| k.name.starts_with(name));
+            floats += usize::from(has("depthwise_u8_f32"));
+            dots += usize::from(has("depthwise_u8_k"));
+        });
+    }
+    let with_dots = byte_targets().iter().filter(|t| t.has_dot_u8s8()).count();
+    assert_eq!(dots, all * with_dots);
+    assert_eq!(floats, all * (byte_targets().len() - with_dots));
+}
+
+/// Values that lie in blocks of bytes from layer to layer, sums of two of them, borders of different widths.
+#[test]
+fn layers_pass_bytes_to_each_other() {
+    for seed in 0..120 {
+        let mut g = Gen::new(2000 + seed);
+        let dims = [1 + g.below(2), g.pick(&[16, 24, 32, 40]), 5 + g.below(9), 5 + g.below(14)];
+        let mut net = Net::new();
+        let x = net.input(bytes(&mut g, &dims));
+        let layer = |net: &mut Net, g: &mut Gen, x: ValueId| {
+            net.open();
+            let sums = depthwise(net, g, x, 77);
+            let y = requantise(net, g, sums);
+            net.close(y)
+        };
+        let a = layer(&mut net, &mut g, x);
+        net.open();
+        let wide = net.dequantise(&mut g, a, 128);
+        let again = net.activation(&mut g, wide);
+        let sum = net.op("add", &[wide, again]);
+        let b = net.quantise(&mut g, sum);
+        let b = net.close(b);
+        let c = layer(&mut net, &mut g, b);
+        net.check(c, seed % 2 == 0, EXACT, &mut nothing);
+    }
+}
+
+#[test]
+fn max_pools_of_bytes_are_exact() {
+    for seed in 0..80 {
+        let mut g = Gen::new(3000 + seed);
+        let kernel = [1 + g.below(4), 1 + g.below(4)];
+        let dims = [1 + g.below(2), 1 + g.below(50), kernel[0] + g.below(12), kernel[1] + g.below(30)];
+        let mut net = Net::new();
+        let x = net.input(bytes(&mut g, &dims));
+        let ints = |v: [usize; 2]| v.map(|x| x as i64).to_vec();
+        let pads: Vec<i64> = (0..4).map(|i| g.below(kernel[i % 2]) as i64).collect();
+        let strides = [1 + g.below(3), 1 + g.below(3)];
+        net.what += &format!(" {kernel:?}/{strides:?} {pads:?}");
+        let attrs = Attrs::new().with("kernel_shape", ints(kernel)).with("strides", ints(strides)).with("pads", pads);
+        let y = net.emit("max_pool", &[x], attrs);
+        net.check(y, seed % 2 == 0, EXACT, &mut nothing);
+    }
+}
+
+/// Average and global pooling read bytes and give floats or bytes.
+#[test]
+fn pools_dequantise_what_they_read() {
+    for seed in 0..120 {
+        let mut g = Gen::new(4000 + seed);
+        let dims = [1 + g.below(2), 1 + g.below(70), 2 + g.below(12), 2 + g.below(20)];
+        let mut net = Net::new();
+        let x = net.input(bytes(&mut g, &dims));
+        net.open();
+        let zero = g.pick(&[0, 128, 33]);
+        let real = net.dequantise(&mut g, x, zero);
+        let y = match g.below(4) {
+            0 => net.op("global_average_pool", &[real]),
+            1 => net.op("global_max_pool", &[real]),
+            2 => {
+                let axes = net.constant(Tensor::ints(&[2, 3]));
+                net.emit("reduce_mean", &[real, axes], Attrs::new().with("keepdims", true))
+            }
+            _ => {
+                let attrs = Attrs::new()
+                    .with("kernel_shape", vec![2i64, 2])
+                    .with("strides", vec![1 + g.below(2) as i64, 1 + g.below(3) as i64])
+                    .with("pads", vec![g.below(2) as i64, g.below(2) as i64, g.below(2) as i64, g.below(2) as i64])
+                    .with("count_include_pad", g.coin());
+                net.emit("average_pool", &[real], attrs)
+            }
+        };
+        let y = net.activation(&mut g, y);
+        let y = if g.coin() { net.quantise(&mut g, y) } else { y };
+        let y = net.close(y);
+        net.check(y, seed % 2 == 0, 1e-5, &mut nothing);
+    }
+}
+
+/// Copies of bytes between layers that want them in blocks, and of plain tensors: whole blocks, cut ones, permuted channels.
+#[test]
+fn copies_of_bytes_are_exact() {
+    for seed in 0..120 {
+        let mut g = Gen::new(5000 + seed);
+        let dims = [1 + g.below(2), 2 + g.below(50), 3 + g.below(7), 3 + g.below(14)];
+        let mut net = Net::new();
+        let x = net.input(bytes(&mut g, &dims));
+        let layer = |net: &mut Net, g: &mut Gen, x: ValueId| {
+            net.open();
+            let sums = depthwise(net, g, x, 77);
+            let y = requantise(net, g, sums);
+            net.close(y)
+        };
+        let images = g.below(3) > 0;
+        let a = if images { layer(&mut net, &mut g, x) } else { x };
+        let dims = net.dims(a);
+        let b = match g.below(6) {
+            0 => {
+                let other = bytes(&mut g, &[dims[0], 1 + g.below(20), dims[2], dims[3]]);
+                let other = net.input(other);
+                net.emit("concat", &[a, other], Attrs::new().with("axis", 1i64))
+            }
+            1 => {
+                let at = g.below(dims[1] - 1);
+                let ends = at + 1 + g.below(dims[1] - at);
+                let [at, ends, axis] = [at, ends, 1].map(|x| net.constant(Tensor::ints(&[x as i64])));
+                net.emit("slice", &[a, at, ends, axis], Attrs::new())
+            }
+            2 | 3 => {
+                let order: Vec<i64> = (0..dims[1]).map(|i| (i * 2 % dims[1]) as i64).collect();
+                let order = net.constant(Tensor::ints(&order));
+                net.emit("gather", &[a, order], Attrs::new().with("axis", 1i64))
+            }
+            4 => net.emit("transpose", &[a], Attrs::new().with("perm", vec![0i64, 1, 3, 2])),
+            _ => net.emit("concat", &[a, a], Attrs::new().with("axis", g.below(4) as i64)),
+        };
+        let c = if g.coin() && net.dims(b)[1] > 1 { layer(&mut net, &mut g, b) } else { b };
+        net.check(c, seed % 2 == 0, EXACT, &mut nothing);
+    }
+}
