@@ -8,7 +8,7 @@
 use crate::pass::{Pass, PassCx, PassOption};
 use crate::pattern::op;
 use crate::rules;
-use mnnc_ir::{Def, Diagnostic, Dim, Graph, NodeId, NodeSpec, Patch, RegionId, ValueId};
+use mnnc_ir::{DType, Def, Diagnostic, Dim, Graph, NodeId, NodeSpec, Patch, RegionId, ValueId};
 use std::collections::{HashMap, HashSet};
 
 /// Ops that lead a group.
@@ -43,6 +43,9 @@ pub const ANCHORS: &[&str] = &[
     "group_normalization",
 ];
 
+/// Anchors whose kernels dequantise what they read and quantise what they write.
+const POOLS: &[&str] = &["average_pool", "global_average_pool", "global_max_pool", "reduce_mean"];
+
 /// The pass.
 pub const PASS: Pass = Pass {
     name: "fuse",
@@ -65,12 +68,18 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<(), Diagnostic> {
     // one's result waits either way, its input need not.
     let anchors = nodes.iter().rev().filter(|&&n| is_anchor(g, n)).copied();
     let mut groups: Vec<Group> = Vec::new();
+    // Anchors that dequantise their data themselves.
+    let mut dequantising: HashSet<NodeId> = HashSet::new();
     for n in anchors {
         let mut group = Group::begin(g, n, true);
+        group.dequantise();
         group.grow(cx, &taken);
+        if group.prologue.is_some() {
+            dequantising.insert(n);
+        }
         if group.integer() {
             // A quantised residual is read as it is stored.
-            group.absorb(cx, &taken);
+            group.absorb(cx, &taken, &dequantising);
         }
         group.keep(&mut taken, &mut groups);
     }
@@ -78,13 +87,13 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<(), Diagnostic> {
         if !taken.contains(&n) {
             let mut group = Group::begin(g, n, false);
             group.grow(cx, &taken);
-            group.absorb(cx, &taken);
+            group.absorb(cx, &taken, &dequantising);
             group.keep(&mut taken, &mut groups);
         }
     }
-    let members: Vec<(Vec<NodeId>, bool)> = groups.into_iter().map(|g| (g.members, g.anchored)).collect();
-    for (members, anchored) in members {
-        if wrap(g, &members).is_some() {
+    let members: Vec<_> = groups.into_iter().map(|g| (g.prologue, g.members, g.anchored)).collect();
+    for (prologue, members, anchored) in members {
+        if wrap(g, prologue, &members).is_some() {
             cx.count(if anchored { "anchored" } else { "element-wise" });
         }
     }
@@ -116,6 +125,8 @@ fn is_elementwise(g: &Graph, n: NodeId) -> bool {
 struct Group<'g> {
     g: &'g Graph,
     anchored: bool,
+    /// What dequantises the anchor's first operand. Others may read its result, too: the group has a copy.
+    prologue: Option<NodeId>,
     /// In order of execution.
     members: Vec<NodeId>,
     /// The result that is seen outside.
@@ -124,7 +135,29 @@ struct Group<'g> {
 
 impl<'g> Group<'g> {
     fn begin(g: &'g Graph, n: NodeId, anchored: bool) -> Group<'g> {
-        Group { g, anchored, members: vec![n], tail: g.node(n).outputs()[0] }
+        Group { g, anchored, prologue: None, members: vec![n], tail: g.node(n).outputs()[0] }
+    }
+
+    /// Whether the anchor pools images; of means, those over whole planes.
+    fn pools(&self) -> bool {
+        let name = self.g.node(self.members[0]).op.name;
+        let dims = &self.g.ty(self.tail).dims;
+        let whole = || dims[2..].iter().all(|d| d.known() == Some(1));
+        self.anchored && POOLS.contains(&name) && dims.len() == 4 && (name != "reduce_mean" || whole())
+    }
+
+    /// Takes in the node that dequantises what is pooled, so that bytes are read.
+    fn dequantise(&mut self) {
+        let g = self.g;
+        let anchor = g.node(self.members[0]);
+        let Some(p) = anchor.input(0).and_then(|x| g.producer(x)).filter(|_| self.pools()) else { return };
+        let node = g.node(p);
+        let bytes = node.input(0).is_some_and(|x| g.ty(x).dtype == DType::U8 && g.ty(x).rank() == 4);
+        let numbers = node.inputs().iter().skip(1).flatten().all(|&v| g.constant(v).is_some());
+        let same = node.region() == anchor.region() && !in_group(g, p);
+        if node.op.name == "dequantize_linear" && g.is_elementwise(p) && bytes && numbers && same {
+            self.prologue = Some(p);
+        }
     }
 
     /// Whether the anchor sums integers.
@@ -193,12 +226,13 @@ impl<'g> Group<'g> {
         // A tuned kernel computes its epilogue in the anchor's type, but for sums of integers, which go on in floats.
         !self.anchored
             || self.integer()
+            || (self.pools() && y.dtype == DType::U8)
             || g.node(n).inputs().iter().flatten().all(|&v| g.ty(v).dtype == shape.dtype) && y.dtype == shape.dtype
     }
 
     /// Takes in what computes side operands of the group's shape for the group alone. What computes the anchor's own operands stays
     /// outside: the anchor reads many of their elements for one of its own.
-    fn absorb(&mut self, cx: &PassCx, taken: &HashSet<NodeId>) {
+    fn absorb(&mut self, cx: &PassCx, taken: &HashSet<NodeId>, dequantising: &HashSet<NodeId>) {
         let g = self.g;
         let first = usize::from(self.anchored);
         let mut at = first;
@@ -211,7 +245,7 @@ impl<'g> Group<'g> {
                 if inside(&p)
                     || taken.contains(&p)
                     || g.is_result(v)
-                    || !g.value(v).users().iter().all(inside)
+                    || !g.value(v).users().iter().all(|u| inside(u) || dequantising.contains(u))
                     || !self.may_join(p)
                 {
                     continue;
@@ -278,16 +312,19 @@ impl<'g> Group<'g> {
     }
 
     fn keep(self, taken: &mut HashSet<NodeId>, groups: &mut Vec<Group<'g>>) {
-        if self.members.len() > 1 {
+        if self.members.len() > 1 || self.prologue.is_some() {
             taken.extend(&self.members);
             groups.push(self);
         }
     }
 }
 
-/// Replaces the members by one `fused` node.
-fn wrap(g: &mut Graph, members: &[NodeId]) -> Option<()> {
+/// Replaces the members by one `fused` node, with a copy of `prologue` in front.
+fn wrap(g: &mut Graph, prologue: Option<NodeId>, members: &[NodeId]) -> Option<()> {
     let mut p = Patch::at(g, members[0]);
+    let name = g.node(members[0]).name.clone();
+    let all: Vec<NodeId> = prologue.into_iter().chain(members.iter().copied()).collect();
+    let members = &all[..];
     let body: RegionId = p.region();
     let mut inner: HashMap<ValueId, ValueId> = HashMap::new();
     let mut inputs: Vec<ValueId> = Vec::new();
@@ -317,7 +354,6 @@ fn wrap(g: &mut Graph, members: &[NodeId]) -> Option<()> {
     }
     let old = g.node(*members.last()?).outputs()[0];
     p.results(body, vec![inner[&old]]);
-    let name = g.node(members[0]).name.clone();
     let y = p.node(NodeSpec::new(op("fused")?, inputs).regions([body]).named(name)).ok()?;
     p.replace(old, y);
     p.finish().apply(g).ok()?;
