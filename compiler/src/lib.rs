@@ -18,6 +18,7 @@ pub mod onnxruntime;
 pub mod output;
 pub mod profile;
 pub mod quantised;
+pub mod quantize;
 mod reduced;
 pub mod roofline;
 mod steps;

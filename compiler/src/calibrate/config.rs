@@ -35,9 +35,9 @@ pub struct Config {
     /// How many samples to use; 0 for all.
     #[serde(default, alias = "used_sample_num")]
     pub used_image_num: usize,
-    /// How ranges of activations are found; the best that is known here if absent.
+    /// How ranges of activations are found. Absent: the best of several for each, by what it does to the network's results.
     pub feature_quantize_method: Option<FeatureMethod>,
-    /// How weights are quantised; the best that is known here if absent.
+    /// How weights are quantised; adaptively if absent.
     pub weight_quantize_method: Option<WeightMethod>,
     /// The integer that the range's end is mapped to.
     pub feature_clamp_value: Option<f64>,

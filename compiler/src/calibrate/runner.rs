@@ -154,6 +154,45 @@ impl Runner {
         }
         Ok(by_value)
     }
+
+    /// As [`map`](Self::map), with what `other`, which watches as many values, shows for the same samples: `see(value, own, others)`.
+    ///
+    /// # Errors
+    /// As [`fold`](Self::fold).
+    pub fn map_beside<R: Send>(
+        &self,
+        other: &Runner,
+        samples: &Samples,
+        progress: Progress<'_>,
+        see: impl Fn(usize, &Tensor, &Tensor) -> R + Sync + Send,
+    ) -> Result<Vec<Vec<R>>> {
+        let done = AtomicUsize::new(0);
+        let mut by_value: Vec<Vec<R>> = (0..self.watched).map(|_| Vec::with_capacity(samples.len())).collect();
+        // Both were made for values of the same sizes, so they are grouped alike.
+        for (mine, theirs) in self.groups.iter().zip(&other.groups) {
+            let runs = split(samples.len()).into_par_iter().map(|range| -> Result<Vec<(usize, R)>> {
+                let (mut a, mut b) = (mine.jit.workspace(), theirs.jit.workspace());
+                let mut seen = Vec::new();
+                for i in range {
+                    let inputs = samples.get(i)?;
+                    let mut own = Vec::new();
+                    mine.run(&mut a, &inputs, |value, tensor| own.push((value, tensor.clone())))?;
+                    let mut own = own.into_iter();
+                    theirs.run(&mut b, &inputs, |_, tensor| {
+                        if let Some((value, own)) = own.next() {
+                            seen.push((value, see(value, &own, tensor)));
+                        }
+                    })?;
+                    progress(done.fetch_add(1, Ordering::Relaxed) + 1, samples.len() * self.groups.len());
+                }
+                Ok(seen)
+            });
+            for (value, seen) in runs.collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+                by_value[value].push(seen);
+            }
+        }
+        Ok(by_value)
+    }
 }
 
 /// Samples in as many runs as there are threads to take them.

@@ -17,12 +17,14 @@ use crate::npy;
 const PICTURES: [&str; 4] = ["jpg", "jpeg", "jpe", "png"];
 
 /// The samples of a calibration. They are read from their files whenever they are needed, for they may be many.
+#[derive(Clone)]
 pub struct Samples {
     ports: Vec<Port>,
     source: Source,
     skipped: Vec<(String, String)>,
 }
 
+#[derive(Clone)]
 enum Source {
     /// Pictures, so many a sample as the model's batch has images.
     Pictures { preparation: Preparation, files: Vec<PathBuf>, batch: usize },
@@ -169,6 +171,25 @@ impl Samples {
         self.len() == 0
     }
 
+    /// `count` samples, or all if there are fewer, evenly spread over all.
+    pub fn some(&self, count: usize) -> Samples {
+        let mut few = self.clone();
+        let thin = |n: usize| {
+            let count = count.min(n);
+            (0..count).map(move |i| i * n / count)
+        };
+        match &mut few.source {
+            Source::Pictures { files, batch, .. } => {
+                let samples = files.len().div_ceil(*batch);
+                let keep = |i: usize| (i * *batch..((i + 1) * *batch).min(files.len())).map(|k| files[k].clone());
+                *files = thin(samples).flat_map(keep).collect();
+            }
+            Source::Arrays(files) | Source::Folders(files, _) => *files = thin(files.len()).map(|i| files[i].clone()).collect(),
+            Source::Given(all) => *all = thin(all.len()).map(|i| all[i].clone()).collect(),
+        }
+        few
+    }
+
     /// Number of files that are used.
     pub fn files_used(&self) -> usize {
         self.files().len().max(if matches!(self.source, Source::Given(_)) { self.len() } else { 0 })
@@ -189,6 +210,13 @@ impl Samples {
             known.get(name.as_ref()).copied().ok_or_else(missing)
         };
         self.files().iter().map(class).collect()
+    }
+
+    /// Name of the file of sample `i`, without its folder; of a batch, that of its first picture.
+    pub fn name(&self, i: usize) -> String {
+        let batch = if let Source::Pictures { batch, .. } = &self.source { *batch } else { 1 };
+        let name = self.files().get(i * batch).and_then(|f| f.file_name());
+        name.map_or_else(|| i.to_string(), |n| n.to_string_lossy().into_owned())
     }
 
     /// Files that were left out, each with the reason.
@@ -285,4 +313,13 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 /// A failure's own words.
 fn plain(e: &error::Error) -> String {
     e.0.first().map_or_else(String::new, |d| d.message.clone())
+}
+
+impl crate::weights::Samples for Samples {
+    fn len(&self) -> usize {
+        Samples::len(self)
+    }
+    fn get(&self, i: usize) -> Result<Vec<Tensor>> {
+        Samples::get(self, i)
+    }
 }

@@ -12,6 +12,7 @@ mod ops;
 mod opt;
 mod per_op;
 mod progress;
+mod quantize;
 mod roofline;
 mod run;
 mod stdout;
@@ -43,6 +44,7 @@ enum Verb {
     Run(run::Args),
     Bench(bench::Args),
     Roofline(roofline::Args),
+    Quantize(quantize::Args),
     Tune(tune::Args),
     Verify(verify::Args),
     Inspect(inspect::Args),
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Roofline(args) => roofline::run(args),
+        Verb::Quantize(args) => quantize::run(args),
         Verb::Tune(args) => tune::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Inspect(args) => inspect::run(args),

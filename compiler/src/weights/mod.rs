@@ -61,10 +61,10 @@ impl Compiler {
 }
 
 /// Watches values in native code, one sample after the other, so that sums do not depend on the number of threads.
-struct NativeWatch<'a> {
-    compiler: &'a Compiler,
-    model: &'a Model,
-    samples: &'a dyn Samples,
+pub(crate) struct NativeWatch<'a> {
+    pub compiler: &'a Compiler,
+    pub model: &'a Model,
+    pub samples: &'a dyn Samples,
 }
 
 impl Watch for NativeWatch<'_> {

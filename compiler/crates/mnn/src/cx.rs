@@ -284,6 +284,14 @@ impl<'a> Cx<'a> {
         self.emit(OpType::Select, OpParameterT::NONE, vec![c, a, b], (shape, ty), Layouts::Plain)
     }
 
+    /// The same elements as a tensor of its own.
+    pub(crate) fn alias(&mut self, x: Tid) -> Tid {
+        let result = (self.shape(x), self.ty(x));
+        // A 0 copies the input's dim.
+        let main = ReshapeT { dims: Some(vec![0; result.0.len()]), ..ReshapeT::default() };
+        self.emit(OpType::Reshape, OpParameterT::Reshape(Box::new(main)), vec![x], result, Layouts::Plain)
+    }
+
     /// Conversion of elements; the same tensor if it is of the type already.
     pub(crate) fn cast(&mut self, x: Tid, to: Ty) -> Tid {
         let from = self.ty(x);

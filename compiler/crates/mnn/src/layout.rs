@@ -28,6 +28,7 @@ impl Assignment {
         let tensor = net.tensors[t].clone();
         let suffix = if packed { "packed" } else { "plain" };
         let twin = net.tensor(format!("{}:{suffix}", tensor.name), tensor.shape, tensor.ty);
+        net.tensors[twin].quant = tensor.quant;
         let (source, dest) = match packed {
             true => (MNN_DATA_FORMAT::NCHW, MNN_DATA_FORMAT::NC4HW4),
             false => (MNN_DATA_FORMAT::NC4HW4, MNN_DATA_FORMAT::NCHW),

@@ -18,6 +18,7 @@ mod cx;
 mod error;
 mod external;
 mod fuse;
+mod int8;
 mod layout;
 mod lower;
 mod net;
@@ -113,6 +114,9 @@ pub struct File {
 /// Weights that the graph holds compressed are stored so: integer constants behind `dequantize_linear` in 2 to 8 bits, `f16`
 /// constants behind `cast` in half precision.
 ///
+/// A pair `quantize_linear`, `dequantize_linear` makes the tensor an `i8` one in the file, and convolutions between such tensors compute on
+/// integers.
+///
 /// # Errors
 /// [`WriteError::Unsupported`] lists every node that has no form in the format; [`WriteError::TooLarge`] if the
 /// weights exceed what a file can hold.
@@ -125,6 +129,7 @@ pub fn write_file(graph: &Graph, options: &WriteOptions) -> Result<File, WriteEr
     }
     fuse::drop_dead(&mut net);
     layout::assign(&mut net);
+    int8::mark(&mut net);
     let notes = std::mem::take(&mut net.notes);
     let bytes = pack::weight_bytes(&net);
     if bytes >= MAX_BYTES && !options.external_weights {

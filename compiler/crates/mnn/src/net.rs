@@ -51,6 +51,15 @@ pub(crate) struct NetTensor {
     pub(crate) name: String,
     pub(crate) shape: Shape,
     pub(crate) ty: Ty,
+    /// How it is rounded, if it is.
+    pub(crate) quant: Option<Quant>,
+}
+
+/// `q = saturate(round(x / scale) + zero)` in `i8`.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub(crate) struct Quant {
+    pub(crate) scale: f32,
+    pub(crate) zero: i32,
 }
 
 /// Which memory layouts an op computes right on.
@@ -102,7 +111,7 @@ pub(crate) struct Net {
 
 impl Net {
     pub(crate) fn tensor(&mut self, name: String, shape: Shape, ty: Ty) -> Tid {
-        self.tensors.push(NetTensor { name, shape, ty })
+        self.tensors.push(NetTensor { name, shape, ty, quant: None })
     }
 
     pub(crate) fn push(

@@ -2,6 +2,7 @@
 
 use crate::WriteOptions;
 use crate::external::External;
+use crate::int8;
 use crate::net::{Main, Net, NetOp, Tid, Ty};
 use mnnc_ir::{DType, Tensor};
 use mnnc_schema::mnn::{
@@ -102,6 +103,7 @@ pub(crate) fn pack(net: Net, options: &WriteOptions, weight_bytes: usize) -> (Ve
     let mut external = options.external_weights.then(External::default);
     let capacity = if options.external_weights { 0 } else { weight_bytes } + (net.ops.len() + 8) * OP_BYTES;
     let outputs = net.outputs.iter().map(|&tid| net.tensors[tid].name.clone()).collect();
+    let described = int8::descriptions(&net, &index);
     let mut ops = Vec::with_capacity(net.ops.len());
     for op in net.ops {
         let name = op.outputs.first().map_or("", |&tid| net.tensors[tid].name.as_str());
@@ -114,6 +116,7 @@ pub(crate) fn pack(net: Net, options: &WriteOptions, weight_bytes: usize) -> (Ve
             version: Some(ENGINE_VERSION.into()),
             ..ExtraInfoT::default()
         })),
+        extra_tensor_describe: described,
         oplists: Some(ops),
         output_name: Some(outputs),
         source_type: NetSource::ONNX,

@@ -11,6 +11,7 @@ mod matmul;
 mod norm;
 mod pad;
 mod pool;
+mod quant;
 mod reduce;
 mod resize;
 mod shape;
@@ -37,6 +38,7 @@ const FAMILIES: &[Family] = &[
     norm::RULES,
     pad::RULES,
     pool::RULES,
+    quant::RULES,
     reduce::RULES,
     resize::RULES,
     shape::RULES,

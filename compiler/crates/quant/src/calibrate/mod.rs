@@ -6,6 +6,7 @@
 //!
 //! Running a model is somebody else's business: observers are given tensors.
 
+mod equalise;
 mod histogram;
 mod insert;
 mod kl;
@@ -13,6 +14,7 @@ mod method;
 mod params;
 mod place;
 
+pub use equalise::{Channels, Class, classes, equalise};
 pub use histogram::{Extent, HALF, Histogram};
 pub use insert::{expand_constants, insert, simulate, spread};
 pub use method::{Chosen, Method, Observed, Spec};

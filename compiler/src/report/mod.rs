@@ -1,4 +1,6 @@
-//! Tables for people and for programs.
+//! Tables for people and for programs, and pages with plots.
+
+pub mod page;
 
 use std::fmt::Write;
 
@@ -90,10 +92,16 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Aligned text, a line a row, each ended by a newline.
-    pub fn text(&self) -> String {
+    /// Headings, and then the cells of each row.
+    pub fn texts(&self) -> Vec<Vec<String>> {
         let mut lines: Vec<Vec<String>> = vec![self.columns.iter().map(|column| column.title.into()).collect()];
         lines.extend(self.rows.iter().map(|row| row.iter().map(Cell::text).collect()));
+        lines
+    }
+
+    /// Aligned text, a line a row, each ended by a newline.
+    pub fn text(&self) -> String {
+        let lines = self.texts();
         let width = |c: usize| lines.iter().map(|line| line[c].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let mut text = String::new();
