@@ -267,3 +267,80 @@ fn layers_pass_bytes_to_each_other() {
     let targets = byte_targets().len();
     assert!(in_place >= 15 * targets, "only {in_place} sums on {targets} targets were written over an operand");
 }
+
+/// Products with a constant matrix: any number of rows, sums of any length, columns that end inside a vector.
+#[test]
+fn products_are_exact() {
+    for seed in 0..120 {
+        let mut g = Gen::new(9000 + seed);
+        let (rows, depth) = (g.pick(&[1, 1, 2, 5, 13, 14, 40, 70]), g.pick(&[1, 4, 7, 30, 64, 129, 160]));
+        let cols = 1 + g.below(150);
+        let dims = if g.coin() { vec![rows, depth] } else { vec![1, rows, depth] };
+        let (mut net, x) = Net::new(&dims);
+        let w = signed(&mut g, &[depth, cols]);
+        let w = net.constant(w);
+        let zero = net.constant(Tensor::scalar(g.pick(&[0u8, 1, 128, 255])));
+        let mut b = net.body();
+        let p = net.param(&mut b, x);
+        let sums = net.node(&mut b, "matmul_integer", &[p, w, zero], Attrs::new());
+        let chain = any_chain(&mut g);
+        net.what += &format!(" -> {cols} {chain:?}");
+        let y = net.chain(&mut g, b, sums, 1, depth, chain, None);
+        net.check(y, &mut g, seed % 2 == 0, &mut |s| {
+            assert!(s.kernels.iter().any(|(_, k)| k.name.starts_with("matmul_integer")));
+        });
+    }
+}
+
+/// Speed of single layers: run with `--release -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn layers() {
+    // size, in, out, kernel, stride
+    let layers = [
+        (56, 64, 64, 3, 1),
+        (28, 128, 128, 3, 1),
+        (14, 256, 256, 3, 1),
+        (7, 512, 512, 3, 1),
+        (56, 64, 256, 1, 1),
+        (56, 256, 64, 1, 1),
+        (14, 1024, 256, 1, 1),
+        (7, 2048, 512, 1, 1),
+        (112, 16, 96, 1, 1),
+        (56, 24, 144, 1, 1),
+        (56, 144, 24, 1, 1),
+        (28, 32, 192, 1, 1),
+        (14, 96, 576, 1, 1),
+        (14, 576, 96, 1, 1),
+        (7, 960, 160, 1, 1),
+        (224, 3, 32, 3, 2),
+        (224, 3, 64, 7, 2),
+    ];
+    for target in byte_targets() {
+        for (size, inputs, outputs, k, stride) in layers {
+            let mut g = Gen::new(1);
+            let (mut net, x) = Net::new(&[1, inputs, size, size]);
+            let y = net.conv(&mut g, x, outputs, [k, k], [stride; 2], 1, Chain::Bytes { clipped: false }, None);
+            net.graph.set_results(net.graph.main(), vec![y]);
+            let mut schedule = lower(&net.graph, &target, families::ALL).expect("lowers");
+            schedule.steps.retain(|s| s.flops > 0);
+            let flops: u64 = schedule.steps.iter().map(|s| s.flops).sum();
+            let mut m = Machine::new(&schedule);
+            m.clear();
+            let mut best = f64::MAX;
+            let start = std::time::Instant::now();
+            while start.elapsed().as_millis() < 150 {
+                let t = std::time::Instant::now();
+                m.run_steps(false);
+                best = best.min(t.elapsed().as_secs_f64());
+            }
+            let layer = format!("{inputs} to {outputs} at {size}, {k}x{k}/{stride}");
+            println!(
+                "{:16} {layer:28} {:7.1} GOP/s {:8.1} us",
+                target.full_name(),
+                flops as f64 / best / 1e9,
+                best * 1e6
+            );
+        }
+    }
+}

@@ -47,6 +47,11 @@ impl Problem {
         }
     }
 
+    /// The same with bytes, four to an element.
+    pub fn of_bytes(self) -> Problem {
+        Problem { number: Number::U8, apart: self.apart / Number::U8.element(), ..self }
+    }
+
     /// Output pixels of an image.
     pub fn pixels(&self) -> usize {
         self.out[0] * self.out[1]

@@ -16,8 +16,10 @@ pub(crate) mod line_buffer;
 pub mod linear;
 pub mod linear_resize;
 pub mod matmul;
+pub mod matmul_integer;
 pub mod plane_norm;
 pub mod pool;
+pub mod product;
 pub mod quantize_rows;
 pub mod rows;
 pub mod sides;
@@ -38,6 +40,7 @@ pub static ALL: &[&dyn Family] = &[
     &pool::Pool,
     &pool::GlobalPool,
     &linear::Linear,
+    &matmul_integer::MatmulInteger,
     &matmul::Matmul,
     &attention::Attention,
     &copy::Transpose,

@@ -64,6 +64,13 @@ pub struct PlacedEpilogue {
 }
 
 impl PlacedEpilogue {
+    /// Adds the next side operand, a value of the graph.
+    pub fn push(&mut self, lo: &Lowering, v: ValueId, side: Side, operand: Operand) {
+        self.sides.push(side);
+        self.operands.push(operand);
+        self.ranges.push(lo.constant(v).map_or(bounds::of_type(lo.graph().ty(v).dtype), bounds::of_constant));
+    }
+
     /// With what is known of the results of the anchor, if there is one.
     pub fn behind(mut self, anchor: Option<Range>) -> PlacedEpilogue {
         let args: Vec<Range> = anchor.into_iter().chain(self.ranges.iter().copied()).collect();
@@ -134,10 +141,7 @@ fn place(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize], number: Number
             }
         };
         let splat = storage.dims[1] == 1 && dims[1] != 1;
-        out.sides.push(Side { strides: image_strides(&storage, dims), splat });
-        out.operands.push(operand);
-        let range = lo.constant(v).map_or(bounds::of_type(lo.graph().ty(v).dtype), bounds::of_constant);
-        out.ranges.push(range);
+        out.push(lo, v, Side { strides: image_strides(&storage, dims), splat }, operand);
     }
     Ok(out)
 }

@@ -584,7 +584,8 @@ impl<'a> Lowering<'a> {
         Ok(self.temp_in_storage(v, storage))
     }
 
-    fn temp_in_storage(&mut self, v: ValueId, storage: Storage) -> Placed {
+    /// A place of its own for a value, its border filled.
+    pub(crate) fn temp_in_storage(&mut self, v: ValueId, storage: Storage) -> Placed {
         let name = self.graph.value(v).name.clone();
         let buffer = self.schedule.buffers.push(Buffer { name, bytes: storage.bytes, kind: BufferKind::Temp });
         let place = Placed { buffer, storage };

@@ -4,12 +4,14 @@ use super::forms::{Form, Home};
 use super::{Lowering, Placed, forms};
 use crate::families::copy;
 use crate::families::copy::convert::Convert;
+use crate::families::copy::pixels::Pixels;
 use crate::schedule::{Access, Buffer, BufferKind, KernelId, LoopKernel, Operand, Step, Subnormals};
 use crate::storage::{Halo, Storage};
 use crate::{Wish, generic};
 use mnnc_ir::compute::Stage;
 use mnnc_ir::scalar::{Cmp, ScalarBuilder, Source};
 use mnnc_ir::{DType, OpError, ValueId};
+use mnnc_vector::Target;
 
 impl Lowering<'_> {
     /// Gives the model's inputs their buffers.
@@ -65,7 +67,7 @@ impl Lowering<'_> {
         let copied = if copy::convert::converts(&from.storage, &to.storage) {
             self.convert(v, from, to)
         } else {
-            self.copy_by_vectors(v, from, to)
+            self.copy_by_vectors(v, from, to).or_else(|| self.copy_to_pixels(v, from, to))
         };
         if copied.is_none() {
             self.copy_by_elements(v, from, to);
@@ -93,21 +95,19 @@ impl Lowering<'_> {
             return Some(());
         };
         let kernel = self.cached_kernel(convert.name(self.target), |t| convert.compile(t)).ok()?;
-        let at = |p: &Placed, access| {
-            let start = p.storage.offset;
-            Operand { buffer: p.buffer, offset: start, bytes: p.storage.bytes - start, access }
-        };
         let name = format!("{}.convert", self.graph.value(v).name);
-        let operands = vec![at(from, Access::Read), at(to, Access::Write)];
-        self.schedule.steps.push(Step {
-            name,
-            node: None,
-            kernel,
-            operands,
-            units: convert.units(),
-            flops: 0,
-            subnormals: Subnormals::Any,
-        });
+        let operands = vec![elements(from, Access::Read), elements(to, Access::Write)];
+        self.moving_step(name, kernel, operands, convert.units());
+        Some(())
+    }
+
+    /// Copies planes of bytes to pixels of four.
+    fn copy_to_pixels(&mut self, v: ValueId, from: &Placed, to: &Placed) -> Option<()> {
+        let copy = Pixels::new(&from.storage, &to.storage)?;
+        let compile = |t: &Target| crate::families::conv::compiled(copy.compile(t));
+        let kernel = self.cached_kernel(copy.name(self.target), compile).ok()?;
+        let name = format!("{}.repack", self.graph.value(v).name);
+        self.moving_step(name, kernel, vec![elements(from, Access::Read), elements(to, Access::Write)], copy.units());
         Some(())
     }
 
@@ -261,6 +261,12 @@ impl Lowering<'_> {
         }
         Some(out)
     }
+}
+
+/// A place from its first element on.
+fn elements(p: &Placed, access: Access) -> Operand {
+    let start = p.storage.offset;
+    Operand { buffer: p.buffer, offset: start, bytes: p.storage.bytes - start, access }
 }
 
 fn part_storage(whole: &Storage, dims: &[usize]) -> Option<Storage> {

@@ -80,9 +80,12 @@ pub(super) fn conversion(f: &ScalarFn, e: Expr) -> Option<Conversion> {
     let whole = limits(to);
     let plain = Conversion { of: inner, divisor: 1.0, nearest: false, zero: 0, limits: whole, to };
     // Whole numbers up to 2^24 are exact in `f32`, so that what is done to them may be done in `i32`.
-    let integer = |e: Expr| match f.node(e) {
-        ScalarNode::Const(x) if x.fract() == 0.0 && x.abs() <= f64::from(1 << 24) => Some(*x as i32),
-        _ => None,
+    let integer = |e: Expr| {
+        let e = if let ScalarNode::Cast(stored) = *f.node(e) { stored } else { e };
+        match f.node(e) {
+            ScalarNode::Const(x) if x.fract() == 0.0 && x.abs() <= f64::from(1 << 24) => Some(*x as i32),
+            _ => None,
+        }
     };
     let (mut at, mut limits) = (inner, whole);
     loop {

@@ -1,0 +1,107 @@
+//! Products of rows of unsigned bytes with a constant matrix of signed ones: sums in `i32`, and the chain behind them.
+
+use crate::families::epilogue;
+use crate::families::integer::{Sums, Weights, range, zero_point};
+use crate::families::product::{Product, place_sides, sides_fit, wishes};
+use crate::family::{Family, View, Wish};
+use crate::lowering::{Forms, Lowering, Placed};
+use crate::storage::{Halo, Storage};
+use mnnc_ir::{DType, OpError, ValueId};
+use mnnc_ops::family::quant::MATMUL_INTEGER;
+use mnnc_vector::Target;
+
+/// The family.
+pub struct MatmulInteger;
+
+/// `y[m, n] = sum over k of (x[m, k] - zero) * w[k, n]`, everything known.
+struct Integers {
+    rows: usize,
+    depth: usize,
+    cols: usize,
+    x: ValueId,
+    zero: u8,
+    weights: Weights,
+}
+
+impl Integers {
+    fn read(view: &View) -> Option<Integers> {
+        let g = view.graph;
+        view.anchor.filter(|a| a.is(&MATMUL_INTEGER))?;
+        let input = |i: usize| view.inputs.get(i).copied().flatten();
+        let (x, w) = (input(0)?, input(1)?);
+        let (xd, wd) = (g.ty(x).static_dims()?, g.ty(w).static_dims()?);
+        let &[depth, cols] = &wd[..] else { return None };
+        if g.ty(x).dtype != DType::U8 || xd.len() < 2 || *xd.last()? != depth || g.constant(x).is_some() {
+            return None;
+        }
+        let rows: usize = xd[..xd.len() - 1].iter().product();
+        let bytes = rows.checked_mul(depth.checked_add(3)?.max(cols))?.checked_mul(4)?;
+        let dims = g.ty(view.outputs[0]).static_dims()?;
+        let fits = (1..1 << 31).contains(&bytes) && depth > 0 && cols > 0 && sides_fit(view, &dims);
+        let emitted = view.epilogue.as_ref().is_none_or(|e| epilogue::emits(&e.f));
+        if !fits || !emitted {
+            return None;
+        }
+        let weights = Weights::read(g, w, input(3), false, cols)?;
+        Some(Integers { rows, depth, cols, x, zero: zero_point(view, 2)?, weights })
+    }
+
+    /// Rows of whole elements of four bytes.
+    fn rows_of_elements(&self, lo: &mut Lowering) -> Result<Placed, OpError> {
+        let plain = lo.input(self.x, Wish::Plain)?;
+        let pitch = self.depth.next_multiple_of(4);
+        if pitch == self.depth {
+            return Ok(plain);
+        }
+        let dims = vec![self.rows, self.depth];
+        let from = Storage::plain(DType::U8, &dims).map(|storage| Placed { buffer: plain.buffer, storage });
+        let from = from.ok_or_else(|| OpError::unsupported("a value is larger than the address space"))?;
+        let to = Storage {
+            dtype: DType::U8,
+            dims,
+            strides: vec![pitch, 1],
+            block: None,
+            halo: Halo::default(),
+            offset: 0,
+            bytes: self.rows * pitch,
+        };
+        let to = lo.temp_in_storage(self.x, to);
+        lo.copy(self.x, &from, &to);
+        Ok(to)
+    }
+}
+
+impl Family for MatmulInteger {
+    fn name(&self) -> &'static str {
+        "matmul_integer"
+    }
+
+    fn take(&self, view: &View, _: &Target) -> Option<Vec<(ValueId, Wish)>> {
+        let p = Integers::read(view)?;
+        Some(wishes(view).chain([(p.x, Wish::Plain)]).collect())
+    }
+
+    fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
+        let p = Integers::read(view).ok_or_else(|| OpError::unsupported("not a product of this family"))?;
+        let input = p.rows_of_elements(lo)?;
+        let column = |n: usize| (0..p.depth).map(move |k| k * p.cols + n);
+        let sums: Vec<Sums> = (0..p.cols).map(|n| Sums::of(column(n).map(|i| p.weights.at(i)), p.zero)).collect();
+        let bias: Vec<i32> = sums.iter().map(|s| s.bias).collect();
+        let epilogue = place_sides(view, lo, p.rows, p.cols)?.behind(Some(range(&sums)));
+        let output = lo.output(view.outputs[0], Forms::PLAIN)?;
+        let weight = |n: usize, k: usize| if k < p.depth { f32::from(p.weights.at(k * p.cols + n)) } else { 0.0 };
+        let product = Product {
+            family: "matmul_integer",
+            rows: p.rows,
+            depth: p.depth.next_multiple_of(4),
+            cols: p.cols,
+            input: &input,
+            output: &output,
+            weight: &weight,
+            bias: &bias,
+            epilogue: &epilogue,
+        };
+        let name = lo.graph().node(view.node).name.clone();
+        product.lower(lo, &name)
+    }
+}
