@@ -184,7 +184,9 @@ impl Samples {
                 let keep = |i: usize| (i * *batch..((i + 1) * *batch).min(files.len())).map(|k| files[k].clone());
                 *files = thin(samples).flat_map(keep).collect();
             }
-            Source::Arrays(files) | Source::Folders(files, _) => *files = thin(files.len()).map(|i| files[i].clone()).collect(),
+            Source::Arrays(files) | Source::Folders(files, _) => {
+                *files = thin(files.len()).map(|i| files[i].clone()).collect()
+            }
             Source::Given(all) => *all = thin(all.len()).map(|i| all[i].clone()).collect(),
         }
         few
@@ -313,13 +315,4 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 /// A failure's own words.
 fn plain(e: &error::Error) -> String {
     e.0.first().map_or_else(String::new, |d| d.message.clone())
-}
-
-impl crate::weights::Samples for Samples {
-    fn len(&self) -> usize {
-        Samples::len(self)
-    }
-    fn get(&self, i: usize) -> Result<Vec<Tensor>> {
-        Samples::get(self, i)
-    }
 }

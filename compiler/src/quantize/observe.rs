@@ -11,7 +11,7 @@ use crate::error::Result;
 
 impl Compiler {
     /// What every group of values is like: a run for the extents, and one for the histograms.
-    pub(super) fn observe(
+    pub(super) fn observe_ranges(
         &self,
         model: &Model,
         graph: &Graph,
