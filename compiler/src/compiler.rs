@@ -33,6 +33,8 @@ pub struct CompileOptions {
     pub target: Option<Target>,
     /// What the symbols of native code begin with; the model file's name when `None`.
     pub name: Option<String>,
+    /// What a `.mnn` file says besides the model, and where its weights lie. The level and the preference are those above.
+    pub mnn: mnnc_mnn::WriteOptions,
     /// Schedules measured by [`Compiler::tune`], which go before those of the cost model.
     pub tune: Option<TuneFile>,
 }

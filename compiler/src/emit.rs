@@ -175,17 +175,29 @@ impl Compiler {
         if let Some(inputs) = self.check_inputs(model, verify, &mut done)? {
             done.accept(self.verify_graph(model, &graph, &inputs)?)?;
         }
-        let bytes = match emit {
-            Emit::Mnn => self.mnn(model, &graph)?,
-            _ => graph.to_text().into_bytes(),
+        let (bytes, weights) = match emit {
+            Emit::Mnn => {
+                let file = self.mnn(model, &graph)?;
+                done.notes.extend(file.notes);
+                (file.model, file.weights)
+            }
+            _ => (graph.to_text().into_bytes(), None),
         };
-        output::write_bytes(path, &bytes).map_err(|e| error::file("write", path, &e))?;
+        let write =
+            |path: &Path, bytes: &[u8]| output::write_bytes(path, bytes).map_err(|e| error::file("write", path, &e));
         done.files = vec![path.to_path_buf()];
+        // The weights first: a model that is there has them.
+        if let Some(weights) = weights {
+            let beside = beside(path);
+            write(&beside, &weights)?;
+            done.files.push(beside);
+        }
+        write(path, &bytes)?;
         Ok(done)
     }
 
     /// The bytes of a `.mnn` file of an optimised graph, read back and compared with the model's interface.
-    fn mnn(&self, model: &Model, graph: &Graph) -> Result<Vec<u8>> {
+    fn mnn(&self, model: &Model, graph: &Graph) -> Result<mnnc_mnn::File> {
         let options = mnnc_mnn::WriteOptions {
             opt_level: match self.options.opt_level {
                 OptLevel::O0 => 0,
@@ -197,11 +209,11 @@ impl Compiler {
                 Prefer::Size => mnnc_mnn::Prefer::Size,
                 Prefer::Speed => mnnc_mnn::Prefer::Speed,
             },
-            ..mnnc_mnn::WriteOptions::default()
+            ..self.options.mnn.clone()
         };
-        let bytes = mnnc_mnn::write(graph, &options).map_err(|e| write_error(e, model.path()))?;
-        let back =
-            mnnc_mnn::summary(&bytes).map_err(|e| error::internal(format!("the .mnn file does not read back: {e}")))?;
+        let file = mnnc_mnn::write_file(graph, &options).map_err(|e| write_error(e, model.path()))?;
+        let back = mnnc_mnn::summary(&file.model)
+            .map_err(|e| error::internal(format!("the .mnn file does not read back: {e}")))?;
         let names = |values: &[mnnc_ir::ValueId]| -> Vec<String> {
             values.iter().map(|&v| graph.value(v).name.clone()).collect()
         };
@@ -215,7 +227,7 @@ impl Compiler {
                 names(graph.outputs())
             )));
         }
-        Ok(bytes)
+        Ok(file)
     }
 
     /// Inputs for the closing check, or a note why there is none.
@@ -257,6 +269,13 @@ impl Compiled {
 /// Nodes of the main region.
 fn nodes(graph: &Graph) -> usize {
     graph.schedule().len()
+}
+
+/// Where MNN looks for the weights of a `.mnn` file that holds none.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".weight");
+    name.into()
 }
 
 /// A C identifier from a file's name.

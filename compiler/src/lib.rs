@@ -5,6 +5,7 @@ pub mod auto_quant;
 pub mod calibrate;
 pub mod compare;
 mod compiler;
+mod compress;
 pub mod coverage;
 mod dynamic;
 mod emit;
@@ -30,6 +31,7 @@ pub mod weights;
 pub mod zoo;
 
 pub use compiler::{CompileOptions, Compiler, Memory, Model, Optimised, Precision};
+pub use compress::{Compressed, Compression, Loss};
 pub use emit::{Compiled, Emit};
 pub use engine::Engine;
 pub use error::{Error, Result};

@@ -4,6 +4,8 @@
 mod common;
 #[path = "mnn/compressed.rs"]
 mod compressed;
+#[path = "mnn/compression.rs"]
+mod compression;
 #[path = "mnn/engine.rs"]
 mod engine;
 #[path = "mnn/networks.rs"]
@@ -14,3 +16,5 @@ mod ops;
 mod samples;
 #[path = "mnn/suite.rs"]
 mod suite;
+#[path = "mnn/tools.rs"]
+mod tools;

@@ -10,6 +10,7 @@ use mnnc_ir::Diagnostic;
 use serde_json::json;
 
 use super::model::{ModelArgs, OptArgs, TargetArgs, TuneArgs};
+use super::precision::{self, PrecisionArgs};
 use super::progress::Step;
 use super::stdout::print_json;
 use crate::report::{Cell, Table};
@@ -44,33 +45,6 @@ pub struct Args {
     precision: PrecisionArgs,
 }
 
-/// Reduced precision.
-#[derive(clap::Args, Clone)]
-struct PrecisionArgs {
-    /// Store weights as 16-bit floats.
-    #[arg(long, help_heading = "Precision")]
-    fp16: bool,
-    /// Store weights in so many bits.
-    #[arg(long, value_name = "2..8", value_parser = clap::value_parser!(u8).range(2..=8), help_heading = "Precision")]
-    weight_bits: Option<u8>,
-    /// Elements that share a scale, with --weight-bits.
-    #[arg(long, value_name = "N", requires = "weight_bits", help_heading = "Precision")]
-    weight_block: Option<u32>,
-}
-
-impl PrecisionArgs {
-    /// Refuses what would otherwise be ignored in silence.
-    fn check(&self) -> Result<()> {
-        let refused = [(self.fp16, "--fp16"), (self.weight_bits.is_some(), "--weight-bits")];
-        match refused.iter().find(|(asked, _)| *asked) {
-            None => Ok(()),
-            Some((_, option)) => Err(Diagnostic::unsupported(format!("{option} is not implemented yet"))
-                .remedy("leave it out: weights and computation stay in f32")
-                .into()),
-        }
-    }
-}
-
 /// What to write.
 #[derive(Clone, Copy, ValueEnum)]
 enum EmitName {
@@ -94,7 +68,7 @@ impl From<EmitName> for Emit {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    args.precision.check()?;
+    let compression = args.precision.compression()?;
     let Some(emit) = args.emit.map(Emit::from).or_else(|| Emit::of(&args.output)) else {
         let known = Emit::ALL.map(|(_, _, extension)| format!(".{extension}")).join(", ");
         return Err(Diagnostic::usage(format!("{} says nothing about what to write", args.output.display()))
@@ -115,15 +89,33 @@ pub fn run(args: Args) -> Result<()> {
     let compiler = Compiler::new(options);
     let start = Instant::now();
     let model = args.model.load(&compiler)?;
+    let compressed = match compression {
+        None => None,
+        Some(how) => {
+            let _step = Step::begin(format!("compressing {}", args.model.model.display()));
+            Some(compiler.compress_model(&model, &how, !args.no_verify)?)
+        }
+    };
     let done = {
         let _step = Step::begin(format!("compiling {}", args.model.model.display()));
-        compiler.compile(&model, emit, &args.output, !args.no_verify)?
+        let model = compressed.as_ref().map_or(&model, |compressed| &compressed.model);
+        compiler.compile(model, emit, &args.output, !args.no_verify)?
     };
     let seconds = start.elapsed().as_secs_f64();
     if args.json {
-        print_json(&as_json(&done, seconds));
+        let mut json = as_json(&done, seconds);
+        if let Some(compressed) = &compressed {
+            json["compression"] = precision::as_json(compressed);
+        }
+        print_json(&json);
     }
     eprint!("{}", table(&done, seconds).text());
+    if let Some(compressed) = &compressed {
+        eprint!("{}", precision::table(compressed).text());
+        for note in precision::notes(&compressed.report) {
+            eprintln!("note: {note}");
+        }
+    }
     for note in &done.notes {
         eprintln!("note: {note}");
     }

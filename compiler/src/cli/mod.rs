@@ -7,10 +7,12 @@ mod completions;
 mod demo;
 mod failure;
 mod inspect;
+mod mnn_tools;
 mod model;
 mod ops;
 mod opt;
 mod per_op;
+mod precision;
 mod progress;
 mod quantize;
 mod roofline;
@@ -40,6 +42,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Compile(compile::Args),
+    #[command(aliases = ["auto_quant", "auto_quant.py"])]
     AutoQuant(auto_quant::Args),
     Run(run::Args),
     Bench(bench::Args),
@@ -54,11 +57,18 @@ enum Verb {
     Ops(ops::Args),
     Targets(targets::Args),
     Completions(completions::Args),
+    #[command(name = "MNNConvert", visible_alias = "mnnconvert")]
+    MnnConvert(Box<mnn_tools::convert::Args>),
+    #[command(name = "quantized.out", visible_alias = "mnnquant")]
+    Quantized(mnn_tools::quantized::Args),
 }
 
 /// Runs the command line and turns the outcome into the process's exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let args = mnn_tools::arguments(std::env::args_os());
+    // MNN's own tools know success and failure only.
+    let code_of = |code: u8| if mnn_tools::is_called(&args) { code.min(1) } else { code };
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are not errors; clap prints them to stdout.
@@ -83,12 +93,14 @@ pub fn main() -> ExitCode {
         Verb::Ops(args) => ops::run(args),
         Verb::Targets(args) => targets::run(args),
         Verb::Completions(args) => completions::run(args),
+        Verb::MnnConvert(args) => mnn_tools::convert::run(*args),
+        Verb::Quantized(args) => mnn_tools::quantized::run(args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
-            ExitCode::from(failure.exit_code())
+            ExitCode::from(code_of(failure.exit_code()))
         }
     }
 }

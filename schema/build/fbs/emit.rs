@@ -1,12 +1,13 @@
 //! Declarations to Rust: for each enum an open newtype, for each table a
 //! verified view (`Net<'a>`) and an owned form (`NetT`) that packs itself.
 
+use super::json;
 use super::parse::{Enum, Field, Schema, Table, Union};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// What a field holds, as far as its code differs.
-enum Kind<'a> {
+pub(super) enum Kind<'a> {
     Scalar(&'static str),
     Enum(&'a Enum),
     String,
@@ -15,13 +16,13 @@ enum Kind<'a> {
 }
 
 /// A field with its resolved type, vtable slot and default.
-struct Slot<'a> {
-    field: &'a Field,
-    name: String,
+pub(super) struct Slot<'a> {
+    pub(super) field: &'a Field,
+    pub(super) name: String,
     /// The constant with the field's vtable offset.
     vt: String,
     id: usize,
-    kind: Kind<'a>,
+    pub(super) kind: Kind<'a>,
 }
 
 /// Rust source for a whole schema.
@@ -30,8 +31,10 @@ pub fn emit(schema: &Schema) -> Result<String, String> {
         "use flatbuffers::{FlatBufferBuilder, Follow, ForwardsUOffset, InvalidFlatbuffer, Table, \
          UnionWIPOffset, Vector, Verifiable, Verifier, WIPOffset};\n",
     );
+    json::emit_head(&mut out);
     for item in &schema.enums {
         emit_enum(&mut out, item)?;
+        json::emit_enum(&mut out, item);
     }
     for item in &schema.unions {
         emit_union(&mut out, item);
@@ -42,6 +45,7 @@ pub fn emit(schema: &Schema) -> Result<String, String> {
         emit_verify(&mut out, table, &slots);
         emit_owned(&mut out, table, &slots)?;
         emit_pack(&mut out, table, &slots);
+        json::emit_table(&mut out, table, &slots);
     }
     if !schema.tables.iter().any(|table| table.name == schema.root) {
         return Err(format!("root_type {} is not declared", schema.root));
@@ -101,7 +105,7 @@ fn resolve<'a>(schema: &'a Schema, table: &'a Table) -> Result<Vec<Slot<'a>>, St
     Ok(slots)
 }
 
-fn snake_case(name: &str) -> String {
+pub(super) fn snake_case(name: &str) -> String {
     let mut out = String::new();
     let mut after_lower = false;
     for c in name.chars() {
@@ -115,7 +119,7 @@ fn snake_case(name: &str) -> String {
 }
 
 /// A name that may stand as a Rust identifier.
-fn ident(name: &str) -> String {
+pub(super) fn ident(name: &str) -> String {
     if matches!(name, "type" | "move" | "loop" | "box") { format!("{name}_") } else { name.to_string() }
 }
 

@@ -4,6 +4,7 @@
 //! output needs nothing but the `flatbuffers` crate.
 
 mod emit;
+mod json;
 mod parse;
 
 /// Rust source for the schema text, or a message that names the line at fault.

@@ -188,14 +188,6 @@ fn is_coded(model: &[u8]) -> bool {
     !convs.is_empty() && convs.iter().all(|conv| conv.weight().is_none() && conv.quan_parameter().is_some())
 }
 
-/// Root of the mean square of the differences, as a share of that of `want`.
-fn rms(got: &Tensor, want: &Tensor) -> f64 {
-    let square = |x: f64| x * x;
-    let (got, want) = (got.to_f64s(), want.to_f64s());
-    let noise: f64 = got.iter().zip(&want).map(|(g, w)| square(g - w)).sum();
-    (noise / want.iter().map(|&w| square(w)).sum::<f64>()).sqrt()
-}
-
 #[test]
 fn every_coding_of_every_layer_is_right() {
     let Some(python) = mnnc_tests::python() else { return };
@@ -229,7 +221,7 @@ fn every_coding_of_every_layer_is_right() {
     let mut bad = Vec::new();
     for (outcome, (name, memory, want)) in outcomes.into_iter().zip(&wanted) {
         let verdict = outcome.and_then(|got| match *memory {
-            "low" => Ok(rms(&got[0], want) / LOW_MEMORY),
+            "low" => Ok(engine::rms(&got[0], want) / LOW_MEMORY),
             _ => engine::error(&got[0], want),
         });
         match verdict {

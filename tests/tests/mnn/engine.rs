@@ -156,3 +156,11 @@ pub fn error(got: &Tensor, want: &Tensor) -> Result<f64, String> {
     }
     Ok(worst)
 }
+
+/// Root of the mean square of the differences, as a share of that of `want`.
+pub fn rms(got: &Tensor, want: &Tensor) -> f64 {
+    let square = |x: f64| x * x;
+    let (got, want) = (got.to_f64s(), want.to_f64s());
+    let noise: f64 = got.iter().zip(&want).map(|(g, w)| square(g - w)).sum();
+    (noise / want.iter().map(|&w| square(w)).sum::<f64>()).sqrt()
+}

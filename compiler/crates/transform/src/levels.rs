@@ -112,8 +112,10 @@ fn whole(target: Target, level: OptLevel, prefer: Prefer, dynamic: &str) -> Stri
         text += if level == OptLevel::O2 { ",lower-quant{inexact=1}" } else { ",lower-quant" };
     }
     text += dynamic;
-    // What nobody reads packed is folded in the end.
-    text += if target == Target::Native { ",expand-weights{native=1}" } else { ",expand-weights" };
+    if target == Target::Native {
+        // What no kernel reads packed is folded in the end; files store compressed weights as they are.
+        text += ",expand-weights{native=1}";
+    }
     text += if level == OptLevel::O0 { ",fold,dce" } else { ",(fold,simplify,cse,dce)*" };
     if target == Target::Native && level > OptLevel::O0 {
         text += ",fuse,dce";

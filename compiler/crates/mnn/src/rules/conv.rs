@@ -1,6 +1,7 @@
 //! Convolutions and transposed convolutions.
 
 use super::Family;
+use super::norm::scale_channels;
 use super::window::{Window2d, spatial, window_2d, with_height};
 use crate::cx::{Cx, Reason, to_i32};
 use crate::net::{Layouts, Shape, Tid, Ty};
@@ -144,12 +145,22 @@ fn conv_transpose(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let x = cx.reshape(parts.x, with_height(&shape))?;
     let order = Order::plain(parts.channels, per_group, parts.taps());
     let runs = Runs::any(per_group * parts.taps());
+    // Scales of output channels would take one number for each pair of an input and an output channel: they multiply the result instead.
+    let factors = cx.weights(&parts.weight, order, runs).split_columns(parts.channels, per_group).1;
+    let (bias, added) = match factors {
+        Some(_) => (vec![0.0; outputs], bias),
+        None => (bias, Vec::new()),
+    };
     let make = |cx: &mut Cx, groups: usize, rows: Range<usize>, bias: &[f32]| -> Result<Convolution2DT, Reason> {
         let mut common = common(&window, groups, rows.len(), bias.len())?;
         common.out_pads = extra.iter().any(|&e| e != 0).then(|| extra.to_vec());
         let mut main =
             Convolution2DT { common: Some(Box::new(common)), bias: Some(bias.to_vec()), ..Convolution2DT::default() };
-        cx.weights(&parts.weight, order.rows(rows), runs).store(&mut main);
+        let inputs = rows.len();
+        let weights = cx.weights(&parts.weight, order.rows(rows), runs);
+        // A group's scales may go by columns where those of all groups do not.
+        let weights = if factors.is_some() { weights.split_columns(inputs, per_group).0 } else { weights };
+        weights.store(&mut main);
         Ok(main)
     };
     let lifted = with_height(&result);
@@ -165,6 +176,10 @@ fn conv_transpose(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
             let bias = &bias[g * per_group..(g + 1) * per_group];
             Ok((OpType::Deconvolution, make(cx, 1, g * inputs..(g + 1) * inputs, bias)?))
         })?
+    };
+    let y = match factors {
+        Some(factors) => scale_channels(cx, y, factors.repeat(parts.groups), added)?,
+        None => y,
     };
     Ok(vec![cx.reshape(y, result)?])
 }

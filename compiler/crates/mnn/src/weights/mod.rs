@@ -127,6 +127,19 @@ impl Weights {
         }
     }
 
+    /// Takes out the scales where every row has the same ones, one for each column; and these.
+    pub(crate) fn split_columns(self, rows: usize, columns: usize) -> (Weights, Option<Vec<f32>>) {
+        let Weights::Integers(integers) = self else { return (self, None) };
+        let Integers { scales, offsets, .. } = &integers;
+        let each = columns > 1 && rows > 0 && scales.len() == rows * columns;
+        let same = each && scales.chunks(columns).all(|row| row == &scales[..columns]);
+        if !same || offsets.is_some() {
+            return (Weights::Integers(integers), None);
+        }
+        let factors = scales[..columns].to_vec();
+        (Weights::Integers(Integers { scales: vec![1.0; rows], ..integers }), Some(factors))
+    }
+
     /// Makes floats that are no normal numbers 0.
     pub(crate) fn flush_subnormals(&mut self) {
         if let Weights::Floats(list) = self {

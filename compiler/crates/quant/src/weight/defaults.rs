@@ -72,6 +72,21 @@ impl Options {
     }
 }
 
+impl Options {
+    /// A policy that treats every op alike, as MNN's converter does: all get the bits, and the block where it is a multiple of 16 that divides the input
+    /// channels.
+    pub fn uniform(&self, g: &Graph) -> Policy {
+        let fits = |site: &Site| {
+            self.block > 0 && self.block.is_multiple_of(BLOCK_STEP) && site.inputs.is_multiple_of(self.block)
+        };
+        let entry = |site: Site| {
+            let block = if fits(&site) { self.block } else { 0 };
+            Entry::new(&site, Options { block, force: true, ..self.clone() }.scheme(&site))
+        };
+        Policy { ops: sites(g).into_iter().map(entry).collect() }
+    }
+}
+
 /// The block to use for so many inputs where `wanted` is asked for.
 fn fitting(inputs: usize, wanted: usize) -> usize {
     if wanted == 0 || wanted >= inputs {

@@ -13,6 +13,7 @@
 
 pub mod calibrated;
 pub mod compress;
+pub mod constants;
 pub mod defaults;
 pub mod methods;
 pub mod mnn;
@@ -23,6 +24,7 @@ pub mod site;
 
 pub use calibrated::{Calibrated, Effort, Watch};
 pub use compress::{Quantiser, compress, compress_with};
+pub use constants::halve_constants;
 pub use defaults::Options;
 pub use policy::{Entry, Method, Policy, ScaleType, Scheme};
 pub use report::{Layer, Report};

@@ -64,6 +64,5 @@ fn step(w: &[f32], row: Row, beta: f64, grid: &Grid) -> Option<Row> {
     if scale == 0.0 || !scale.is_finite() {
         return None;
     }
-    let zero = zero.round_ties_even().clamp(f64::from(grid.min), f64::from(grid.max));
-    Some(Row { scale: grid.stored(scale), zero: zero as i8 })
+    Some(Row { scale: grid.stored(scale), zero: if grid.symmetric { 0 } else { grid.nearest_zero(zero as f32) } })
 }

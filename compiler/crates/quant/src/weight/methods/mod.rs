@@ -43,7 +43,7 @@ pub fn by_rows(rows: &Rows, scheme: &Scheme) -> Quantised {
     Quantised { codes, scales: chosen.iter().map(|r| r.scale).collect(), zeros, shift: None }
 }
 
-/// The scheme as it can be: a weight whose scales half precision would hold with fewer than its 11 bits, or not at all, gets single
+/// The scheme as it can be: a weight whose scales half precision would hold with too few bits, or not at all, gets single
 /// precision; and why.
 pub(super) fn feasible(rows: &Rows, scheme: &Scheme) -> (Scheme, Option<String>) {
     if scheme.scales == ScaleType::Fp32 {
@@ -51,7 +51,7 @@ pub(super) fn feasible(rows: &Rows, scheme: &Scheme) -> (Scheme, Option<String>)
     }
     let (_, most) = scheme.code_range();
     // A search ends within a factor of two of the range's own scale.
-    let (least, largest) = (2.0 * f16::MIN_POSITIVE.to_f32(), 0.5 * f16::MAX.to_f32());
+    let (least, largest) = (2.0 * row::LEAST_HALF, 0.5 * f16::MAX.to_f32());
     let fits = rows.iter().all(|w| {
         let range = w.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         range == 0.0 || (least..=largest).contains(&(range / most.max(1) as f32))
