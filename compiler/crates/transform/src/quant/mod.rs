@@ -3,4 +3,5 @@
 pub mod expand;
 pub mod lower;
 pub mod moved;
+pub mod spell;
 pub mod weight;
