@@ -2,7 +2,7 @@
 `DequantizeLinear`, and standard networks as ONNX Runtime's quantiser leaves them.
 
     quantised.py operators FOLDER
-    quantised.py network FLOAT_MODEL QUANTISED_MODEL FORM
+    quantised.py network FLOAT_MODEL QUANTISED_MODEL FORM INPUT.npy
 """
 
 import sys
@@ -107,7 +107,7 @@ def standard():
         at, bt = kinds[a], kinds[b]
         m.output(
             m.op("QLinearMatMul", m.input("a", at, [3, 5, 40]), np.float32(0.02), ints(at, ()), ints(bt, (40, 19)),
-                 np.float32(0.01), bt(3), np.float32(0.1), ints(at, ()))
+                 np.float32(0.01), bt(3 if b == "s8" else 121), np.float32(0.1), ints(at, (), 0, 100))
         )
         yield m
     m = Model("conv_integer")
@@ -195,7 +195,9 @@ def microsoft():
 def blocks():
     """Small networks in float between pairs."""
     for kind, t, zero in [("u8", np.uint8, np.uint8(120)), ("s8", np.int8, np.int8(-9))]:
-        q = lambda m, x, scale: m.pair(x, scale, zero)
+        # No two scales in a simple ratio, or many a value lies half-way between two integers, where rounding decides.
+        odd = lambda m, x, scale: m.pair(x, scale * (1 + 0.05 * (m.count * 0.618034 % 1)), zero)
+        q = odd
 
         m = Model(f"residual_{kind}")
         x = q(m, m.input("x", np.float32, [1, 16, 10, 10]), 0.02)
@@ -207,6 +209,7 @@ def blocks():
         yield m
 
         m = Model(f"moves_{kind}")
+        q = lambda m, x, scale: m.pair(x, scale, zero)
         x = q(m, m.input("x", np.float32, [1, 8, 10, 10]), 0.02)
         x = m.op("Pad", x, np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.float32(0))
         x = q(m, m.op("MaxPool", q(m, x, 0.02), kernel_shape=[2, 2], strides=[2, 2]), 0.02)
@@ -223,6 +226,7 @@ def blocks():
         yield m
 
         m = Model(f"head_{kind}")
+        q = odd
         x = q(m, m.input("x", np.float32, [1, 12, 8, 8]), 0.02)
         y = q(m, m.op("Conv", x, m.weight((24, 12, 3, 3)), m.bias(24), strides=[2, 2], pads=[1] * 4), 0.03)
         y = q(m, m.op("HardSwish", y), 0.03)
@@ -245,18 +249,16 @@ def blocks():
         yield m
 
 
-def network(source, target, form):
-    """A standard network as ONNX Runtime's quantiser leaves it."""
+def network(source, target, form, calibration):
+    """A standard network as ONNX Runtime's quantiser leaves it, its ranges those of one input."""
     import logging
 
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Noise(CalibrationDataReader):
+    class One(CalibrationDataReader):
         def __init__(self):
-            model = onnx.load(source, load_external_data=False)
-            feed = {i.name: rng.standard_normal([d.dim_value for d in i.type.tensor_type.shape.dim]).astype(np.float32)
-                    for i in model.graph.input}
-            self.feeds = iter([feed])
+            name = onnx.load(source, load_external_data=False).graph.input[0].name
+            self.feeds = iter([{name: np.load(calibration)}])
 
         def get_next(self):
             return next(self.feeds, None)
@@ -265,7 +267,7 @@ def network(source, target, form):
     layout, activations, weights = form.split("_")
     types = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
     quantize_static(
-        source, target, Noise(),
+        source, target, One(),
         quant_format=QuantFormat.QDQ if layout == "qdq" else QuantFormat.QOperator,
         per_channel=weights == "s8", activation_type=types[activations], weight_type=types[weights],
     )
@@ -277,4 +279,4 @@ if __name__ == "__main__":
             for model in family():
                 model.save(sys.argv[2])
     else:
-        network(*sys.argv[2:5])
+        network(*sys.argv[2:6])

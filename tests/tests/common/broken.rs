@@ -27,6 +27,13 @@ fn scaled(dir: &Path, w: TensorProto) -> PathBuf {
     save(dir, &single(node("Mul", &["x", "w"], &["y"]), vec![w]))
 }
 
+/// `x` quantised by scales of this shape.
+fn quantised(dir: &Path, dims: &[i64], scale: f32) -> PathBuf {
+    let n = dims.iter().product::<i64>() as usize;
+    let scales = floats("s", dims, &vec![scale; n]);
+    save(dir, &single(node("QuantizeLinear", &["x", "s"], &["y"]), vec![scales]))
+}
+
 fn external(location: &str, offset: &str, length: &str) -> TensorProto {
     let entry = |k: &str, v: &str| StringStringEntryProto { key: k.to_string(), value: v.to_string() };
     let mut t = floats("w", &[1, 3, 8, 8], &[]);
@@ -179,6 +186,10 @@ pub const CASES: &[(&str, Build)] = &[
         save(d, &single(with(node("Softmax", &["x"], &["y"]), vec![int("axis", 9)]), vec![]))
     }),
     ("operands_do_not_fit", |d| save(d, &single(node("Add", &["x", "w"], &["y"]), vec![floats("w", &[7], &[0.0; 7])]))),
+    ("scale_zero", |d| quantised(d, &[], 0.0)),
+    ("scale_negative", |d| quantised(d, &[3], -0.5)),
+    ("scale_nan", |d| quantised(d, &[], f32::NAN)),
+    ("scale_of_wrong_shape", |d| quantised(d, &[7], 0.5)),
     ("operands_missing", |d| save(d, &single(node("Add", &["x"], &["y"]), vec![]))),
     ("type_is_a_lie", |d| {
         let nodes = vec![node("Relu", &["x"], &["y"])];

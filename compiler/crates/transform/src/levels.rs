@@ -106,8 +106,10 @@ pub fn low_memory(level: OptLevel, prefer: Prefer) -> String {
 fn whole(target: Target, level: OptLevel, prefer: Prefer, dynamic: &str) -> String {
     // The file format has ops for batch normalisation and gather; native code has groups for the parts of the one, and reads
     // slices in place.
-    let lower = if target == Target::Native { "lower-bn,lower-gather,fuse-attention,sink-view" } else { "" };
-    let mut text = with_lowering(level, prefer, lower);
+    let mut text = match target {
+        Target::Native => with_lowering(level, prefer, "lower-bn,lower-gather,fuse-attention,sink-view"),
+        Target::Mnn => format!("spell-quant,{}", with_lowering(level, prefer, "")),
+    };
     if target == Target::Native && level > OptLevel::O0 {
         text += if level == OptLevel::O2 { ",lower-quant{inexact=1}" } else { ",lower-quant" };
     }

@@ -19,6 +19,7 @@ pub static PASSES: &[Pass] = &[
     // quant
     quant::moved::PASS,
     quant::lower::PASS,
+    quant::spell::PASS,
     quant::expand::PASS,
     // fuse
     fuse::conv::PASS,

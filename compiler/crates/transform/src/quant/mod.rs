@@ -4,4 +4,5 @@ pub mod dynamic;
 pub mod expand;
 pub mod lower;
 pub mod moved;
+pub mod spell;
 pub mod weight;
