@@ -60,7 +60,7 @@ impl ModelArgs {
 }
 
 /// What native code is for.
-#[derive(clap::Args, Clone)]
+#[derive(clap::Args, Clone, Default)]
 pub struct TargetArgs {
     /// System to compile for, such as aarch64-linux-gnu [default: this one].
     #[arg(long, value_name = "TRIPLE")]
@@ -97,7 +97,7 @@ impl TuneArgs {
 }
 
 /// How to optimise.
-#[derive(clap::Args, Clone)]
+#[derive(clap::Args, Clone, Default)]
 pub struct OptArgs {
     /// 0: what lowering needs; 1: every rewrite that keeps the model open to editing; 2: everything.
     #[arg(long, value_name = "0..2", default_value = "2", value_parser = opt_level)]

@@ -49,6 +49,24 @@ pub struct Args {
     opt: OptArgs,
 }
 
+impl Args {
+    /// These files, all else as usual.
+    pub fn of(model: PathBuf, output: PathBuf, config: PathBuf) -> Args {
+        Args {
+            model: ModelArgs::of(model),
+            output,
+            config,
+            images: None,
+            labels: None,
+            report: None,
+            no_verify: false,
+            json: false,
+            target: TargetArgs::default(),
+            opt: OptArgs::default(),
+        }
+    }
+}
+
 /// What is written where.
 struct Outcome {
     done: Compiled,

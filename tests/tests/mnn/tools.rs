@@ -6,7 +6,7 @@ use mnnc_import::{ImportOptions, load};
 use mnnc_ir::{DType, Tensor};
 use mnnc_ops::{Evaluator, sample::Gen};
 use mnnc_tests::command_line::mnnc;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -24,6 +24,21 @@ fn model(folder: &Path) {
     let proto = zoo::build("squeezenet1_1", &options).expect("a zoo network");
     let mut file = std::fs::File::create(folder.join("m.onnx")).expect("writable");
     zoo::write(&proto, &mut file).expect("writable");
+}
+
+fn numbers(t: &Tensor) -> String {
+    t.to_f64s().iter().map(f64::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// A test folder with this input, without the expected output.
+fn test_folder(folder: &Path, name: &str, x: &(String, Tensor), output: &str) -> PathBuf {
+    let test = folder.join(name);
+    std::fs::create_dir(&test).expect("writable");
+    let describe =
+        format!(r#"{{"inputs": [{{"name": "{}", "shape": {:?}}}], "outputs": ["{output}"]}}"#, x.0, x.1.dims());
+    std::fs::write(test.join("input.json"), describe).expect("writable");
+    std::fs::write(test.join(format!("{}.txt", x.0)), numbers(&x.1)).expect("writable");
+    test
 }
 
 /// Input and output of `m.onnx`: names and values.
@@ -131,13 +146,7 @@ fn test_folders_are_checked() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     model(folder.path());
     let (x, y) = reference(folder.path());
-    let numbers = |t: &Tensor| t.to_f64s().iter().map(f64::to_string).collect::<Vec<_>>().join("\n");
-    let test = folder.path().join("test");
-    std::fs::create_dir(&test).expect("writable");
-    let describe =
-        format!(r#"{{"inputs": [{{"name": "{}", "shape": {:?}}}], "outputs": ["{}"]}}"#, x.0, x.1.dims(), y.0);
-    std::fs::write(test.join("input.json"), describe).expect("writable");
-    std::fs::write(test.join(format!("{}.txt", x.0)), numbers(&x.1)).expect("writable");
+    let test = test_folder(folder.path(), "test", &x, &y.0);
     let line = "MNNConvert -f ONNX --modelFile m.onnx --MNNModel m.mnn --testdir test";
     let missing = run(folder.path(), line);
     assert_eq!(missing.status.code(), Some(1), "{}", text(&missing));
@@ -152,6 +161,104 @@ fn test_folders_are_checked() {
     assert_eq!(wrong.status.code(), Some(1), "{}", text(&wrong));
     assert!(text(&wrong).contains("value error"), "{}", text(&wrong));
     assert_eq!(run(folder.path(), &format!("{line} --thredhold 0.05")).status.code(), Some(0));
+}
+
+/// The largest difference as a share of the largest element.
+fn relative(want: &Tensor, got: &Tensor) -> f64 {
+    let largest = want.to_f64s().iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    want.to_f64s().iter().zip(got.to_f64s()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest
+}
+
+#[test]
+fn bits_are_chosen_within_the_rate() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    model(folder.path());
+    let (x, y) = reference(folder.path());
+    test_folder(folder.path(), "mnntest", &x, &y.0);
+    let convert = run(folder.path(), "MNNConvert -f ONNX --modelFile m.onnx --MNNModel m.mnn --bizCode biz");
+    assert_eq!(convert.status.code(), Some(0), "{}", text(&convert));
+    let line = "auto-quant --model m.mnn --quant_model a.mnn --test_dir mnntest --rate 0.05";
+    let output = run(folder.path(), line);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let size = |name: &str| std::fs::metadata(path(name)).expect("it was written").len();
+    assert!(size("a.mnn") * 7 < size("m.mnn") * 2, "{} of {}", size("a.mnn"), size("m.mnn"));
+    // The file, by itself and in MNN, is within the rate.
+    let graph = load(&path("a.mnn"), &ImportOptions::default()).expect("a file").graph;
+    let ours = Evaluator::new(&graph).run(std::slice::from_ref(&x.1)).expect("it evaluates").remove(0);
+    assert!(relative(&y.1, &ours) <= 0.0501, "{}", relative(&y.1, &ours));
+    if let Some(python) = mnnc_tests::python() {
+        let model = std::fs::read(path("a.mnn")).expect("it was written");
+        let (inputs, outputs) = (vec![x.clone()], vec![y.0.clone()]);
+        let case = Case { model, api: "module", memory: "normal", beside: None, inputs, outputs };
+        let got = engine::run(python, &[case], Duration::from_secs(60)).remove(0).expect("MNN runs it");
+        let theirs = Tensor::new(y.1.dims(), got[0].to_vec::<f32>());
+        assert!(relative(&y.1, &theirs) <= 0.051, "{}", relative(&y.1, &theirs));
+    }
+    // The policy gives the same file again, and an edited one another.
+    let policy = std::fs::read_to_string(path("a.mnn.json")).expect("it was written");
+    let again = "auto-quant --model m.mnn --quant_model b.mnn --test_dir mnntest --policy a.mnn.json";
+    assert_eq!(run(folder.path(), again).status.code(), Some(0));
+    assert_eq!(std::fs::read(path("a.mnn")).ok(), std::fs::read(path("b.mnn")).ok());
+    let edited = policy.replacen("\"bits\": 4", "\"bits\": 8", 1);
+    std::fs::write(path("e.json"), edited).expect("writable");
+    let edited = "auto-quant --model m.mnn --quant_model e.mnn --test_dir mnntest --policy e.json";
+    assert_eq!(run(folder.path(), edited).status.code(), Some(0));
+    assert!(policy.contains("\"bits\": 4") && size("e.mnn") > size("a.mnn"));
+}
+
+#[test]
+fn what_cannot_be_chosen_is_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    model(folder.path());
+    let (x, y) = reference(folder.path());
+    test_folder(folder.path(), "mnntest", &x, &y.0);
+    let base = "auto-quant --model m.onnx --quant_model a.mnn --test_dir mnntest";
+    std::fs::write(folder.path().join("no.json"), "{}").expect("writable");
+    let other = r#"{"format": "mnnc policy", "version": 1, "ops": [{"name": "nobody", "weights": {"bits": 4}}]}"#;
+    std::fs::write(folder.path().join("other.json"), other).expect("writable");
+    let bad = folder.path().join("bad");
+    std::fs::create_dir(&bad).expect("writable");
+    std::fs::write(bad.join(format!("{}.txt", x.0)), "1 2 3").expect("writable");
+    for (line, said) in [
+        (format!("{base} --size 1000"), "do not fit 1000 bytes"),
+        (format!("{base} --policy no.json"), "this is no policy"),
+        (format!("{base} --policy other.json"), "`nobody`"),
+        (base.replace("mnntest", "nowhere"), "nowhere"),
+        (base.replace("mnntest", "bad"), "3 numbers for input"),
+        (format!("{base} --loss 1"), "--labels"),
+    ] {
+        let output = run(folder.path(), &line);
+        assert_eq!(output.status.code(), Some(1), "{line}: {}", text(&output));
+        assert!(text(&output).contains(said), "{line}: {}", text(&output));
+        assert!(!folder.path().join("a.mnn").exists(), "{line} left a file");
+    }
+}
+
+#[test]
+fn activations_are_quantised() {
+    let Some(python) = mnnc_tests::python() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    model(folder.path());
+    let (x, y) = reference(folder.path());
+    let convert = run(folder.path(), "MNNConvert -f ONNX --modelFile m.onnx --MNNModel m.mnn --bizCode biz");
+    assert_eq!(convert.status.code(), Some(0), "{}", text(&convert));
+    std::fs::create_dir(path("pictures")).expect("writable");
+    for i in 0..4u32 {
+        let at = |x: u32, y: u32, c: u32| ((x * (7 + i) + y * 13 + c * 50 + (x * y) % 31) % 256) as u8;
+        let picture = image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([at(x, y, 0), at(x, y, 1), at(x, y, 2)]));
+        picture.save(path("pictures").join(format!("{i}.png"))).expect("writable");
+    }
+    let config = r#"{"format": "RGB", "mean": [127.5], "normal": [0.0157], "path": "pictures", "feature_quantize_method": "KL", "weight_quantize_method": "MAX_ABS"}"#;
+    std::fs::write(path("quant.json"), config).expect("writable");
+    let output = run(folder.path(), "quantized.out m.mnn m_int8.mnn quant.json");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let model = std::fs::read(path("m_int8.mnn")).expect("it was written");
+    let (inputs, outputs) = (vec![x], vec![y.0.clone()]);
+    let case = Case { model, api: "module", memory: "normal", beside: None, inputs, outputs };
+    let got = engine::run(python, &[case], Duration::from_secs(60)).remove(0).expect("MNN runs it");
+    assert!(engine::rms(&got[0], &y.1) < 0.5, "{}", engine::rms(&got[0], &y.1));
 }
 
 #[test]

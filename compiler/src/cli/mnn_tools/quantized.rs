@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use mnnc::error::Result;
 use mnnc_ir::Diagnostic;
 
+use super::super::quantize;
+
 /// Quantise a float model to int8 with calibration data, as MNN's quantized.out does.
 #[derive(clap::Args)]
 pub struct Args {
@@ -18,12 +20,13 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let Args { source, destination, config } = args;
-    Err(Diagnostic::unsupported(format!(
-        "quantising {} to {} by {} is not implemented yet",
-        source.display(),
-        destination.display(),
-        config.display()
-    ))
-    .remedy("compress the weights alone: mnnc compile --weight-bits 8")
-    .into())
+    if destination.extension().is_none_or(|e| e != "mnn") {
+        return Err(Diagnostic::usage(format!(
+            "quantized.out writes .mnn files, and {} is none",
+            destination.display()
+        ))
+        .remedy("mnnc quantize writes native code, too")
+        .into());
+    }
+    quantize::run(quantize::Args::of(source, destination, config))
 }
