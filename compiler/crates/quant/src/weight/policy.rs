@@ -61,7 +61,7 @@ fn yes() -> bool {
 impl Scheme {
     /// The weight stays as it is.
     pub const FLOAT: Scheme =
-        Scheme { bits: 0, symmetric: true, block: 0, scales: ScaleType::Fp32, method: Method::Mse };
+        Scheme { bits: 0, symmetric: true, block: 0, scales: ScaleType::Fp32, method: Method::Output };
     /// Half precision.
     pub const HALF: Scheme = Scheme { bits: 16, ..Scheme::FLOAT };
 
