@@ -3,9 +3,9 @@
 mod synthetic;
 
 use mnnc_ir::{Def, Diagnostics, Graph, Tensor, ValueId};
-use mnnc_quant::weight::{Calibrated, Effort, Policy, Report, Watch, compress, compress_with};
+use mnnc_quant::weight::{Calibrated, Effort, Method, Policy, Report, Watch, compress, compress_with};
 
-use crate::compiler::{Compiler, Model};
+use crate::compiler::{CompileOptions, Compiler, Model};
 use crate::engine::Engine;
 use crate::error::Result;
 
@@ -36,8 +36,9 @@ impl Samples for [Vec<Tensor>] {
 }
 
 impl Compiler {
-    /// Compresses the weights that `policy` lists; `model` is clean (see [`clean`](Self::clean)). With samples, integers are chosen so that the
-    /// results of layers change least on these.
+    /// Compresses the weights that `policy` lists; `model` is clean (see [`clean`](Self::clean)). Integers of method
+    /// [`Output`](mnnc_quant::weight::Method::Output) are chosen so that the results of layers change least on the samples, or without any on
+    /// [`Synthetic`] ones.
     ///
     /// # Errors
     /// A policy that is not for this model, weights that are not finite, samples that cannot be run.
@@ -48,16 +49,43 @@ impl Compiler {
         samples: Option<(&dyn Samples, Effort)>,
     ) -> Result<(Model, Report)> {
         let mut graph = model.graph().clone();
-        let report = match samples {
-            None => compress(&mut graph, policy)?,
-            Some((samples, effort)) => {
-                let mut watch = NativeWatch { compiler: self, model, samples };
-                let mut quantiser = Calibrated::observe(&graph, policy, &mut watch, effort)?;
-                compress_with(&mut graph, policy, &mut quantiser)?
+        let mut note = None;
+        let known = match samples {
+            Some((samples, effort)) => Some(self.observe(model, policy, samples, effort)?),
+            None if wants_samples(policy) => {
+                let noise = Synthetic::new(model.graph());
+                // What noise gives in the mean is not what pictures give: biases stay.
+                let effort = Effort { bias: false, ..Effort::default() };
+                let found = self.observe(model, policy, &noise, effort);
+                note = found.as_ref().err().and_then(|e| e.iter().next()).map(|e| {
+                    format!("integers are chosen by the weights alone, as the model does not run here: {}", e.message)
+                });
+                found.ok()
             }
+            None => None,
         };
+        let mut report = match known {
+            Some(mut quantiser) => compress_with(&mut graph, policy, &mut quantiser)?,
+            None => compress(&mut graph, policy)?,
+        };
+        report.notes.extend(note);
         Ok((model.with_graph(graph), report))
     }
+
+    fn observe(&self, model: &Model, policy: &Policy, samples: &dyn Samples, effort: Effort) -> Result<Calibrated> {
+        // Statistics are gathered on this machine, whatever is compiled for later.
+        let host = Compiler::new(CompileOptions {
+            opt_level: self.options.opt_level,
+            prefer: self.options.prefer,
+            ..CompileOptions::default()
+        });
+        let mut watch = NativeWatch { compiler: &host, model, samples };
+        Calibrated::observe(model.graph(), policy, &mut watch, effort)
+    }
+}
+
+fn wants_samples(policy: &Policy) -> bool {
+    policy.ops.iter().any(|op| op.weights.is_integer() && op.weights.method == Method::Output)
 }
 
 /// Watches values in native code, one sample after the other, so that sums do not depend on the number of threads.
@@ -68,6 +96,9 @@ pub(crate) struct NativeWatch<'a> {
 }
 
 impl Watch for NativeWatch<'_> {
+    fn samples(&self) -> usize {
+        self.samples.len()
+    }
     fn watch(
         &mut self,
         g: &Graph,

@@ -79,11 +79,15 @@ fn known_activations_count_instead_of_weights() {
     let float = network();
     let first = pairs(&float)[0].value;
     let mut g = float.clone();
-    // Channel 3 is written a hundred times as large as the others.
-    let seen = |v: ValueId| (v == first).then(|| (0..8).map(|i| if i == 3 { 100.0 } else { 1.0 }).collect());
-    let scaled = equalise(&mut g, Limits { rounds: 1, ..Limits::default() }, &seen);
-    let others = scaled[0].factors.iter().enumerate().filter(|(i, _)| *i != 3).map(|(_, f)| *f).fold(0.0, f32::max);
-    assert!(scaled[0].factors[3] > others, "{:?}", scaled[0].factors);
+    let mut factor = |range: f32| {
+        g = float.clone();
+        let seen = |v: ValueId| (v == first).then(|| (0..8).map(|i| if i == 3 { range } else { 1.0 }).collect());
+        let scaled = equalise(&mut g, Limits { rounds: 1, factor: 1e6 }, &seen);
+        scaled[0].factors[3]
+    };
+    // Where a channel is written a hundred times as large, its factor is ten times as large.
+    let ratio = factor(100.0) / factor(1.0);
+    assert!((ratio - 10.0).abs() < 1e-3, "{ratio}");
     assert!(decibels(&run(&float), &run(&g)) > 100.0);
 }
 

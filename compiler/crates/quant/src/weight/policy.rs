@@ -7,17 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use super::site::{Site, sites};
 
-/// How the integers of a weight are chosen when no data is there.
+/// How the integers of a weight are chosen.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// The range of each row decides.
     MinMax,
-    /// The scale (and zero point) with the least squared error.
-    #[default]
+    /// The scale (and zero point) with the least squared error of the weights.
     Mse,
     /// Half-quadratic splitting of an error that outliers weigh little in, after HQQ (Badri and Shaji 2023).
     Hqq,
+    /// The least squared error of the layer's results, on calibration samples or on noise that stands for them. Of the weights, where the layer's
+    /// inputs cannot be watched.
+    #[default]
+    Output,
 }
 
 /// How scales are stored.

@@ -34,6 +34,8 @@ pub struct Layer {
 pub struct Report {
     /// In order of execution.
     pub layers: Vec<Layer>,
+    /// What holds for all of them.
+    pub notes: Vec<String>,
 }
 
 impl Report {

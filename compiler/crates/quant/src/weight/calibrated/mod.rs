@@ -2,6 +2,7 @@
 
 mod moments;
 mod patches;
+mod simd;
 mod solve;
 
 use std::collections::HashMap;
@@ -15,14 +16,17 @@ pub use patches::Patches;
 
 use super::compress::Quantiser;
 use super::methods::{self, Grid, Row};
-use super::policy::{Policy, Scheme};
+use super::policy::{Method, Policy, Scheme};
 use super::rows::{Quantised, Rows};
 use super::site::Site;
-use moments::parts;
-use solve::{LANES, Lanes, Problem};
+use moments::{MOST_COLUMNS, parts};
+use simd::LANES;
+use solve::{Lanes, Problem};
 
 /// Runs a graph on a set of samples and shows intermediate values.
 pub trait Watch {
+    /// How many samples there are.
+    fn samples(&self) -> usize;
     /// Calls `see(sample, i, tensor)` with `values[i]` for every sample in order. The values are of `g`, whose inputs are those of the samples.
     ///
     /// # Errors
@@ -35,12 +39,15 @@ pub trait Watch {
     ) -> Result<(), Diagnostics>;
 }
 
+/// Patches of a layer that are looked at, over all samples, if it has as many.
+const LEAST_PATCHES: usize = 4096;
+
 /// How much effort calibration takes.
 #[derive(Clone, Debug)]
 pub struct Effort {
-    /// Patches of a layer that are looked at in each sample, at most.
+    /// Patches of a layer that are looked at, over all samples, for each element of a patch; a few thousand at least.
     pub patches: usize,
-    /// Bytes of moments that are held at a time; the samples run again for the layers that did not fit.
+    /// Bytes of moments and watched values that are held at a time; the samples run again for the layers that did not fit.
     pub memory: usize,
     /// What is added to the diagonal of moments, in units of its mean.
     pub damping: f64,
@@ -52,7 +59,7 @@ pub struct Effort {
 
 impl Default for Effort {
     fn default() -> Effort {
-        Effort { patches: 256, memory: 384 << 20, damping: 0.01, rounds: 2, bias: true }
+        Effort { patches: 8, memory: 384 << 20, damping: 0.01, rounds: 2, bias: true }
     }
 }
 
@@ -63,7 +70,7 @@ pub struct Calibrated {
 }
 
 impl Calibrated {
-    /// Looks at what the layers of `g` that `policy` makes integers read.
+    /// Looks at what those layers of `g` read that `policy` makes integers by [`Method::Output`].
     ///
     /// # Errors
     /// A policy that is not for this graph, or as [`Watch::watch`].
@@ -73,7 +80,8 @@ impl Calibrated {
         watch: &mut dyn Watch,
         effort: Effort,
     ) -> Result<Calibrated, Diagnostics> {
-        let wanted = policy.resolve(g)?.into_iter().filter(|(_, scheme)| scheme.is_integer());
+        let wanted =
+            policy.resolve(g)?.into_iter().filter(|(_, scheme)| scheme.is_integer() && scheme.method == Method::Output);
         let mut wanted: Vec<(NodeId, Patches)> =
             wanted.filter_map(|(site, _)| Some((site.node, Patches::of(g, &site)?))).collect();
         // Values of bodies cannot be watched from outside.
@@ -83,7 +91,7 @@ impl Calibrated {
             let mut bytes = 0;
             let fits = |(_, p): &&(NodeId, Patches)| {
                 let first = bytes == 0;
-                bytes += Moments::bytes(p.groups, p.size);
+                bytes += Moments::bytes(p.groups, p.size) + g.ty(p.value).num_bytes().unwrap_or(0);
                 first || bytes <= effort.memory
             };
             let now = wanted.iter().take_while(fits).count();
@@ -94,9 +102,12 @@ impl Calibrated {
             values.dedup();
             let readers: Vec<Vec<usize>> =
                 values.iter().map(|v| (0..now.len()).filter(|&i| now[i].1.value == *v).collect()).collect();
+            let samples = watch.samples().max(1);
+            let most = |p: &Patches| (effort.patches * p.size.min(MOST_COLUMNS)).max(LEAST_PATCHES).div_ceil(samples);
             watch.watch(g, &values, &mut |sample, value, tensor| {
                 for &i in &readers[value] {
-                    sums[i].add(&now[i].1, tensor, effort.patches, sample);
+                    let patches = &now[i].1;
+                    sums[i].add(patches, tensor, most(patches), sample);
                 }
             })?;
             found.extend(now.into_iter().zip(sums).map(|((node, _), sums)| (node, sums)));
@@ -112,7 +123,7 @@ impl Quantiser for Calibrated {
         let centred = self.effort.bias && site.takes_bias;
         let mut found = Search { moments: &moments, site, rows, scheme, effort: &self.effort, centred }.run(start);
         if centred {
-            found.shift = Some(shift(&moments, site, rows, &found));
+            found.shift = Some(shift(&moments, site, rows, &found)).filter(|s| s.iter().all(|x| x.is_finite()));
         }
         Ok(found)
     }

@@ -7,6 +7,7 @@ use mnnc_ir::Tensor;
 use rayon::prelude::*;
 
 use super::patches::Patches;
+use super::simd::dot;
 
 /// Most columns of a matrix. Beyond, errors of different parts of a row are taken for independent, which bounds memory and time.
 pub const MOST_COLUMNS: usize = 1536;
@@ -46,6 +47,9 @@ impl Moments {
     /// Adds what a layer read from `x`: at most `most` patches of it, spread evenly. `turn` varies which.
     pub fn add(&mut self, patches: &Patches, x: &Tensor, most: usize, turn: usize) {
         let chosen = patches.choose(most, turn);
+        if chosen.is_empty() {
+            return;
+        }
         let data = x.view::<f32>();
         let number = parts(self.size).count();
         let (size, n) = (self.size, chosen.len());
@@ -100,18 +104,4 @@ pub fn parts(size: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
         let at = |i: usize| i * size / number;
         (at(i), at(i + 1) - at(i))
     })
-}
-
-/// Sum of products, in 16 chains.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0f32; LANES];
-    let (a16, b16) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a16.remainder().iter().zip(b16.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a16.zip(b16) {
-        for i in 0..LANES {
-            sums[i] += x[i] * y[i];
-        }
-    }
-    sums.iter().sum::<f32>() + rest
 }

@@ -5,12 +5,11 @@
 //! over (this is GPTQ, Frantar et al. 2022, as Chen et al. 2025 showed). Then coordinate descent: every code in turn takes the value that is best with
 //! all others as they are, until none changes.
 
+use super::simd::{LANES, lanes_dot};
 use crate::weight::methods::{Grid, Row};
 
-/// Rows that are worked on together, one a vector lane.
-pub const LANES: usize = 16;
 /// Rounds of coordinate descent at most.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 4;
 
 /// A symmetric positive definite matrix with its factor, columns in the order in which codes are chosen.
 pub struct Problem {
@@ -215,17 +214,6 @@ impl<'a> Lanes<'a> {
         }
         (codes, self.rows.iter().map(|r| r[lane]).collect())
     }
-}
-
-/// Sum over `k` of `a[k] * b[k]`, lane by lane.
-fn lanes_dot(a: &[f32], b: &[[f32; LANES]]) -> [f32; LANES] {
-    let mut sums = [0.0f32; LANES];
-    for (&a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a * b[lane];
-        }
-    }
-    sums
 }
 
 /// The lower factor `L` of `L L'`; the upper triangle is left over. `None` if the matrix is not positive definite.

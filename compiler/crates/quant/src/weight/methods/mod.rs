@@ -30,7 +30,7 @@ pub fn by_rows(rows: &Rows, scheme: &Scheme) -> Quantised {
     let grid = Grid::of(scheme);
     let choose = match scheme.method {
         Method::MinMax => min_max::row,
-        Method::Mse => mse::row,
+        Method::Mse | Method::Output => mse::row,
         Method::Hqq => hqq::row,
     };
     let chosen: Vec<Row> = rows.values.par_chunks_exact(rows.length).map(|w| choose(w, &grid)).collect();
