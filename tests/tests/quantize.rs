@@ -86,7 +86,8 @@ fn bad_input_is_named() {
 fn a_corrupt_picture_is_skipped_counted_and_named() {
     let bench = Bench::new();
     std::fs::write(bench.path("pictures").join("1.png"), b"\x89PNG\r\n\x1a\nnothing").unwrap();
-    let output = bench.run(r#"{"path":"pictures","format":"RGB","normal":[0.017],"mean":[120],"feature_quantize_method":"KL"}"#);
+    let output =
+        bench.run(r#"{"path":"pictures","format":"RGB","normal":[0.017],"mean":[120],"feature_quantize_method":"KL"}"#);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     has(&text, &["warning: 1.png is skipped"]);
@@ -133,10 +134,9 @@ fn decibels(want: &Tensor, got: &Tensor) -> f64 {
 
 #[test]
 fn a_trained_network_keeps_its_accuracy() {
-    let (Some(model), Some(labels)) = (
-        shared::file("data/models/mnv2_tv1_fp32.onnx"),
-        shared::file("data/imagenet_val/labels.csv"),
-    ) else {
+    let (Some(model), Some(labels)) =
+        (shared::file("data/models/mnv2_tv1_fp32.onnx"), shared::file("data/imagenet_val/labels.csv"))
+    else {
         return;
     };
     let work = tempfile::tempdir().unwrap();
@@ -150,7 +150,12 @@ fn a_trained_network_keeps_its_accuracy() {
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let after = |key: &str| json["accuracy"][key].as_f64().unwrap();
     let (before, top1) = (json["accuracy_before"]["top1"].as_f64().unwrap(), after("top1"));
-    eprintln!("top-1 {before} -> {top1}, agreement {}, {} dB, {} s", after("agreement"), after("sqnr"), json["seconds"]);
+    eprintln!(
+        "top-1 {before} -> {top1}, agreement {}, {} dB, {} s",
+        after("agreement"),
+        after("sqnr"),
+        json["seconds"]
+    );
     assert_eq!(before, 0.7925);
     assert!(top1 >= before - 0.005 && after("agreement") >= 0.96 && after("sqnr") >= 18.0);
 }

@@ -184,7 +184,9 @@ impl Samples {
                 let keep = |i: usize| (i * *batch..((i + 1) * *batch).min(files.len())).map(|k| files[k].clone());
                 *files = thin(samples).flat_map(keep).collect();
             }
-            Source::Arrays(files) | Source::Folders(files, _) => *files = thin(files.len()).map(|i| files[i].clone()).collect(),
+            Source::Arrays(files) | Source::Folders(files, _) => {
+                *files = thin(files.len()).map(|i| files[i].clone()).collect()
+            }
             Source::Given(all) => *all = thin(all.len()).map(|i| all[i].clone()).collect(),
         }
         few

@@ -187,8 +187,14 @@ fn activations(report: &Report, debug: bool) -> Table {
 }
 
 fn weights(report: &Report) -> Table {
-    let mut table =
-        Table::new(&[("name", "weights"), ("op", "op"), ("bits", "bits"), ("number", "number"), ("sqnr", "SQNR, dB"), ("error", "largest error")]);
+    let mut table = Table::new(&[
+        ("name", "weights"),
+        ("op", "op"),
+        ("bits", "bits"),
+        ("number", "number"),
+        ("sqnr", "SQNR, dB"),
+        ("error", "largest error"),
+    ]);
     for w in &report.weights {
         table.row([
             w.name.as_str().into(),
@@ -215,7 +221,8 @@ fn summary(o: &Outcome) -> Table {
         ("samples", "samples"),
         ("seconds", "seconds"),
     ]);
-    let share = |a: &Option<Accuracy>, f: fn(&Accuracy) -> Option<f64>| a.as_ref().and_then(f).map_or(Cell::Empty, Cell::Share);
+    let share =
+        |a: &Option<Accuracy>, f: fn(&Accuracy) -> Option<f64>| a.as_ref().and_then(f).map_or(Cell::Empty, Cell::Share);
     let report = &o.quantized.report;
     let sqnr = o.after.as_ref().and_then(|a| a.sqnr).or(report.sqnr());
     table.row([

@@ -19,7 +19,10 @@ use std::collections::HashSet;
 
 use mnnc_ir::diag::{Diagnostic, Diagnostics};
 use mnnc_ir::{Graph, NodeId, ValueId};
-use mnnc_quant::calibrate::{Chosen, Group, Observed, Placement, QParams, classes, equalise, expand_constants, insert, is_called, simulate, spread};
+use mnnc_quant::calibrate::{
+    Chosen, Group, Observed, Placement, QParams, classes, equalise, expand_constants, insert, is_called, simulate,
+    spread,
+};
 use mnnc_quant::weight::{Calibrated, Effort, Entry, Policy, compress_with, sites};
 
 use crate::calibrate::{Progress, Samples};
@@ -80,7 +83,13 @@ impl Compiler {
     ///
     /// # Errors
     /// A name in the skip list that no node has, a model without anything to quantise, samples that cannot be run.
-    pub fn quantize(&self, model: &Model, recipe: &Recipe, samples: &Samples, watcher: &dyn Watcher) -> Result<Quantized> {
+    pub fn quantize(
+        &self,
+        model: &Model,
+        recipe: &Recipe,
+        samples: &Samples,
+        watcher: &dyn Watcher,
+    ) -> Result<Quantized> {
         let progress: Progress<'_> = &|done, total| watcher.progress(done, total);
         let original = self.clean(model)?.graph;
         let mut float = original.clone();
@@ -130,7 +139,13 @@ impl Compiler {
         };
         let report = report::make(&float, recipe, &found, weights);
         insert(&mut quantised, &params)?;
-        let report = Report { equalised, fallback, samples: samples.files_used(), skipped: samples.skipped().to_vec(), ..report };
+        let report = Report {
+            equalised,
+            fallback,
+            samples: samples.files_used(),
+            skipped: samples.skipped().to_vec(),
+            ..report
+        };
         Ok(Quantized { model: model.with_graph(quantised), simulated: model.with_graph(simulated), report })
     }
 

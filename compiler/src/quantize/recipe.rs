@@ -53,7 +53,8 @@ impl Recipe {
         };
         let symmetric = matches!(method, Method::Kl | Method::Admm);
         let asymmetric = !symmetric && config.asymmetric.unwrap_or(true);
-        let weights = config.weight_quantize_method.unwrap_or(if best { WeightMethod::Mse } else { WeightMethod::MaxAbs });
+        let weights =
+            config.weight_quantize_method.unwrap_or(if best { WeightMethod::Mse } else { WeightMethod::MaxAbs });
         let named_weights = config.weight_quantize_method.is_some();
         Recipe {
             activations: Spec { method, asymmetric, clamp: config.feature_clamp() },

@@ -138,7 +138,9 @@ pub(super) fn make(g: &Graph, recipe: &Recipe, found: &Found<'_>, weights: weigh
             });
         }
     }
-    let order = |a: &Activation| g.find_value(&a.name).and_then(|v| g.producer(v)).and_then(|n| g.position(n)).map_or(0, |p| p + 1);
+    let order = |a: &Activation| {
+        g.find_value(&a.name).and_then(|v| g.producer(v)).and_then(|n| g.position(n)).map_or(0, |p| p + 1)
+    };
     activations.sort_by_key(order);
     let output = |(&v, n): (&mnnc_ir::ValueId, &Noise)| Layer { name: g.value(v).name.clone(), sqnr: n.decibels() };
     Report {

@@ -50,7 +50,13 @@ impl Page {
         let _ = writeln!(self.body, "<svg width='{}' height='{height}' role='img'>", left + width + 90.0);
         for (i, (name, value)) in rows.iter().enumerate() {
             let y = step * i as f64 + 2.0;
-            let _ = write!(self.body, "<text x='{}' y='{}' text-anchor='end'>{}</text>", left - 6.0, y + 11.0, escaped(name));
+            let _ = write!(
+                self.body,
+                "<text x='{}' y='{}' text-anchor='end'>{}</text>",
+                left - 6.0,
+                y + 11.0,
+                escaped(name)
+            );
             if let Some(value) = value {
                 let class = if warn(*value) { "bar warn" } else { "bar" };
                 let long = (value / most * width).clamp(0.0, width);

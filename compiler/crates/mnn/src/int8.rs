@@ -20,7 +20,8 @@ pub(crate) fn mark(net: &mut Net) {
         }
         let ([x], [y]) = (&op.inputs[..], &op.outputs[..]) else { continue };
         let (Some(x), Some(y)) = (quants.get(x), quants.get(y)) else { continue };
-        let Some(weights) = conv.quan_parameter.as_mut().filter(|q| CODED.contains(&q.type_) && q.read_type == 0) else {
+        let Some(weights) = conv.quan_parameter.as_mut().filter(|q| CODED.contains(&q.type_) && q.read_type == 0)
+        else {
             continue;
         };
         (weights.scale_in, weights.scale_out) = (x.scale, y.scale);

@@ -83,12 +83,28 @@ fn bond(g: &Graph, n: NodeId) -> Bond {
         "conv" => match (constant(1), node.input(2).is_none() || constant(2).is_some()) {
             (Some(w), true) => {
                 let (groups, depthwise) = (ctx.int("group").unwrap_or(1) as usize, w.dims()[1] == 1);
-                if w.dims().len() == 4 && (groups == 1 || (depthwise && groups == w.dims()[0])) { Bond::Cut } else { Bond::Fixed }
+                if w.dims().len() == 4 && (groups == 1 || (depthwise && groups == w.dims()[0])) {
+                    Bond::Cut
+                } else {
+                    Bond::Fixed
+                }
             }
             _ => Bond::Fixed,
         },
-        "relu" | "max_pool" | "average_pool" | "global_average_pool" | "global_max_pool" | "identity" if node.outputs().len() == 1 => Bond::Tie,
-        "add" if node.inputs().iter().flatten().all(|v| g.constant(*v).is_none() && g.ty(*v).dims == g.ty(node.outputs()[0]).dims) => Bond::Tie,
+        "relu" | "max_pool" | "average_pool" | "global_average_pool" | "global_max_pool" | "identity"
+            if node.outputs().len() == 1 =>
+        {
+            Bond::Tie
+        }
+        "add"
+            if node
+                .inputs()
+                .iter()
+                .flatten()
+                .all(|v| g.constant(*v).is_none() && g.ty(*v).dims == g.ty(node.outputs()[0]).dims) =>
+        {
+            Bond::Tie
+        }
         "clip" if constant(1).is_some_and(|low| low.to_f64s() == [0.0]) => Bond::Tie,
         _ => Bond::Fixed,
     }
