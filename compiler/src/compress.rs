@@ -1,9 +1,12 @@
 //! Compression on the way to an artefact: what is asked for, and what it costs.
 
+use std::path::PathBuf;
+
 use mnnc_ir::{Graph, Tensor};
 use mnnc_ops::Evaluator;
-use mnnc_quant::weight::{Options, Policy, Report, halve_constants, mnn};
+use mnnc_quant::weight::{Effort, Options, Policy, Report, halve_constants, mnn};
 
+use crate::calibrate::{Config, Samples};
 use crate::compare::{Deviation, Tolerance, compare};
 use crate::compiler::{Compiler, Model};
 use crate::engine;
@@ -19,13 +22,15 @@ pub struct Compression {
     pub policy: Option<String>,
     /// Whether other large float constants, such as tables of embeddings, become `f16`.
     pub halve_constants: bool,
+    /// A configuration (MNN's `quant.json`) that names samples: integers are then chosen by what they do to the layers on these.
+    pub calibration: Option<PathBuf>,
 }
 
 impl Compression {
     /// What the options say, without a policy.
     pub fn new(options: Options) -> Compression {
         let halve_constants = options.bits == 16;
-        Compression { options, policy: None, halve_constants }
+        Compression { options, policy: None, halve_constants, calibration: None }
     }
 
     /// The policy for a clean graph.
@@ -75,7 +80,12 @@ impl Compiler {
     pub fn compress_model(&self, model: &Model, how: &Compression, measure: bool) -> Result<Compressed> {
         let clean = model.with_graph(self.clean(model)?.graph);
         let policy = how.policy(clean.graph())?;
-        let (mut compressed, report) = self.compress(&clean, &policy, None)?;
+        let samples = match &how.calibration {
+            Some(path) => Some(Samples::open(&Config::read(path)?, clean.graph())?),
+            None => None,
+        };
+        let samples = samples.as_ref().map(|s| (s as &dyn crate::weights::Samples, Effort::default()));
+        let (mut compressed, report) = self.compress(&clean, &policy, samples)?;
         if how.halve_constants {
             let mut graph = compressed.graph().clone();
             halve_constants(&mut graph)?;

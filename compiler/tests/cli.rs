@@ -230,7 +230,8 @@ fn wrong_use_is_exit_1_with_a_remedy() {
     assert!(desk.fails(1, &["compile", "none.onnx", "-o", "net.o"]).contains("no such file"));
     assert!(desk.fails(1, &["run", "net.onnx", "--input", "nobody=net.onnx"]).contains("NumPy"));
     assert!(desk.fails(1, &["compile", "net.onnx", "-o", "net.o", "--cpu", "pentium"]).contains("x86-64-v3"));
-    assert!(desk.fails(2, &["compile", "net.onnx", "-o", "net.o", "--fp16"]).contains("--fp16"));
+    let nine = desk.mnnc(&["compile", "net.onnx", "-o", "net.o", "--weight-bits", "9"]);
+    assert!(nine.status.code() == Some(1) && text(&nine.stderr).contains("2..=8"));
 }
 
 #[test]

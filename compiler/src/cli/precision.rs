@@ -29,12 +29,15 @@ pub struct PrecisionArgs {
     /// How scales are stored [default: fp16 for blocks, else fp32].
     #[arg(long, value_enum, value_name = "TYPE", requires = "weight_bits")]
     weight_scale: Option<ScaleName>,
-    /// How integers are chosen: by the range, by least squares, or so that outliers weigh less.
-    #[arg(long, value_enum, value_name = "METHOD", requires = "weight_bits", default_value = "mse")]
+    /// How integers are chosen: by what they do to the results of the layer, by the range of the weights, by least squares, or so that outliers weigh less.
+    #[arg(long, value_enum, value_name = "METHOD", requires = "weight_bits", default_value = "output")]
     weight_method: MethodName,
     /// Also store depthwise and first convolutions in fewer than 8 bits.
     #[arg(long, requires = "weight_bits")]
     weight_force: bool,
+    /// Choose integers by what they do to the layers on samples: pictures, arrays or folders, as this quant.json describes them.
+    #[arg(long, value_name = "FILE.json")]
+    calibration: Option<PathBuf>,
     /// Compress each layer as this file says: a policy, or MNN's compression parameters as JSON.
     #[arg(long, value_name = "FILE", conflicts_with = "weight_bits")]
     policy: Option<PathBuf>,
@@ -48,6 +51,7 @@ enum ScaleName {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum MethodName {
+    Output,
     Minmax,
     Mse,
     Hqq,
@@ -67,6 +71,7 @@ impl PrecisionArgs {
                 ScaleName::Fp32 => ScaleType::Fp32,
             }),
             method: match self.weight_method {
+                MethodName::Output => Method::Output,
                 MethodName::Minmax => Method::MinMax,
                 MethodName::Mse => Method::Mse,
                 MethodName::Hqq => Method::Hqq,
@@ -76,9 +81,21 @@ impl PrecisionArgs {
         };
         if let Some(path) = &self.policy {
             let text = std::fs::read_to_string(path).map_err(|e| error::file("read", path, &e))?;
-            return Ok(Some(Compression { policy: Some(text), halve_constants: false, options }));
+            let policy = Some(text);
+            return Ok(Some(Compression {
+                policy,
+                halve_constants: false,
+                options,
+                calibration: self.calibration.clone(),
+            }));
         }
-        Ok((self.fp16 || self.weight_bits.is_some()).then(|| Compression::new(options)))
+        if self.calibration.is_some() && self.weight_bits.is_none() {
+            return Err(error::usage(
+                "--calibration is for --weight-bits and --policy; mnnc quantize quantises activations, too",
+            ));
+        }
+        let compression = Compression { calibration: self.calibration.clone(), ..Compression::new(options) };
+        Ok((self.fp16 || self.weight_bits.is_some()).then_some(compression))
     }
 }
 

