@@ -244,7 +244,7 @@ fn least_squares(h: &Histogram, clamp: i32) -> QParams {
 
 #[cfg(test)]
 mod tests {
-    use super::{Method, Observed, Spec};
+    use super::{Method, Observed, Spec, error};
     use crate::calibrate::{Extent, Histogram};
 
     fn observed(samples: &[Vec<f32>]) -> Observed {
@@ -282,12 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn least_squares_and_search_agree_on_a_normal_distribution() {
+    fn search_finds_what_least_squares_come_near() {
         let o = observed(&[normal(100_000)]);
-        let admm = o.choose(&spec(Method::Admm, false)).params.scale;
+        let noise = |method| error(&o.histogram.points(), &o.choose(&spec(method, false)).params, 2.0);
+        // Alternating steps end in the first minimum that they come to.
+        let (admm, mse, minmax) = (noise(Method::Admm), noise(Method::Power(2.0)), noise(Method::MinMax));
+        assert!(mse <= admm && admm < 1.5 * mse && mse < 0.8 * minmax, "{mse} {admm} {minmax}");
+        // A search cuts, and with a higher power it cuts less.
         let mse = o.choose(&spec(Method::Power(2.0), false)).params.scale;
-        assert!((admm / mse - 1.0).abs() < 0.05, "{admm} {mse}");
-        // Both cut, and a higher power cuts less.
         let whole = o.choose(&spec(Method::MinMax, false)).params.scale;
         let fourth = o.choose(&spec(Method::Power(4.0), false)).params.scale;
         assert!(mse < fourth && fourth <= whole, "{mse} {fourth} {whole}");

@@ -63,9 +63,10 @@ impl Grid {
         match self.scales {
             ScaleType::Fp32 => scale,
             ScaleType::Fp16 => {
-                let scale = scale.clamp(-f16::MAX.to_f32(), f16::MAX.to_f32());
-                f16::from_f32(if self.symmetric { scale } else { rounded(scale, HALF_BITS - self.zero_bits()) })
-                    .to_f32()
+                let bits = if self.symmetric { HALF_BITS } else { HALF_BITS - self.zero_bits() };
+                // The largest number of so many bits that is finite in half precision.
+                let most = 65_536.0 * (1.0 - 1.0 / (1u32 << bits) as f32);
+                f16::from_f32(rounded(scale, bits).clamp(-most, most)).to_f32()
             }
         }
     }
