@@ -16,6 +16,9 @@ import MNN.expr as F
 import MNN.nn as nn
 import numpy as np
 
+CONFIG = {"precision": "high", "backend": 0, "numThread": 1}
+
+
 def load(entry):
     """One input as an array in MNN's run-time type."""
     array = np.fromfile(entry["file"], dtype=entry["dtype"]).reshape(entry["shape"])
@@ -32,9 +35,11 @@ def variable(array):
 
 def run_module(case):
     names = [entry["name"] for entry in case["inputs"]]
-    modes = {"precision_mode": F.PrecisionMode.High, "thread_num": 1, "backend": F.Backend.CPU}
     if case["memory"] == "low":
-        modes["memory_mode"] = F.MemoryMode.Low
+        # A manager of its own is the only way to the setting; it does not know the precision that the other has.
+        modes = {"memory_mode": F.MemoryMode.Low, "precision_mode": F.PrecisionMode.High, "thread_num": 1, "backend": F.Backend.CPU}
+    else:
+        modes = {"runtime_manager": nn.create_runtime_manager((CONFIG,))}
     module = nn.load_module_from_file(case["model"], names, case["outputs"], **modes)
     arrays = [load(entry) for entry in case["inputs"]]
     variables = [variable(array) for array in arrays]

@@ -200,11 +200,14 @@ fn bits_are_chosen_within_the_rate() {
     let again = "auto-quant --model m.mnn --quant_model b.mnn --test_dir mnntest --policy a.mnn.json";
     assert_eq!(run(folder.path(), again).status.code(), Some(0));
     assert_eq!(std::fs::read(path("a.mnn")).ok(), std::fs::read(path("b.mnn")).ok());
-    let edited = policy.replacen("\"bits\": 4", "\"bits\": 8", 1);
-    std::fs::write(path("e.json"), edited).expect("writable");
+    let mut edited: serde_json::Value = serde_json::from_str(&policy).expect("JSON");
+    for op in edited["ops"].as_array_mut().expect("a list") {
+        op["weights"]["bits"] = 8.into();
+    }
+    std::fs::write(path("e.json"), edited.to_string()).expect("writable");
     let edited = "auto-quant --model m.mnn --quant_model e.mnn --test_dir mnntest --policy e.json";
     assert_eq!(run(folder.path(), edited).status.code(), Some(0));
-    assert!(policy.contains("\"bits\": 4") && size("e.mnn") > size("a.mnn"));
+    assert!(size("e.mnn") > size("a.mnn"));
 }
 
 #[test]

@@ -31,6 +31,9 @@ fn parameters(cx: &Cx, dtype: DType) -> Result<Quant, Reason> {
 fn quantize(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let dtype = cx.op.outputs.first().map_or(DType::U8, |ty| ty.dtype);
     let quant = parameters(cx, dtype)?;
+    if cx.node.outputs().iter().any(|v| cx.graph.outputs().contains(v)) {
+        return Err("MNN gives its rounded tensors as floats; the integers are no output".into());
+    }
     let x = cx.input(0)?;
     if cx.ty(x) != Ty::Float {
         return Err("MNN rounds float tensors only".into());
