@@ -37,37 +37,15 @@ impl Integers {
         let rows: usize = xd[..xd.len() - 1].iter().product();
         let bytes = rows.checked_mul(depth.checked_add(3)?.max(cols))?.checked_mul(4)?;
         let dims = g.ty(view.outputs[0]).static_dims()?;
-        let fits = (1..1 << 31).contains(&bytes) && depth > 0 && cols > 0 && sides_fit(view, &dims);
+        // Four bytes are one element; rows of other lengths are left to the generic loops.
+        let whole = depth > 0 && depth.is_multiple_of(4);
+        let fits = (1..1 << 31).contains(&bytes) && whole && cols > 0 && sides_fit(view, &dims);
         let emitted = view.epilogue.as_ref().is_none_or(|e| epilogue::emits(&e.f));
         if !fits || !emitted {
             return None;
         }
         let weights = Weights::read(g, w, input(3), false, cols)?;
         Some(Integers { rows, depth, cols, x, zero: zero_point(view, 2)?, weights })
-    }
-
-    /// Rows of whole elements of four bytes.
-    fn rows_of_elements(&self, lo: &mut Lowering) -> Result<Placed, OpError> {
-        let plain = lo.input(self.x, Wish::Plain)?;
-        let pitch = self.depth.next_multiple_of(4);
-        if pitch == self.depth {
-            return Ok(plain);
-        }
-        let dims = vec![self.rows, self.depth];
-        let from = Storage::plain(DType::U8, &dims).map(|storage| Placed { buffer: plain.buffer, storage });
-        let from = from.ok_or_else(|| OpError::unsupported("a value is larger than the address space"))?;
-        let to = Storage {
-            dtype: DType::U8,
-            dims,
-            strides: vec![pitch, 1],
-            block: None,
-            halo: Halo::default(),
-            offset: 0,
-            bytes: self.rows * pitch,
-        };
-        let to = lo.temp_in_storage(self.x, to);
-        lo.copy(self.x, &from, &to);
-        Ok(to)
     }
 }
 
@@ -83,7 +61,7 @@ impl Family for MatmulInteger {
 
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let p = Integers::read(view).ok_or_else(|| OpError::unsupported("not a product of this family"))?;
-        let input = p.rows_of_elements(lo)?;
+        let input = lo.input(p.x, Wish::Plain)?;
         let column = |n: usize| (0..p.depth).map(move |k| k * p.cols + n);
         let sums: Vec<Sums> = (0..p.cols).map(|n| Sums::of(column(n).map(|i| p.weights.at(i)), p.zero)).collect();
         let bias: Vec<i32> = sums.iter().map(|s| s.bias).collect();
@@ -93,7 +71,7 @@ impl Family for MatmulInteger {
         let product = Product {
             family: "matmul_integer",
             rows: p.rows,
-            depth: p.depth.next_multiple_of(4),
+            depth: p.depth,
             cols: p.cols,
             input: &input,
             output: &output,

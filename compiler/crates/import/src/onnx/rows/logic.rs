@@ -36,6 +36,9 @@ fn cast(cx: &mut NodeCx) -> Converted {
 }
 
 fn cast_like(cx: &mut NodeCx) -> Converted {
+    if cx.opt(1).is_some_and(|like| cx.imp.narrow.contains_key(&like)) {
+        return Err(OpError::unsupported("converting to less than 8 bits is not supported"));
+    }
     let to: DType = cx.dtype(1)?;
     let x = cx.input(0)?;
     cx.finish_all("cast", &[x], Attrs::new().with("to", to))
