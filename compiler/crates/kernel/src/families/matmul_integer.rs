@@ -4,8 +4,7 @@ use crate::families::epilogue;
 use crate::families::integer::{Sums, Weights, range, zero_point};
 use crate::families::product::{Product, place_sides, sides_fit, wishes};
 use crate::family::{Family, View, Wish};
-use crate::lowering::{Forms, Lowering, Placed};
-use crate::storage::{Halo, Storage};
+use crate::lowering::{Forms, Lowering};
 use mnnc_ir::{DType, OpError, ValueId};
 use mnnc_ops::family::quant::MATMUL_INTEGER;
 use mnnc_vector::Target;
@@ -67,7 +66,7 @@ impl Family for MatmulInteger {
         let bias: Vec<i32> = sums.iter().map(|s| s.bias).collect();
         let epilogue = place_sides(view, lo, p.rows, p.cols)?.behind(Some(range(&sums)));
         let output = lo.output(view.outputs[0], Forms::PLAIN)?;
-        let weight = |n: usize, k: usize| if k < p.depth { f32::from(p.weights.at(k * p.cols + n)) } else { 0.0 };
+        let weight = |n: usize, k: usize| f32::from(p.weights.at(k * p.cols + n));
         let product = Product {
             family: "matmul_integer",
             rows: p.rows,

@@ -45,6 +45,23 @@ fn zero_points(codes: &Codes, offsets: &[f32]) -> Option<Vec<i8>> {
     codes.scales.iter().zip(offsets).map(zero).collect()
 }
 
+/// The same weights with no scale of 0, as MNN gives a row of nothing but its offset: codes of 0 with a scale of 1.
+fn without_zero_scales(mut codes: Codes) -> Codes {
+    if codes.scales.iter().all(|&s| s != 0.0) {
+        return codes;
+    }
+    let length = codes.codes.len() / codes.scales.len();
+    let mut values = codes.codes.to_vec::<i8>();
+    for (row, scale) in values.chunks_mut(length.max(1)).zip(&mut codes.scales) {
+        if *scale == 0.0 {
+            row.fill(0);
+            *scale = 1.0;
+        }
+    }
+    codes.codes = Tensor::new(codes.codes.dims(), values);
+    codes
+}
+
 impl OpCx<'_, '_, '_> {
     /// Adds a constant with this name.
     pub(super) fn named_constant(&mut self, name: &str, t: Tensor) -> ValueId {
@@ -73,6 +90,7 @@ impl OpCx<'_, '_, '_> {
         if codes.scales.iter().chain(codes.offsets.iter().flatten()).any(|x| !x.is_finite()) {
             return Err(OpError::invalid("a scale of the weight is infinite or not a number"));
         }
+        let codes = without_zero_scales(codes);
         let offsets = codes.offsets.clone().filter(|o| o.iter().any(|&x| x != 0.0));
         let zeros = offsets.as_ref().and_then(|o| zero_points(&codes, o));
         let real = if zeros.is_some() { None } else { offsets };
