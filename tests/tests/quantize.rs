@@ -156,7 +156,8 @@ fn a_trained_network_keeps_its_accuracy() {
         after("sqnr"),
         json["seconds"]
     );
-    assert_eq!(before, 0.7925);
+    // Decoders of JPEG differ by a picture or two of 400.
+    assert!((before - 0.7925).abs() <= 0.005, "{before}");
     assert!(top1 >= before - 0.005 && after("agreement") >= 0.96 && after("sqnr") >= 18.0);
 }
 
