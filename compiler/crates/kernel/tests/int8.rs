@@ -287,7 +287,9 @@ fn products_are_exact() {
         net.what += &format!(" -> {cols} {chain:?}");
         let y = net.chain(&mut g, b, sums, 1, depth, chain, None);
         net.check(y, &mut g, seed % 2 == 0, &mut |s| {
-            assert!(s.kernels.iter().any(|(_, k)| k.name.starts_with("matmul_integer")));
+            // Rows that are no whole words are left to the generic loops.
+            let tuned = s.kernels.iter().any(|(_, k)| k.name.starts_with("matmul_integer"));
+            assert_eq!(tuned, depth.is_multiple_of(4), "{depth}");
         });
     }
 }
