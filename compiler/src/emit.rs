@@ -183,16 +183,14 @@ impl Compiler {
             }
             _ => (graph.to_text().into_bytes(), None),
         };
-        let write =
-            |path: &Path, bytes: &[u8]| output::write_bytes(path, bytes).map_err(|e| error::file("write", path, &e));
         done.files = vec![path.to_path_buf()];
         // The weights first: a model that is there has them.
         if let Some(weights) = weights {
             let beside = beside(path);
-            write(&beside, &weights)?;
+            output::write(&beside, &weights)?;
             done.files.push(beside);
         }
-        write(path, &bytes)?;
+        output::write(path, &bytes)?;
         Ok(done)
     }
 

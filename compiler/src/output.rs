@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use crate::error::{self, Result};
+
 /// Writes `path` through `fill`: into a new file in the same folder, which takes
 /// the name only when everything has been written. A device or a pipe is
 /// written directly.
@@ -32,6 +34,14 @@ pub fn write_whole(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io::
 /// Those of the file system.
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_whole(path, |out| out.write_all(bytes))
+}
+
+/// As [`write_bytes`], with an error that names the file.
+///
+/// # Errors
+/// Of the file system.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_bytes(path, bytes).map_err(|e| error::file("write", path, &e))
 }
 
 fn flushed(file: &File, fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {

@@ -7,7 +7,7 @@
 
 use mnnc_ir::{DType, Graph, Tensor, ValueId};
 
-use crate::compare::Deviation;
+use crate::compare::{Deviation, Tolerance, compare};
 
 /// Share of elements that may be off: by a step in a layer, by more than a step in an output.
 const SHARE: f64 = 0.01;
@@ -72,7 +72,9 @@ pub(crate) fn judge_output(
         return deviation;
     }
     let by_steps = step.map_or(f64::INFINITY, |s| share_beyond(want, got, s * (1.0 + ROUNDING)) / SHARE);
-    let by_noise = deviation.rms / OUTPUT.max(NOISE_FACTOR * relative_rms(want, moved));
+    let movement = compare(want, moved, Tolerance::F32).map_or(0.0, |d| d.rms);
+    let movement = if movement.is_finite() { movement } else { 0.0 };
+    let by_noise = deviation.rms / OUTPUT.max(NOISE_FACTOR * movement);
     Deviation { excess: deviation.excess.min(by_steps).min(by_noise), ..deviation }
 }
 
@@ -80,16 +82,7 @@ pub(crate) fn judge_output(
 fn share_beyond(want: &Tensor, got: &Tensor, bound: f64) -> f64 {
     let pairs = want.to_f64s().into_iter().zip(got.to_f64s());
     let beyond = pairs.filter(|(a, b)| !((a - b).abs() <= bound)).count();
-    beyond as f64 / want.to_f64s().len().max(1) as f64
-}
-
-fn relative_rms(want: &Tensor, moved: &Tensor) -> f64 {
-    let (mut noise, mut signal) = (0.0, 0.0);
-    for (a, b) in want.to_f64s().into_iter().zip(moved.to_f64s()) {
-        noise += (a - b) * (a - b);
-        signal += a * a;
-    }
-    if noise > 0.0 && noise.is_finite() { (noise / signal.max(f64::MIN_POSITIVE)).sqrt() } else { 0.0 }
+    beyond as f64 / want.len().max(1) as f64
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! One trial: a network compressed by a policy, compiled, and run on samples.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use mnnc_ir::{Diagnostic, Diagnostics, Graph, Tensor};
 use mnnc_quant::auto::{Goal, Measured, Trial};
@@ -13,6 +12,7 @@ use crate::accuracy::Score;
 use crate::compiler::{Compiler, Model};
 use crate::engine::Engine;
 use crate::error::{self, Result};
+use crate::timing::Timings;
 use crate::weights::Samples;
 
 /// Samples that tell the noise of one op: noise is a mean over all elements of all outputs, which few samples tell well enough.
@@ -115,7 +115,10 @@ impl Trial for NetworkTrial<'_> {
         let noise = noise(&self.reference, &outputs);
         let error = if noise.is_finite() { self.error(&outputs, noise) } else { f64::INFINITY };
         let milliseconds = match self.request.goal {
-            Goal::Milliseconds(_) => Some(fastest(&mut engine, &self.inputs[0])?),
+            Goal::Milliseconds(_) => {
+                let run = || engine.run(&self.inputs[0]).map(drop);
+                Some(Timings::measure(0, RUNS, run)?.min_ms())
+            }
             _ => None,
         };
         Ok(Measured { error, noise, bytes: report.bytes().1, milliseconds })
@@ -150,17 +153,6 @@ fn relative(want: &Tensor, got: &Tensor) -> f64 {
     let off = want.iter().zip(got.to_f64s()).map(|(a, b)| (a - b).abs());
     // A NaN must not pass for agreement.
     off.fold(0.0, |m: f64, d| if d.is_nan() { f64::INFINITY } else { m.max(d) }) / largest
-}
-
-/// Milliseconds of the fastest of some runs.
-fn fastest(engine: &mut Engine, inputs: &[Tensor]) -> Result<f64> {
-    let mut best = f64::INFINITY;
-    for _ in 0..RUNS {
-        let start = Instant::now();
-        engine.run(inputs)?;
-        best = best.min(start.elapsed().as_secs_f64() * 1e3);
-    }
-    Ok(best)
 }
 
 /// Integers that were chosen before: trials differ in few ops.

@@ -11,6 +11,7 @@ use super::samples::Samples;
 use crate::compiler::{Compiler, Model};
 use crate::error::Result;
 use crate::native::diagnostics;
+use crate::weights;
 
 /// Values of one run that are held at the same time, in bytes; what exceeds it is watched in further runs.
 const MAX_WATCHED: usize = 192 << 20;
@@ -90,6 +91,20 @@ impl Runner {
     /// Number of values that are watched.
     pub fn watched(&self) -> usize {
         self.watched
+    }
+
+    /// Shows every watched value of every sample to `see(sample, value, tensor)`, for each value in order of the samples: on one thread.
+    ///
+    /// # Errors
+    /// As [`fold`](Self::fold).
+    pub fn each(&self, samples: &dyn weights::Samples, see: &mut dyn FnMut(usize, usize, &Tensor)) -> Result<()> {
+        for group in &self.groups {
+            let mut workspace = group.jit.workspace();
+            for i in 0..samples.len() {
+                group.run(&mut workspace, &samples.get(i)?, |value, tensor| see(i, value, tensor))?;
+            }
+        }
+        Ok(())
     }
 
     /// Shows every watched value of every sample to `see(accumulator, sample, value, tensor)`. Samples are spread over threads; each thread adds to

@@ -146,9 +146,7 @@ pub fn run(args: Args) -> Result<()> {
         compiler.compile(&chosen.model, emit, &args.quant_model, true)?
     };
     if args.policy.is_none() {
-        let path = args.policy_path();
-        output::write_bytes(&path, chosen.point.policy.to_json().as_bytes())
-            .map_err(|e| error::file("write", &path, &e))?;
+        output::write(&args.policy_path(), chosen.point.policy.to_json().as_bytes())?;
     }
     if args.json {
         print_json(&as_json(&chosen, &done, request.metric));

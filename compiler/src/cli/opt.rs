@@ -71,7 +71,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let text = optimised.graph.print(PrintOptions { literals: args.literals.then_some(64) });
     match &args.output {
-        Some(path) => mnnc::output::write_bytes(path, text.as_bytes()).map_err(|e| error::file("write", path, &e)),
+        Some(path) => mnnc::output::write(path, text.as_bytes()),
         None => {
             print(&text);
             Ok(())

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mnnc::accuracy::{Accuracy, Labels, Score};
 use mnnc::calibrate::{Config, Samples};
 use mnnc::error::{self, Result};
+use mnnc::output;
 use mnnc::quantize::{Quantized, Recipe, Report, Watcher};
 use mnnc::{CompileOptions, Compiled, Compiler, Emit, Engine, Model};
 use mnnc_ir::Diagnostic;
@@ -118,9 +119,9 @@ pub fn run(args: Args) -> Result<()> {
     let json = as_json(&outcome, &config);
     let beside = args.output.with_extension(format!("{}.json", extension(&args.output)));
     let text = serde_json::to_string_pretty(&json).unwrap_or_default() + "\n";
-    write(&beside, &text)?;
+    output::write(&beside, text.as_bytes())?;
     if let Some(path) = &args.report {
-        write(path, &page(&outcome, &args.model.model))?;
+        output::write(path, page(&outcome, &args.model.model).as_bytes())?;
     }
     if args.json {
         print_json(&json);
@@ -135,10 +136,6 @@ pub fn run(args: Args) -> Result<()> {
 
 fn extension(path: &Path) -> String {
     path.extension().map_or_else(String::new, |e| e.to_string_lossy().into_owned())
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    mnnc::output::write_bytes(path, text.as_bytes()).map_err(|e| error::file("write", path, &e))
 }
 
 /// Top-1 and top-5 of the float and the quantised model on labelled pictures.

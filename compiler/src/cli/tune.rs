@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mnnc::error::{self, Result};
+use mnnc::error::Result;
 use mnnc::tune::{Agreement, Tuning};
 use mnnc::{CompileOptions, Compiler, output};
 use serde_json::json;
@@ -58,7 +58,7 @@ pub fn run(args: Args) -> Result<()> {
     drop(step);
     let tuning = tuning?;
     if let Some(path) = &args.output {
-        output::write_bytes(path, tuning.file.text().as_bytes()).map_err(|e| error::file("write", path, &e))?;
+        output::write(path, tuning.file.text().as_bytes())?;
     }
     show_tuning(&tuning, args.json);
     Ok(())

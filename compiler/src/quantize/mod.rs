@@ -23,9 +23,9 @@ use mnnc_quant::calibrate::{
     Chosen, Group, Observed, Placement, QParams, classes, equalise, expand_constants, insert, is_called, simulate,
     spread,
 };
-use mnnc_quant::weight::{Calibrated, Effort, Entry, Policy, compress_with, sites};
+use mnnc_quant::weight::{Calibrated, Effort, compress, compress_with};
 
-use crate::calibrate::{Progress, Samples};
+use crate::calibrate::{Progress, Samples, WeightMethod};
 use crate::compiler::{Compiler, Model};
 use crate::error::Result;
 use crate::weights::NativeWatch;
@@ -183,10 +183,7 @@ impl Compiler {
         plan: &Plan,
         samples: &Samples,
     ) -> Result<(Graph, mnnc_quant::weight::Report)> {
-        let entry = |site: mnnc_quant::weight::Site| {
-            plan.anchors.contains(&site.node).then(|| Entry { name: site.name, shape: None, weights: recipe.scheme() })
-        };
-        let policy = Policy { ops: sites(float).into_iter().filter_map(entry).collect() };
+        let policy = recipe.policy(float, &plan.anchors);
         let mut graph = float.clone();
         let report = if recipe.adaptive {
             // What layers will read: rounded activations.
@@ -195,13 +192,11 @@ impl Compiler {
             let mut watch = NativeWatch { compiler: self, model, samples };
             let mut quantiser = Calibrated::observe(&reads, &policy, &mut watch, Effort::default())?;
             compress_with(&mut graph, &policy, &mut quantiser)?
+        } else if recipe.weights == WeightMethod::Mse {
+            compress(&mut graph, &policy)?
         } else {
             let mut quantiser = weights::Clamped { method: recipe.weights, clamp: recipe.weight_clamp };
-            if recipe.weights == crate::calibrate::WeightMethod::Mse {
-                compress_with(&mut graph, &policy, &mut mnnc_quant::weight::methods::DataFree)?
-            } else {
-                compress_with(&mut graph, &policy, &mut quantiser)?
-            }
+            compress_with(&mut graph, &policy, &mut quantiser)?
         };
         Ok((graph, report))
     }

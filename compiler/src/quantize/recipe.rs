@@ -1,5 +1,6 @@
 //! What a configuration asks for, with what is best where it leaves that open.
 
+use mnnc_ir::{Graph, NodeId};
 use mnnc_quant::calibrate::{Method, Spec, Style};
 use mnnc_quant::weight;
 
@@ -69,6 +70,13 @@ impl Recipe {
             skip: config.skip_quant_op_names.clone(),
             style,
         }
+    }
+
+    /// That scheme for the weights of these nodes.
+    pub(super) fn policy(&self, g: &Graph, nodes: &[NodeId]) -> weight::Policy {
+        let chosen = weight::sites(g).into_iter().filter(|site| nodes.contains(&site.node));
+        let entry = |site: weight::Site| weight::Entry { name: site.name, shape: None, weights: self.scheme() };
+        weight::Policy { ops: chosen.map(entry).collect() }
     }
 
     /// The scheme of every weight that is quantised.

@@ -1,7 +1,8 @@
 //! Which layers lose most by being quantised.
 
 use mnnc_ir::{Graph, NodeId, ValueId};
-use mnnc_quant::calibrate::{QParams, simulate};
+use mnnc_quant::calibrate::{QParams, expand_constants, simulate};
+use mnnc_quant::weight::compress;
 
 use super::{Plan, Recipe};
 use crate::calibrate::{Progress, Samples};
@@ -24,9 +25,9 @@ impl Compiler {
         for (i, &n) in plan.anchors.iter().enumerate() {
             let operand = float.node(n).input(0);
             let own: Vec<(ValueId, QParams)> = params.iter().copied().filter(|(v, _)| Some(*v) == operand).collect();
-            let (mut rounded, _) = self.round_weights_of(float, recipe, &[n])?;
+            let mut rounded = rounded(float, recipe, n)?;
             simulate(&mut rounded, &own)?;
-            let noise = self.measure(model, (float, &rounded), &float.outputs().to_vec(), samples, &|_, _| ())?;
+            let noise = self.measure(model, (float, &rounded), float.outputs(), samples, &|_, _| ())?;
             let worst = noise.iter().filter_map(|n| n.decibels()).fold(f64::INFINITY, f64::min);
             losses.push((worst, n));
             progress(i + 1, plan.anchors.len());
@@ -34,17 +35,12 @@ impl Compiler {
         losses.sort_by(|a, b| a.0.total_cmp(&b.0));
         Ok(losses.into_iter().take(recipe.float_fallback).map(|(_, n)| n).collect())
     }
+}
 
-    /// A float graph in which the weights of these anchors are rounded to nearest.
-    fn round_weights_of(&self, float: &Graph, recipe: &Recipe, anchors: &[NodeId]) -> Result<(Graph, ())> {
-        use mnnc_quant::weight::{Entry, Policy, compress, sites};
-        let entry = |site: mnnc_quant::weight::Site| {
-            anchors.contains(&site.node).then(|| Entry { name: site.name, shape: None, weights: recipe.scheme() })
-        };
-        let policy = Policy { ops: sites(float).into_iter().filter_map(entry).collect() };
-        let mut graph = float.clone();
-        compress(&mut graph, &policy)?;
-        mnnc_quant::calibrate::expand_constants(&mut graph)?;
-        Ok((graph, ()))
-    }
+/// A float graph in which the weights of an anchor are rounded to nearest.
+fn rounded(float: &Graph, recipe: &Recipe, anchor: NodeId) -> Result<Graph> {
+    let mut graph = float.clone();
+    compress(&mut graph, &recipe.policy(float, &[anchor]))?;
+    expand_constants(&mut graph)?;
+    Ok(graph)
 }

@@ -2,11 +2,10 @@
 
 mod synthetic;
 
-use mnnc_ir::{Def, Diagnostics, Graph, Tensor, ValueId};
+use mnnc_ir::{Diagnostics, Graph, Tensor, ValueId};
 use mnnc_quant::weight::{Calibrated, Effort, Method, Policy, Report, Watch, compress, compress_with};
 
 use crate::compiler::{CompileOptions, Compiler, Model};
-use crate::engine::Engine;
 use crate::error::Result;
 
 pub use synthetic::Synthetic;
@@ -105,27 +104,6 @@ impl Watch for NativeWatch<'_> {
         values: &[ValueId],
         see: &mut dyn FnMut(usize, usize, &Tensor),
     ) -> std::result::Result<(), Diagnostics> {
-        let mut watching = g.clone();
-        let is_input = |v: ValueId| matches!(g.value(v).def, Def::Input(_));
-        let mut results: Vec<ValueId> = values.iter().copied().filter(|&v| !is_input(v)).collect();
-        if results.is_empty() {
-            results.extend(g.outputs().first());
-        }
-        watching.set_results(watching.main(), results.clone());
-        let mut engine = Engine::jit(self.compiler.jit(&self.model.with_graph(watching))?);
-        for sample in 0..self.samples.len() {
-            let inputs = self.samples.get(sample)?;
-            let outputs = engine.run(&inputs)?;
-            for (i, &v) in values.iter().enumerate() {
-                let tensor = match g.value(v).def {
-                    Def::Input(n) => inputs.get(n),
-                    _ => results.iter().position(|&r| r == v).and_then(|p| outputs.get(p)),
-                };
-                if let Some(tensor) = tensor {
-                    see(sample, i, tensor);
-                }
-            }
-        }
-        Ok(())
+        Ok(self.compiler.watch(self.model, g, values)?.each(self.samples, see)?)
     }
 }

@@ -155,7 +155,7 @@ fn compression(args: &Args, compiler: &Compiler, model: &Model) -> Result<Option
     if let Some(path) = &args.compression_params_file {
         // As MNN makes it: every layer in 8 bits, unless others are asked for.
         let text = mnn::write(&policy, clean.graph())?;
-        mnnc::output::write_bytes(path, text.as_bytes()).map_err(|e| error::file("write", path, &e))?;
+        mnnc::output::write(path, text.as_bytes())?;
     }
     let asked = bits.is_some() || is_on(args.fp16);
     Ok(asked.then(|| Compression {

@@ -391,6 +391,7 @@ fn eval(f: &ScalarFn, k: &LoopKernel, args: &[*mut u8], axes: &[usize], e: Expr)
             Unary::Sqrt => go(*a).sqrt(),
             Unary::Neg => -go(*a),
             Unary::Not => f64::from(go(*a) == 0.0),
+            Unary::Round => go(*a).round_ties_even(),
             u => panic!("{u:?}"),
         },
         ScalarNode::Binary(op, a, b) => {
