@@ -1,10 +1,10 @@
-"""MNN's own converter, many times.
+"""MNN's own converter and quantiser, many times.
 
     mnn_convert.py JOBS.json
 
-JOBS.json is a list of {"args": [option], "folder": path}. Each runs in a process of its own, because the converter aborts
-on what it cannot do, and in its folder, because it spills weights to a file of fixed name where it runs. A line of JSON
-tells the number of each job that left no file, and the converter's last words.
+JOBS.json is a list of {"tool": "mnnconvert" | "mnnquant", "args": [option], "folder": path}. Each runs in a process of its
+own, because the converter aborts on what it cannot do, and in its folder, because it spills weights to a file of fixed
+name where it runs. A line of JSON tells for each job the exit status and the tool's last words.
 """
 
 import json
@@ -15,7 +15,7 @@ import sys
 CONVERT = """
 import sys
 import _tools
-_tools.mnnconvert(["mnnc-tests", *sys.argv[1:]])
+getattr(_tools, sys.argv[1])(["mnnc-tests", *sys.argv[2:]])
 """
 
 
@@ -23,8 +23,9 @@ def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         jobs = json.load(file)
     for number, job in enumerate(jobs):
-        done = subprocess.run([sys.executable, "-c", CONVERT, *job["args"]], check=False, timeout=300, cwd=job["folder"],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        done = subprocess.run([sys.executable, "-c", CONVERT, job["tool"], *job["args"]], check=False, timeout=300,
+                              cwd=job["folder"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace")
         words = (done.stdout.strip().splitlines() or [""])[-1]
         print(json.dumps({"job": number, "status": done.returncode, "words": words}), flush=True)
 

@@ -75,6 +75,8 @@ impl Scales {
                     && op.main_as_convolution2_d().is_some_and(|c| c.weight().is_none_or(|w| w.is_empty()))
             }
             OpType::Pooling => unchanged,
+            // Over all of a picture, it becomes a pooling.
+            OpType::Pooling3D => unchanged && op.main_as_pool3_d().is_some_and(|p| p.is_global()),
             OpType::ReLU => unchanged && op.main_as_relu().is_none_or(|r| r.slope() == 0.0),
             OpType::Softmax | OpType::LayerNorm | OpType::BinaryOp | OpType::Scale | OpType::Interp | OpType::PReLU => {
                 true

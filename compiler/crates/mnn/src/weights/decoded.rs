@@ -1,5 +1,5 @@
-//! Constants behind an op that decodes them: `dequantize_linear` of integers, `cast` of half precision. To the rules they are
-//! constants like others; what the format can store coded stays coded.
+//! Constants behind ops that decode them: `dequantize_linear` of integers, perhaps with a constant added to what shares a scale,
+//! `cast` of half precision. To the rules they are constants like others; what the format can store coded stays coded.
 
 use crate::cx::Reason;
 use mnnc_ir::{DType, Graph, Node, Tensor, TensorType, ValueId};
@@ -24,7 +24,8 @@ pub(super) enum Coding<'g> {
 #[derive(Clone, Debug)]
 pub(super) struct Integers<'g> {
     scales: &'g Tensor,
-    zeros: Option<&'g Tensor>,
+    /// In the shape of the scales, or one for all. Where a constant is added behind, they are no whole numbers.
+    zeros: Vec<f64>,
     spread: Spread,
     /// How many bits the codes need, as the graph says.
     pub(super) bits: u32,
@@ -51,26 +52,29 @@ pub(super) struct Parameters {
 impl Parameters {
     /// Scale and zero point of the element at `position` in the stored order.
     pub(super) fn at(&self, position: usize) -> (f64, f64) {
-        let index = match self.spread {
+        let index = self.spread.index(position);
+        let of = |list: &[f64]| list.get(if list.len() == 1 { 0 } else { index }).copied().unwrap_or(0.0);
+        (of(&self.scales), of(&self.zeros))
+    }
+}
+
+impl Spread {
+    /// Which scale the element at `position` in the stored order has.
+    fn index(self, position: usize) -> usize {
+        match self {
             Spread::Whole => 0,
             Spread::Axis { extent, inner } => position / inner % extent,
             Spread::Blocks { extent, inner, block } => {
                 let blocks = extent.div_ceil(block);
                 (position / (inner * extent) * blocks + position / inner % extent / block) * inner + position % inner
             }
-        };
-        let of = |list: &[f64]| list.get(if list.len() == 1 { 0 } else { index }).copied().unwrap_or(0.0);
-        (of(&self.scales), of(&self.zeros))
+        }
     }
 }
 
 impl Integers<'_> {
     pub(super) fn parameters(&self) -> Parameters {
-        Parameters {
-            scales: self.scales.to_f64s(),
-            zeros: self.zeros.map_or_else(|| vec![0.0], Tensor::to_f64s),
-            spread: self.spread,
-        }
+        Parameters { scales: self.scales.to_f64s(), zeros: self.zeros.clone(), spread: self.spread }
     }
 }
 
@@ -126,13 +130,50 @@ pub(crate) fn decoded(graph: &Graph, value: ValueId) -> Option<Decoded<'_>> {
             widens.then_some(within)
         }
         "dequantize_linear" => integers(graph, node),
+        "add" => shifted(graph, node, value),
         _ => None,
     }
 }
 
+/// Integers with a constant added that is the same wherever the scale is: zero points that are no whole numbers.
+fn shifted<'g>(graph: &'g Graph, node: &Node, value: ValueId) -> Option<Decoded<'g>> {
+    let Decoded { stored, coding: Coding::Integers(mut within) } = decoded(graph, node.input(0)?)? else { return None };
+    let summand = graph.constant(node.input(1)?).filter(|t| t.dtype() == DType::F32)?;
+    let dims = graph.ty(value).static_dims()?;
+    if summand.dims().len() > dims.len() || dims.iter().product::<usize>() != stored.len() {
+        return None;
+    }
+    let scales = within.scales.to_f64s();
+    let mut shifts: Vec<Option<f64>> = vec![None; scales.len()];
+    let values = summand.to_f64s();
+    for position in 0..stored.len() {
+        // Where it stands in the summand, whose dims are the last ones, or 1.
+        let (mut rest, mut at, mut stride) = (position, 0, 1);
+        for (i, &extent) in dims.iter().enumerate().rev() {
+            let own = (i + summand.dims().len()).checked_sub(dims.len()).map_or(1, |k| summand.dims()[k]);
+            at += if own == 1 { 0 } else { rest % extent * stride };
+            stride *= own;
+            rest /= extent;
+        }
+        let shift = *values.get(at)?;
+        if *shifts.get_mut(within.spread.index(position))?.get_or_insert(shift) != shift {
+            return None;
+        }
+    }
+    let zero = |(i, &scale): (usize, &f64)| {
+        let own = within.zeros.get(if within.zeros.len() == 1 { 0 } else { i }).copied().unwrap_or(0.0);
+        match shifts[i] {
+            None | Some(0.0) => Some(own),
+            Some(shift) => Some(own - shift / scale).filter(|zero| zero.is_finite()),
+        }
+    };
+    within.zeros = scales.iter().enumerate().map(zero).collect::<Option<_>>()?;
+    Some(Decoded { stored, coding: Coding::Integers(within) })
+}
+
 /// Whether an op only decodes a constant, so that nothing of it is left in the file.
 pub(crate) fn is_decoder(graph: &Graph, node: &Node) -> bool {
-    let decodes = matches!(node.op.name, "reshape" | "cast" | "dequantize_linear");
+    let decodes = matches!(node.op.name, "reshape" | "cast" | "dequantize_linear" | "add");
     decodes && node.outputs().first().is_some_and(|&value| decoded(graph, value).is_some())
 }
 
@@ -145,8 +186,8 @@ fn integers<'g>(graph: &'g Graph, node: &'g Node) -> Option<Decoded<'g>> {
     let stored = graph.constant(node.input(0)?)?;
     let scales = floats(node.input(1)?)?;
     let zeros = match node.input(2) {
-        Some(value) => Some(graph.constant(value)?),
-        None => None,
+        Some(value) => graph.constant(value)?.to_f64s(),
+        None => vec![0.0],
     };
     let facts = graph.facts(graph.producer(*node.outputs().first()?)?);
     let op = facts.of(node);
