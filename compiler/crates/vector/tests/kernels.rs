@@ -435,7 +435,7 @@ fn bytes_are_stored_saturated_and_broadcast() {
 fn parts_of_vectors_of_bytes() {
     for target in support::runnable_targets() {
         let n = target.lanes();
-        let words: Vec<u32> = (0..16u32).map(|i| 0x80fe_7f01u32.wrapping_add(i * 0x1d23_0b57)).collect();
+        let words: Vec<u32> = (0..16u32).map(|i| 0x80fe_7f01u32.wrapping_add(i.wrapping_mul(0x1d23_0b57))).collect();
         let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
         let rows = 4 * n + n;
         let out = run(&target, vec![words.clone(), vec![0; 2 * n * n], vec![0xaaaa_aaaa; rows * n]], (0, 0), |b| {

@@ -357,7 +357,13 @@ fn interpret(k: &LoopKernel, args: &[*mut u8], begin: usize, end: usize) {
     }
 }
 
+/// The value of an expression, every step rounded to its type as the native loops round it.
 fn eval(f: &ScalarFn, k: &LoopKernel, args: &[*mut u8], axes: &[usize], e: Expr) -> f64 {
+    let value = unrounded(f, k, args, axes, e);
+    if f.dtype(e) == DType::F32 { f64::from(value as f32) } else { value }
+}
+
+fn unrounded(f: &ScalarFn, k: &LoopKernel, args: &[*mut u8], axes: &[usize], e: Expr) -> f64 {
     let go = |e: Expr| eval(f, k, args, axes, e);
     match f.node(e) {
         ScalarNode::Const(x) => *x,
