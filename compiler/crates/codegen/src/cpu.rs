@@ -22,6 +22,7 @@ const DOTPROD: u32 = 1 << 7;
 const FP16: u32 = 1 << 8;
 const I8MM: u32 = 1 << 9;
 const AMX_BF16: u32 = 1 << 10;
+const AMX_INT8: u32 = 1 << 11;
 
 /// The capabilities, as bits of the capability word, that code for `cpu` needs.
 pub(crate) fn needs(cpu: Cpu) -> u32 {
@@ -36,6 +37,7 @@ pub(crate) fn needs(cpu: Cpu) -> u32 {
         (Features::VNNI, vnni),
         (Features::BF16, BF16),
         (Features::AMX_BF16, AMX_BF16),
+        (Features::AMX_INT8, AMX_INT8),
         (Features::DOTPROD, DOTPROD),
         (Features::FP16, FP16),
         (Features::I8MM, I8MM),
@@ -46,7 +48,7 @@ pub(crate) fn needs(cpu: Cpu) -> u32 {
 /// Emits `fn() -> i32`, the capability word. It is kept in one word of memory, because `cpuid` is slow under a
 /// hypervisor; threads that compute it at the same time write the same.
 pub(crate) fn define(module: &mut dyn Module, target: &Target, name: &str) -> Result<FuncId, CodegenError> {
-    let tiles = target.cpus.iter().any(|c| c.features.contains(Features::AMX_BF16));
+    let tiles = target.cpus.iter().any(|c| c.features.intersects(Features::AMX_BF16 | Features::AMX_INT8));
     let compute = match target.arch {
         Arch::X64 => define_x64(module, name, tiles)?,
         Arch::A64 => define_a64(module, name)?,
@@ -184,19 +186,19 @@ fn define_x64(module: &mut dyn Module, name: &str, tiles: bool) -> Result<FuncId
         let v4 = [v3, all(b, b7, &[16, 17, 30, 31]), all(b, xcr0, &[5, 6, 7])];
         let v4 = grant(b, &v4, V4);
         let vnni = [v4, all(b, c7, &[11])];
-        grant(b, &vnni, VNNI_512);
+        let vnni_512 = grant(b, &vnni, VNNI_512);
         let vnni = [v3, all(b, a71, &[4])];
         grant(b, &vnni, VNNI_256);
         let bf16 = [v4, all(b, a71, &[5])];
         let bf16 = grant(b, &bf16, BF16);
-        // AMX-BF16 and AMX-TILE, whose state the system must have (XCR0) and grant to the process: it is asked only where
-        // the code has a use for it.
+        // AMX-TILE, whose state the system must have (XCR0) and grant to the process: it is asked only where the code has a use
+        // for it. Then AMX-BF16 and AMX-INT8.
         if !tiles {
             return word;
         }
-        let there = [all(b, d7, &[22, 24]), all(b, xcr0, &[17, 18])];
+        let there = [all(b, d7, &[24]), all(b, xcr0, &[17, 18])];
         let there = b.ins().band(there[0], there[1]);
-        let there = b.ins().band(there, bf16);
+        let there = b.ins().band(there, v4);
         let (ask, next) = (b.create_block(), b.create_block());
         b.append_block_param(next, I32);
         b.ins().brif(there, ask, &[], next, &[zero.into()]);
@@ -206,8 +208,15 @@ fn define_x64(module: &mut dyn Module, name: &str, tiles: bool) -> Result<FuncId
         b.ins().jump(next, &[granted.into()]);
         b.switch_to_block(next);
         let granted = b.block_params(next)[0];
-        let bit = b.ins().ishl_imm_u(granted, i64::from(AMX_BF16.trailing_zeros()));
-        b.ins().bor(word, bit)
+        for (bit, base, capability) in [(22, bf16, AMX_BF16), (25, vnni_512, AMX_INT8)] {
+            let has = all(b, d7, &[bit]);
+            let has = b.ins().band(has, base);
+            let has = b.ins().uextend(I32, has);
+            let has = b.ins().band(has, granted);
+            let has = b.ins().ishl_imm_u(has, i64::from(capability.trailing_zeros()));
+            word = b.ins().bor(word, has);
+        }
+        word
     })
 }
 

@@ -68,7 +68,7 @@ impl Level {
         match self {
             Level::X64V1 | Level::X64V2 => Features::empty(),
             Level::X64V3 => VNNI,
-            Level::X64V4 => VNNI.union(BF16),
+            Level::X64V4 => VNNI.union(BF16).union(AMX),
             Level::A64 => DOT.union(Features::I8MM).union(Features::FP16),
         }
     }
@@ -166,7 +166,7 @@ pub struct Target {
 
 const VNNI: Features = Features::VNNI;
 const BF16: Features = Features::BF16;
-const AMX: Features = Features::AMX_BF16;
+const AMX: Features = Features::AMX_BF16.union(Features::AMX_INT8);
 const DOT: Features = Features::DOTPROD;
 
 /// Names for `--cpu`, with what they mean.
@@ -279,7 +279,7 @@ impl Target {
     }
     /// The target without the instructions that compute in bf16.
     pub fn in_f32(mut self) -> Target {
-        self.cpus.iter_mut().for_each(|cpu| *cpu = cpu.without(BF16 | AMX));
+        self.cpus.iter_mut().for_each(|cpu| *cpu = cpu.without(BF16 | Features::AMX_BF16));
         self.cpus.dedup();
         self
     }
@@ -314,7 +314,9 @@ fn host() -> Cpu {
     let level = if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("bmi2") {
         features.set(VNNI, has!("avx512vnni"));
         features.set(BF16, has!("avx512bf16"));
-        features.set(AMX, has!("avx512bf16") && has_tiles());
+        let [bf16, int8] = tiles();
+        features.set(Features::AMX_BF16, has!("avx512bf16") && bf16);
+        features.set(Features::AMX_INT8, has!("avx512vnni") && int8);
         Level::X64V4
     } else if has!("avx2") && has!("fma") && has!("f16c") && has!("bmi2") && has!("lzcnt") {
         features.set(VNNI, has!("avxvnni"));
@@ -327,12 +329,14 @@ fn host() -> Cpu {
     Cpu { level, features, core: host::core(level) }
 }
 
-/// Whether the processor has AMX-TILE and AMX-BF16 and the system lets this process use the tiles' state.
+/// Whether the processor has AMX-TILE with AMX-BF16, and with AMX-INT8, and the system lets this process use the tiles' state.
 #[cfg(target_arch = "x86_64")]
-fn has_tiles() -> bool {
-    // Bits 22 and 24 of edx. Leaf 7 is there: AVX-512 is.
-    let there = std::arch::x86_64::__cpuid_count(7, 0).edx >> 22 & 0b101 == 0b101;
-    there && tiles_are_granted()
+fn tiles() -> [bool; 2] {
+    // Bits 24, 22 and 25 of edx. Leaf 7 is there: AVX-512 is.
+    let edx = std::arch::x86_64::__cpuid_count(7, 0).edx;
+    let has = |bit: u32| edx >> bit & 1 == 1;
+    let there = has(24) && (has(22) || has(25)) && tiles_are_granted();
+    [22, 25].map(|bit| there && has(bit))
 }
 
 /// Asks the system for the tiles' state, which it keeps for the whole process once it has agreed.

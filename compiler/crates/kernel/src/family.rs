@@ -55,7 +55,10 @@ pub enum Wish {
     Blocked(Halo),
     /// In blocks of twice as many channels rounded to bf16, with at least this zero border; what fills up the last block is zero.
     Reduced(Halo),
-    /// In channel blocks, [`Wish::Blocked`] or [`Wish::Reduced`], whichever is there.
+    /// The channels of a pixel together, in blocks of the target's lanes, with at least this border: what AMX tiles read of bytes. What is
+    /// there as [`Wish::Blocked`] is not copied.
+    Interleaved(Halo),
+    /// In channel blocks, [`Wish::Blocked`], [`Wish::Reduced`] or [`Wish::Interleaved`], whichever is there.
     Image(Halo),
     /// Dense, row-major, rounded to bf16.
     PlainReduced,

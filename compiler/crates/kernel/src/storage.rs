@@ -100,6 +100,31 @@ impl Storage {
         })
     }
 
+    /// `[N][top+H+bottom][left+W+right][C/block][block]`: the channels of a pixel together, filled up to whole blocks. `None` as
+    /// [`blocked`](Self::blocked) has it.
+    pub fn interleaved(dtype: DType, dims: &[usize], block: usize, halo: Halo) -> Option<Storage> {
+        let channels = dims.get(1)?.checked_next_multiple_of(block)?.max(block);
+        let whole = Storage::blocked(dtype, dims, channels, halo)?;
+        Some(Storage { block: Some(block), ..whole }.with_plane(block.checked_mul(dtype.size())?))
+    }
+
+    fn with_plane(mut self, bytes: usize) -> Storage {
+        self.strides[1] = bytes;
+        self
+    }
+
+    /// Whether the blocks of a pixel lie together, and there are several.
+    pub fn is_interleaved(&self) -> bool {
+        let element = self.dtype.size();
+        self.block.is_some_and(|b| self.dims[1] > b && self.strides[1] == b * element)
+    }
+
+    /// The image with all channels in one block, as borders are filled.
+    pub fn in_one_block(&self) -> Option<Storage> {
+        let pixel = self.strides[3] / self.dtype.size();
+        self.is_interleaved().then(|| Storage { block: Some(pixel), ..self.clone() }.with_plane(self.strides[0]))
+    }
+
     /// Whether this is dense and row-major without a gap.
     pub fn is_plain(&self) -> bool {
         Storage::plain(self.dtype, &self.dims)
@@ -114,6 +139,7 @@ impl Storage {
         let (&[n, c, h, w], Some(block)) = (&self.dims[..], self.block) else {
             return None;
         };
+        // Of one pixel, both orders of blocks are the same.
         let agrees = h * w == 1 && self.halo.is_empty() && (n == 1 || c % block == 0);
         if agrees { Storage::plain(self.dtype, &self.dims) } else { None }
     }
@@ -121,7 +147,7 @@ impl Storage {
     /// The same bytes seen as blocked without a border, where the two forms agree and no block is padded.
     pub fn as_blocked(&self, block: usize) -> Option<Storage> {
         if self.block == Some(block) {
-            return Some(self.clone());
+            return (!self.is_interleaved()).then(|| self.clone());
         }
         let &[_, c, h, w] = &self.dims[..] else {
             return None;
@@ -131,6 +157,12 @@ impl Storage {
         } else {
             None
         }
+    }
+
+    /// The same bytes seen as interleaved: a single block is so anyway.
+    pub fn as_interleaved(&self, block: usize) -> Option<Storage> {
+        let single = self.block == Some(block) && self.dims[1] <= block;
+        if single || (self.block == Some(block) && self.is_interleaved()) { Some(self.clone()) } else { None }
     }
 
     /// Byte offset of an element from the start of the buffer.

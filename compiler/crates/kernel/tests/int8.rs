@@ -217,6 +217,7 @@ fn any_chain(g: &mut Gen) -> Chain {
 /// One convolution: every remainder of channels, strides, dilations, groups, first layers.
 #[test]
 fn convolutions_are_exact() {
+    let mut on_tiles = 0;
     for seed in 0..150 {
         let mut g = Gen::new(seed);
         let groups = g.pick(&[1, 1, 1, 2, 3, 5]);
@@ -224,10 +225,13 @@ fn convolutions_are_exact() {
             g.pick(&[2, 3, 4, 12, 16, 32])
         } else if g.below(4) == 0 {
             1 + g.below(4)
+        } else if g.coin() {
+            g.pick(&[64, 64, 128, 192])
         } else {
             5 + g.below(90)
         };
-        let kernel = if g.below(3) == 0 { [1, 1] } else { [1 + g.below(5), 1 + g.below(5)] };
+        let most = if each <= 4 { 8 } else { 5 };
+        let kernel = if g.below(3) == 0 { [1, 1] } else { [1 + g.below(most), 1 + g.below(most)] };
         let size = [1 + g.below(20), g.pick(&[1, 3, 7, 8, 14, 16, 17, 30, 33, 56])];
         let (mut net, x) = Net::new(&[1 + g.below(2), groups * each, size[0], size[1]]);
         let stride = [1 + g.below(2), 1 + g.below(2)];
@@ -236,8 +240,11 @@ fn convolutions_are_exact() {
         let y = net.conv(&mut g, x, outputs, kernel, stride, groups, chain, None);
         net.check(y, &mut g, seed % 2 == 0, &mut |s| {
             assert!(s.kernels.iter().any(|(_, k)| k.name.starts_with("conv_integer")));
+            on_tiles += usize::from(s.kernels.iter().any(|(_, k)| k.name.contains("+amx_u8")));
         });
     }
+    let has_tiles = byte_targets().iter().any(mnnc_vector::Target::has_int8_tiles);
+    assert!(on_tiles > 20 || !has_tiles, "only {on_tiles} on tiles");
 }
 
 /// Bytes between layers: borders of zero points, residual sums, one written over its operand.
@@ -248,7 +255,7 @@ fn layers_pass_bytes_to_each_other() {
         let mut g = Gen::new(7000 + seed);
         let (mut net, x) = Net::new(&[1 + g.below(2), 1 + g.below(40), 4 + g.below(14), 4 + g.below(20)]);
         let requantised = |g: &mut Gen| Chain::Bytes { clipped: g.coin() };
-        let channels = g.pick(&[3, 8, 16, 24, 32, 40, 58, 64, 96]);
+        let channels = g.pick(&[3, 8, 16, 24, 32, 40, 58, 64, 64, 96, 128]);
         let (kernel, chain) = (g.pick(&[[1, 1], [3, 3], [5, 2]]), requantised(&mut g));
         let a = net.conv(&mut g, x, channels, kernel, [1, 1], 1, chain, None);
         let (kernel, chain) = (g.pick(&[[1, 1], [3, 3]]), requantised(&mut g));

@@ -249,6 +249,7 @@ impl Lowered<'_> {
             output_strides: image_strides(&self.output.storage, &shape.dims()),
             weights: &weights,
             bias: Bias::F32(&self.bias_values()),
+            terms: inputs * kh * kw,
             epilogue: &epilogue,
         };
         if of_taps {

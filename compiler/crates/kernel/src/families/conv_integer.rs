@@ -4,18 +4,26 @@
 
 use crate::families::conv::{Geometry, Kind};
 use crate::families::dense::{Bias, Dense};
-use crate::families::igemm::operand;
 use crate::families::igemm::spec::Number;
+use crate::families::igemm::{operand, tiles};
 use crate::families::integer::{Sums, Weights, range, zero_point};
-use crate::families::sides::{fits_typed_image, from_offset, image_strides, image_wishes, place_image};
+use crate::families::sides::{
+    byte_image_wish, fits_typed_image, from_offset, image_strides, image_wishes, place_image,
+};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
+use crate::storage::Halo;
 use mnnc_ir::{DType, OpError, ValueId};
 use mnnc_ops::family::quant::CONV_INTEGER;
 use mnnc_vector::Target;
 
 /// The family.
 pub struct ConvInteger;
+
+/// Channels of a pixel of a first layer.
+const PIXEL: usize = 4;
+/// Filter columns from which on tiles do a first layer.
+const TAPS: usize = 5;
 
 /// What the family has to know of a node.
 struct Convolution {
@@ -40,11 +48,50 @@ impl Convolution {
         Some(Convolution { g, x, zero: zero_point(view, 2)?, weights })
     }
 
-    /// Few channels lie together, four of them, as the product reads them.
+    /// Few channels lie together, four of them, as the product reads them; whole rows of tiles do for tiles.
     fn wish(&self, target: &Target) -> Wish {
         let halo = self.g.halo.filled(self.zero);
-        let few = self.g.shape.groups == 1 && self.g.shape.inputs <= 4 && target.lanes() > 4;
-        if few { Wish::Pixels(halo) } else { Wish::Blocked(halo) }
+        if self.of_taps(target) {
+            Wish::Pixels(self.tap_halo().filled(self.zero))
+        } else if self.few() && target.lanes() > 4 {
+            Wish::Pixels(halo)
+        } else if self.fits_tiles(target) {
+            Wish::Interleaved(halo)
+        } else {
+            byte_image_wish(target, halo)
+        }
+    }
+
+    /// Few channels, as a first layer has.
+    fn few(&self) -> bool {
+        self.g.shape.groups == 1 && self.g.shape.inputs <= PIXEL
+    }
+
+    /// Whether tiles read the taps of a filter row as the channels of overlapping pixels. Narrow filters fill too little of a tile's row.
+    fn of_taps(&self, target: &Target) -> bool {
+        let wide = self.g.window.kernel[1] >= TAPS && self.g.window.dilation[1] == 1;
+        self.few() && wide && tiles::fits(target, Number::U8, self.taps_together(), self.g.out())
+    }
+
+    /// Taps of a filter row, filled up to whole rows of tiles.
+    fn taps_together(&self) -> usize {
+        self.g.window.kernel[1].next_multiple_of(tiles::ELEMENTS)
+    }
+
+    /// The border with all of the last tile row.
+    fn tap_halo(&self) -> Halo {
+        let (g, columns) = (&self.g, &self.g.shape.axes[1]);
+        let end = (columns.output - 1) * g.window.stride[1] + self.taps_together();
+        let right = end.saturating_sub(g.halo.left + columns.input);
+        Halo { right: right.max(g.halo.right), ..g.halo }
+    }
+
+    /// Whether the channels of a pixel would be whole rows of tiles, if they lay together.
+    fn fits_tiles(&self, target: &Target) -> bool {
+        let shape = &self.g.shape;
+        shape.groups == 1
+            && tiles::fits(target, Number::U8, shape.inputs / Number::U8.element(), self.g.out())
+            && shape.inputs.is_multiple_of(Number::U8.element())
     }
 }
 
@@ -76,10 +123,17 @@ impl Family for ConvInteger {
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?.behind(Some(range(&sums)));
         let bias: Vec<i32> = sums.iter().map(|s| s.bias).collect();
         let s = &input.storage;
+        // Blocks that are there already are read as they are, by vectors.
+        let on_tiles = c.fits_tiles(&target) && s.as_interleaved(target.lanes()).is_some();
         let border = c.g.halo.top * s.strides[2] + c.g.halo.left * s.strides[3];
         let at = |o: usize, [i, y, x]: [usize; 3]| f32::from(c.weights.at(((o * shape.inputs + i) * kh + y) * kw + x));
+        let of_taps = c.of_taps(&target);
+        let at = move |o: usize, [i, y, x]: [usize; 3]| {
+            let [i, x] = if of_taps { [i % PIXEL, i / PIXEL] } else { [i, x] };
+            if i < shape.inputs && x < kw { at(o, [i, y, x]) } else { 0.0 }
+        };
         let product = operand::Weights::computed(Box::new(at));
-        let dense = Dense {
+        let mut dense = Dense {
             family: "conv_integer",
             images: shape.batch,
             groups: shape.groups,
@@ -88,15 +142,21 @@ impl Family for ConvInteger {
             window: c.g.window,
             out: c.g.out(),
             number: Number::U8,
-            block_in: s.block.unwrap_or(1),
+            block_in: if on_tiles { shape.inputs } else { s.block.unwrap_or(1) },
             input: from_offset(&input.read(), s.offset - border),
             input_strides: image_strides(s, &s.dims),
             output: from_offset(&output.write(), output.storage.offset),
             output_strides: image_strides(&output.storage, &shape.dims()),
             weights: &product,
             bias: Bias::I32(&bias),
+            terms: shape.inputs * taps,
             epilogue: &epilogue,
         };
+        if of_taps {
+            dense.inputs = PIXEL * c.taps_together();
+            dense.block_in = dense.inputs;
+            dense.window.kernel[1] = 1;
+        }
         let name = lo.graph().node(view.node).name.clone();
         dense.lower(lo, &name)
     }

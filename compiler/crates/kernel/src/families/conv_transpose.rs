@@ -159,6 +159,7 @@ impl Family for ConvTranspose {
                     output_strides: apart(to),
                     weights: &weights,
                     bias: Bias::F32(&bias),
+                    terms: inputs * py.taps * px.taps,
                     epilogue: &placed,
                 };
                 dense.lower(lo, &name)?;

@@ -57,6 +57,8 @@ pub struct Dense<'a> {
     pub weights: &'a Weights<'a>,
     /// One number an output channel, at which its sums start.
     pub bias: Bias<'a>,
+    /// Products in a sum, those that a layout adds not counted.
+    pub terms: usize,
     /// What follows.
     pub epilogue: &'a PlacedEpilogue,
 }
@@ -158,7 +160,7 @@ impl Dense<'_> {
     }
 
     fn on_tiles(&self, target: &Target) -> bool {
-        self.number == Number::Bf16 && target.has_tiles()
+        self.groups == 1 && tiles::fits(target, self.number, self.block_in / self.number.element(), self.out)
     }
 
     /// Two vectors a panel, as tiles compute them and blocks of bf16 hold them; the last is alone only where the output has no
@@ -189,7 +191,7 @@ impl Dense<'_> {
         for slice in self.slices(lo) {
             // Channels an element of the input, and elements in the order of the reduction: tiles take whole rows.
             let element = self.number.element();
-            let whole = if self.on_tiles(&target) { tiles::PAIRS } else { 1 };
+            let whole = if self.on_tiles(&target) { tiles::ELEMENTS } else { 1 };
             let spec = Spec {
                 images: self.images,
                 number: self.number,
@@ -233,14 +235,14 @@ impl Dense<'_> {
                 operands.push(from_offset(o, side.strides.vector(slice.first)));
             }
             let mut output = from_offset(&self.output, self.output_strides.vector(slice.first));
-            if self.images == 1 && self.output_strides.half == 0 {
+            let planes = self.output_strides.plane >= self.out[0] * self.output_strides.row;
+            if self.images == 1 && self.output_strides.half == 0 && planes {
                 // Slices write planes of their own, and may run at the same time.
                 output.bytes = output.bytes.min(slice.panels * slice.blocks * self.output_strides.plane);
             }
             operands.push(output);
             let channels = count.min(slice.end - slice.first * lanes);
-            let taps = self.window.kernel[0] * self.window.kernel[1];
-            let flops = 2 * self.inputs * taps * channels * self.images * self.out[0] * self.out[1];
+            let flops = 2 * self.terms * channels * self.images * self.out[0] * self.out[1];
             lo.step(kernel, operands, units, flops as u64);
         }
         Ok(())

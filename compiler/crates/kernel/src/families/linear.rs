@@ -77,7 +77,7 @@ impl Product {
 
     /// bf16 where the rows are whole pairs, or whole rows of tiles.
     fn number(&self, target: &Target) -> Number {
-        let whole = if target.has_tiles() { 2 * tiles::PAIRS } else { 2 };
+        let whole = if target.has_tiles() { 2 * tiles::ELEMENTS } else { 2 };
         if target.has_bf16() && self.depth.is_multiple_of(whole) { Number::Bf16 } else { Number::F32 }
     }
 

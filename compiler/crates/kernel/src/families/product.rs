@@ -5,7 +5,7 @@ use crate::families::conv::{compiled, weights};
 use crate::families::epilogue;
 use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Spec, Strides, Window};
-use crate::families::igemm::{self, pack};
+use crate::families::igemm::{self, pack, tiles};
 use crate::families::sides::{PlacedEpilogue, Side, from_offset};
 use crate::family::{View, Wish};
 use crate::lowering::{Lowering, Placed};
@@ -85,7 +85,13 @@ impl Product<'_> {
         let tail = self.cols % lanes;
         let number = Number::of(&self.output.storage);
         let vector = number.bytes() * lanes;
-        for class in lo.panels(&Problem::matrices(1, self.rows, self.depth, self.cols).of_bytes()) {
+        let (block_in, out) = ((self.depth / element).max(2), [1, self.rows]);
+        let classes = if tiles::fits(&target, Number::U8, block_in, out) {
+            lo.planner().pairs(blocks)
+        } else {
+            lo.panels(&Problem::matrices(1, self.rows, self.depth, self.cols).of_bytes())
+        };
+        for class in classes {
             // The last panel stores part of its last vector only: a kernel of its own.
             let ends_here = tail > 0 && class.first + class.blocks * class.panels == blocks;
             let whole = class.panels - usize::from(ends_here);
@@ -100,10 +106,10 @@ impl Product<'_> {
                     number: Number::U8,
                     channels_in: self.depth / element,
                     first_in: 0,
-                    block_in: (self.depth / element).max(2),
+                    block_in,
                     input: Strides { pixel: self.depth, number: Number::U8, ..Strides::default() },
                     window: Window::POINT,
-                    out: [1, self.rows],
+                    out,
                     output: Strides { plane: vector, pixel: number.bytes() * self.cols, number, ..Strides::default() },
                     blocks: class.blocks,
                     panels: count,

@@ -36,6 +36,11 @@ pub fn image_wish(target: &Target, halo: Halo) -> Wish {
     if target.has_bf16() { Wish::Image(halo) } else { Wish::Blocked(halo) }
 }
 
+/// How a kernel that works on vectors of channels reads an image of bytes: it does not matter whether the blocks of a pixel lie together.
+pub fn byte_image_wish(target: &Target, halo: Halo) -> Wish {
+    if target.has_int8_tiles() { Wish::Image(halo) } else { Wish::Blocked(halo) }
+}
+
 /// Whether a kernel that reads this image channel by channel can write blocks of bf16: they hold whole pairs of vectors, which must
 /// be there to read, too.
 pub fn can_reduce(input: &Storage, target: &Target) -> bool {
@@ -104,7 +109,10 @@ fn side_fits(g: &Graph, v: ValueId, dims: &[usize]) -> bool {
 pub fn image_wishes(view: &View, target: &Target) -> Vec<(ValueId, Wish)> {
     let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
     let wish = |v: ValueId| {
-        let low = target.has_bf16() && view.graph.ty(v).dtype == DType::F32;
+        let low = match view.graph.ty(v).dtype {
+            DType::F32 => target.has_bf16(),
+            d => d.size() == 1 && target.has_int8_tiles(),
+        };
         // One number for all channels is read as it is.
         let splat = view.graph.ty(v).static_dims().is_some_and(|d| d.len() == 4 && d[1] == 1);
         if low && !splat { Wish::Image(Halo::default()) } else { Wish::Blocked(Halo::default()) }
@@ -132,9 +140,12 @@ fn place(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize], number: Number
             Some(t) => constant_image(lo, v, t)?,
             None => {
                 let splat = lo.graph().ty(v).static_dims().is_some_and(|d| d.get(1) == Some(&1) && dims[1] != 1);
-                let float = lo.graph().ty(v).dtype == DType::F32;
-                let reduced = number == Number::Bf16 && float && !splat;
-                let wish = if reduced { Wish::Reduced(Halo::default()) } else { Wish::Blocked(Halo::default()) };
+                let dtype = lo.graph().ty(v).dtype;
+                let wish = match dtype {
+                    DType::F32 if number == Number::Bf16 && !splat => Wish::Reduced(Halo::default()),
+                    d if d.size() == 1 && !splat => byte_image_wish(lo.target(), Halo::default()),
+                    _ => Wish::Blocked(Halo::default()),
+                };
                 let p = lo.input(v, wish)?;
                 let operand = from_offset(&p.read(), p.storage.offset);
                 (p.storage, operand)

@@ -35,6 +35,11 @@ impl Lowering<'_> {
                     .ok_or_else(forms::too_large)?;
                 Placed { buffer: self.weight_bytes(&name, &pack(&rounded(t), &storage)), storage }
             }
+            Wish::Interleaved(halo) => {
+                let storage = Storage::interleaved(t.dtype(), t.dims(), self.target.lanes(), halo)
+                    .ok_or_else(forms::too_large)?;
+                Placed { buffer: self.weight_bytes(&name, &pack(t.bytes(), &storage)), storage }
+            }
             Wish::Blocked(halo) | Wish::Planar(halo) | Wish::Pixels(halo) | Wish::Image(halo) => {
                 let block = match wish {
                     Wish::Planar(_) => 1,

@@ -19,6 +19,38 @@ pub(super) enum Form {
     Blocked(Halo),
     /// Blocks of twice as many channels, rounded to bf16.
     Reduced(Halo),
+    /// Bytes, the blocks of a pixel together.
+    Interleaved(Halo),
+}
+
+impl Form {
+    /// The same form with another border.
+    pub(super) fn with(self, halo: Halo) -> Form {
+        match self {
+            Form::Plain => Form::Plain,
+            Form::Blocked(_) => Form::Blocked(halo),
+            Form::Reduced(_) => Form::Reduced(halo),
+            Form::Interleaved(_) => Form::Interleaved(halo),
+        }
+    }
+
+    /// Its border, if it can have one.
+    fn halo(self) -> Option<Halo> {
+        match self {
+            Form::Plain => None,
+            Form::Blocked(h) | Form::Reduced(h) | Form::Interleaved(h) => Some(h),
+        }
+    }
+
+    /// What a reader wishes that wants just this form.
+    pub(super) fn wish(self) -> Wish {
+        match self {
+            Form::Plain => Wish::Plain,
+            Form::Blocked(h) => Wish::Blocked(h),
+            Form::Reduced(h) => Wish::Reduced(h),
+            Form::Interleaved(h) => Wish::Interleaved(h),
+        }
+    }
 }
 
 /// A place that a value must end up in.
@@ -34,6 +66,7 @@ pub(super) enum Home {
 struct Votes {
     blocked: usize,
     reduced: usize,
+    interleaved: usize,
     image: usize,
     plain: usize,
     weak: isize,
@@ -41,16 +74,21 @@ struct Votes {
 }
 
 impl Votes {
-    fn form(&self) -> Form {
-        let blocked = match (self.blocked + self.reduced + self.image, self.plain) {
+    fn form(&self, dtype: DType) -> Form {
+        let blocked = match (self.blocked + self.reduced + self.interleaved + self.image, self.plain) {
             (0, 0) => self.weak > 0,
             (b, p) => b > 0 && b >= p,
         };
-        let reduced = self.reduced + self.image > 0 && self.reduced >= self.blocked;
-        match (blocked, reduced) {
-            (true, true) => Form::Reduced(self.halo),
-            (true, false) => Form::Blocked(self.halo),
-            (false, _) => Form::Plain,
+        if !blocked {
+            return Form::Plain;
+        }
+        let floats = dtype.is_float();
+        if floats && self.reduced + self.image > 0 && self.reduced >= self.blocked {
+            Form::Reduced(self.halo)
+        } else if self.interleaved > 0 && self.interleaved >= self.blocked {
+            Form::Interleaved(self.halo)
+        } else {
+            Form::Blocked(self.halo)
         }
     }
     fn add(&mut self, wish: Wish) {
@@ -60,6 +98,10 @@ impl Votes {
             Wish::Plain | Wish::Planar(_) | Wish::Pixels(_) | Wish::PlainReduced => self.plain += 1,
             Wish::Reduced(h) => {
                 self.reduced += 1;
+                self.halo = self.halo.union(h);
+            }
+            Wish::Interleaved(h) => {
+                self.interleaved += 1;
                 self.halo = self.halo.union(h);
             }
             Wish::Image(h) => {
@@ -119,16 +161,17 @@ impl FormPlan {
             let node = graph.node(n);
             for &y in node.outputs() {
                 let votes = votes.entry(y).or_default();
-                let form = if graph.ty(y).rank() == 4 { votes.form() } else { Form::Plain };
+                let form = match (graph.ty(y).rank(), votes.form(graph.ty(y).dtype)) {
+                    // Parts of a concatenation of channels lie in it as they are, where it is in blocks.
+                    (4, Form::Interleaved(h)) if concat_axis(graph, n) == Some(1) => Form::Blocked(h),
+                    (4, form) => form,
+                    _ => Form::Plain,
+                };
                 self.form.insert(y, form);
                 self.halo.insert(y, votes.halo);
             }
             let result = node.outputs().first().map_or(Form::Plain, |&y| self.form(y));
-            let as_result = match result {
-                Form::Plain => Wish::Plain,
-                Form::Blocked(h) => Wish::Blocked(h),
-                Form::Reduced(h) => Wish::Reduced(h),
-            };
+            let as_result = result.wish();
             let mut inputs: Vec<ValueId> = node.inputs().iter().flatten().copied().collect();
             inputs.sort_unstable();
             inputs.dedup();
@@ -143,7 +186,7 @@ impl FormPlan {
                 } else if concat_axis(graph, n).is_some() {
                     votes.add(as_result);
                 } else if graph.ty(x).rank() == 4 && matches!(graph.ty(x).dtype, DType::F32 | DType::U8) {
-                    votes.weak += if matches!(result, Form::Blocked(_) | Form::Reduced(_)) { 1 } else { -1 };
+                    votes.weak += if result == Form::Plain { -1 } else { 1 };
                 }
             }
         }
@@ -160,12 +203,11 @@ impl FormPlan {
                 continue;
             };
             let form = self.form(y);
-            if let (Some(_), Form::Blocked(mut h) | Form::Reduced(mut h)) = (concat_axis(graph, n), form) {
+            if let (Some(_), Some(mut h)) = (concat_axis(graph, n), form.halo()) {
                 for x in graph.node(n).inputs().iter().flatten() {
                     h = h.union(self.halo(*x));
                 }
-                let reduced = matches!(form, Form::Reduced(_));
-                self.form.insert(y, if reduced { Form::Reduced(h) } else { Form::Blocked(h) });
+                self.form.insert(y, form.with(h));
                 self.halo.insert(y, h);
             }
         }
@@ -244,6 +286,7 @@ fn concat_offsets(graph: &Graph, target: &Target, n: NodeId, axis: usize, form: 
         Form::Plain => Storage::plain(ty.dtype, &dims)?,
         Form::Blocked(h) => Storage::blocked(ty.dtype, &dims, target.lanes(), h)?,
         Form::Reduced(h) => Storage::blocked(DType::BF16, &dims, 2 * target.lanes(), h)?,
+        Form::Interleaved(h) => Storage::interleaved(ty.dtype, &dims, target.lanes(), h)?,
     };
     let mut start = 0;
     let mut out = Vec::new();
@@ -273,6 +316,7 @@ pub(super) fn offset_of(whole: &Storage, cut: &Cut) -> Option<usize> {
         None if whole.is_plain() => Some(cut.start * whole.strides[cut.dim]),
         None => None,
         Some(_) if cut.dim == 0 => Some(cut.start * whole.strides[0]),
+        Some(_) if whole.is_interleaved() => None,
         Some(b) if cut.dim == 1 => {
             let aligned = cut.start % b == 0 && (len % b == 0 || cut.start + len == whole.dims[1]);
             aligned.then(|| cut.start / b * whole.strides[1])

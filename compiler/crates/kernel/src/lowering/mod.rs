@@ -63,7 +63,7 @@ impl Placed {
 pub struct Forms {
     /// Dense, row-major.
     pub plain: bool,
-    /// In channel blocks of the target's lanes, with any halo.
+    /// In channel blocks of the target's lanes, with any halo; bytes also with the blocks of a pixel together.
     pub blocked: bool,
     /// In blocks of twice as many channels rounded to bf16, with any halo, the last block filled up with zeros.
     pub reduced: bool,
@@ -82,6 +82,7 @@ impl Forms {
             Form::Plain => self.plain,
             Form::Blocked(_) => self.blocked,
             Form::Reduced(_) => self.reduced,
+            Form::Interleaved(_) => self.blocked,
         }
     }
 }
@@ -314,9 +315,10 @@ impl<'a> Lowering<'a> {
             Wish::Reduced(h) => self.temp_in_form(v, Form::Reduced(h.union(self.plan.halo(v))))?,
             Wish::Image(h) => {
                 let h = h.union(self.plan.halo(v));
-                let reduced = matches!(self.plan.form(v), Form::Reduced(_));
-                self.temp_in_form(v, if reduced { Form::Reduced(h) } else { Form::Blocked(h) })?
+                let form = self.plan.form(v);
+                self.temp_in_form(v, if form == Form::Plain { Form::Blocked(h) } else { form.with(h) })?
             }
+            Wish::Interleaved(h) => self.temp_in_form(v, Form::Interleaved(h.union(self.plan.halo(v))))?,
             Wish::PlainReduced => {
                 let storage = Storage::plain(DType::BF16, &from.storage.dims).ok_or_else(forms::too_large)?;
                 self.temp_in_storage(v, storage)
@@ -364,7 +366,7 @@ impl<'a> Lowering<'a> {
         match self.plan.form(v) {
             Form::Plain | Form::Reduced(_) if can.blocked => Ok(Form::Blocked(self.plan.halo(v))),
             Form::Plain | Form::Blocked(_) if can.reduced => Ok(Form::Reduced(self.plan.halo(v))),
-            Form::Blocked(_) | Form::Reduced(_) if can.plain => Ok(Form::Plain),
+            Form::Blocked(_) | Form::Reduced(_) | Form::Interleaved(_) if can.plain => Ok(Form::Plain),
             _ => Err(OpError::unsupported("the kernel can write its result in no form at all")),
         }
     }
@@ -452,7 +454,8 @@ impl<'a> Lowering<'a> {
         let fill = if h.fill == 0 { String::new() } else { format!("_{}", h.fill) };
         let name =
             format!("border_{}_{}_h{}.{}.{}.{}{fill}", s.dtype, shape.join("x"), h.top, h.left, h.bottom, h.right);
-        self.add_kernel(hash, Kernel { name, code: KernelCode::Border(s.clone().into()) })
+        let planes = s.in_one_block().unwrap_or_else(|| s.clone());
+        self.add_kernel(hash, Kernel { name, code: KernelCode::Border(planes.into()) })
     }
 
     fn add_kernel(&mut self, hash: [u8; 32], k: Kernel) -> KernelId {
@@ -510,12 +513,11 @@ impl<'a> Lowering<'a> {
         let dims = self.graph.ty(y).static_dims().unwrap_or_default();
         // An identity keeps whatever forms there are.
         if self.graph.ty(x).static_dims().as_ref() == Some(&dims) && self.plan.home(y).is_none() {
-            let form = match self.plan.form(y) {
+            let wish = match self.plan.form(y) {
                 Form::Plain => Wish::Any,
-                Form::Blocked(h) => Wish::Blocked(h),
-                Form::Reduced(h) => Wish::Reduced(h),
+                form => form.wish(),
             };
-            let place = self.input(x, form)?;
+            let place = self.input(x, wish)?;
             self.placed.entry(y).or_default().push(place);
             return Ok(());
         }
@@ -552,7 +554,11 @@ impl<'a> Lowering<'a> {
         let storage = match wish {
             Wish::Any => Some(p.storage.clone()),
             Wish::Plain | Wish::PlainReduced => p.storage.as_plain(),
+            Wish::Image(h) | Wish::Interleaved(h) if p.storage.is_interleaved() => {
+                Some(p.storage.clone()).filter(|s| s.halo.covers(h))
+            }
             Wish::Image(h) if !rounded => p.storage.as_blocked(lanes).filter(|s| s.halo.covers(h)),
+            Wish::Interleaved(h) => p.storage.as_blocked(lanes).filter(|s| s.halo.covers(h)),
             Wish::Reduced(h) | Wish::Image(h) => p.storage.as_blocked(2 * lanes).filter(|s| s.halo.covers(h)),
             Wish::Blocked(h) => p.storage.as_blocked(lanes).filter(|s| s.halo.covers(h)),
             Wish::Pixels(h) => Some(p.storage.clone()).filter(|s| s.block == Some(4) && s.halo.covers(h)),
@@ -569,10 +575,13 @@ impl<'a> Lowering<'a> {
         let dims = ty.static_dims().ok_or_else(|| OpError::unsupported("a shape is dynamic"))?;
         match form {
             Form::Plain => Storage::plain(ty.dtype, &dims).ok_or_else(forms::too_large),
-            Form::Blocked(_) | Form::Reduced(_) if dims.len() != 4 => {
+            Form::Blocked(_) | Form::Reduced(_) | Form::Interleaved(_) if dims.len() != 4 => {
                 Err(OpError::unsupported(format!("a value of rank {} has no blocked form", dims.len())))
             }
             Form::Blocked(h) => Storage::blocked(ty.dtype, &dims, self.target.lanes(), h).ok_or_else(forms::too_large),
+            Form::Interleaved(h) => {
+                Storage::interleaved(ty.dtype, &dims, self.target.lanes(), h).ok_or_else(forms::too_large)
+            }
             Form::Reduced(h) => {
                 Storage::blocked(DType::BF16, &dims, 2 * self.target.lanes(), h).ok_or_else(forms::too_large)
             }
@@ -600,7 +609,8 @@ impl<'a> Lowering<'a> {
             return;
         }
         let kernel = self.border_kernel(s);
-        let units = s.dims[0] * s.dims[1].div_ceil(s.block.unwrap_or(1));
+        let planes = if s.is_interleaved() { 1 } else { s.dims[1].div_ceil(s.block.unwrap_or(1)) };
+        let units = s.dims[0] * planes;
         let name = format!("{}.border", self.schedule.buffers[p.buffer].name);
         self.moving_step(name, kernel, vec![p.write()], units);
     }

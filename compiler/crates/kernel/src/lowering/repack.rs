@@ -67,7 +67,7 @@ impl Lowering<'_> {
         let copied = if copy::convert::converts(&from.storage, &to.storage) {
             self.convert(v, from, to)
         } else {
-            self.copy_by_vectors(v, from, to).or_else(|| self.copy_to_pixels(v, from, to))
+            self.copy_to_pixels(v, from, to).or_else(|| self.copy_by_vectors(v, from, to))
         };
         if copied.is_none() {
             self.copy_by_elements(v, from, to);
@@ -271,6 +271,7 @@ fn elements(p: &Placed, access: Access) -> Operand {
 
 fn part_storage(whole: &Storage, dims: &[usize]) -> Option<Storage> {
     match whole.block {
+        Some(b) if whole.is_interleaved() => Storage::interleaved(whole.dtype, dims, b, whole.halo),
         Some(b) => Storage::blocked(whole.dtype, dims, b, whole.halo),
         None => Storage::plain(whole.dtype, dims),
     }

@@ -47,8 +47,24 @@ pub fn byte_targets() -> Vec<Target> {
         for (t, _) in dot.into_iter().filter(|(t, dot)| *dot && have.contains(t)).collect::<Vec<_>>() {
             have.push(Target { features: Features::VNNI, ..t });
         }
+        // Leaf 7: AMX-TILE and AMX-INT8 are bits 24 and 25 of edx.
+        let vnni = Target { features: Features::VNNI, ..Target::AVX512 };
+        if have.contains(&vnni) && has_tiles(24, 25) {
+            have.push(Target { features: Features::VNNI | Features::AMX_INT8, ..Target::AVX512 });
+        } else {
+            eprintln!("skipped: no AMX for bytes");
+        }
     }
     have
+}
+
+/// Whether these bits of leaf 7's edx are set, and the system grants the tiles' state.
+#[cfg(target_arch = "x86_64")]
+fn has_tiles(tile: u32, product: u32) -> bool {
+    let edx = std::arch::x86_64::__cpuid_count(7, 0).edx;
+    let there = edx >> tile & edx >> product & 1 == 1;
+    // SAFETY: ARCH_REQ_XCOMP_PERM (0x1023) of component 18, tile data, only changes what this process may use.
+    there && unsafe { libc::syscall(libc::SYS_arch_prctl, 0x1023, 18) } == 0
 }
 
 /// AVX-512 with bf16, without and with tiles, as far as this CPU has them and the system grants their state; says what it lacks.
@@ -57,10 +73,8 @@ pub fn reduced_targets() -> Vec<Target> {
     #[cfg(target_arch = "x86_64")]
     if native_targets().contains(&Target::AVX512) && is_x86_feature_detected!("avx512bf16") {
         have.push(Target { features: Features::BF16, ..Target::AVX512 });
-        // Leaf 7: AMX-BF16 and AMX-TILE are bits 22 and 24 of edx.
-        let edx = std::arch::x86_64::__cpuid_count(7, 0).edx;
-        // SAFETY: ARCH_REQ_XCOMP_PERM (0x1023) of component 18, tile data, only changes what this process may use.
-        if edx >> 22 & 5 == 5 && unsafe { libc::syscall(libc::SYS_arch_prctl, 0x1023, 18) } == 0 {
+        // AMX-BF16 is bit 22.
+        if has_tiles(24, 22) {
             have.push(Target { features: Features::BF16 | Features::AMX_BF16, ..Target::AVX512 });
         }
     }

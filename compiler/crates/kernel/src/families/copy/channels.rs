@@ -49,13 +49,14 @@ impl Spec {
     /// The moves from `sources`, numbered as the inputs of the op are, that make up an image. `None` if they do anything but permute channels
     /// between blocked images.
     pub fn of(moves: &[Move], sources: &[Option<Storage>], to: &Storage) -> Option<Spec> {
-        let block = to.block.filter(|&b| to.dtype.size() == 1 && PART.is_multiple_of(b) && b >= 4)?;
+        let apart = |s: &Storage| !s.is_interleaved();
+        let block = to.block.filter(|&b| to.dtype.size() == 1 && PART.is_multiple_of(b) && b >= 4 && apart(to))?;
         let &[images, channels, rows, cols] = &to.dims[..] else { return None };
         let mut blocks: Vec<Vec<Pick>> = vec![Vec::new(); channels.div_ceil(block)];
         let mut used: Vec<usize> = Vec::new();
         for m in moves {
             let From::Input(i) = m.from else { return None };
-            let from = sources.get(i)?.as_ref().filter(|s| s.block == Some(block))?;
+            let from = sources.get(i)?.as_ref().filter(|s| s.block == Some(block) && apart(s))?;
             let [n, c, h, w] = &m.axes[..] else { return None };
             let still = |a: &Axis, d: usize, extent: usize| {
                 let same = a.pairs.len() == extent && a.pairs.iter().all(|p| p.0 == p.1);

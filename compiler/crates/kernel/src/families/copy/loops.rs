@@ -113,7 +113,8 @@ mod tests {
             let halo = Halo { top: 1, left: 2, bottom: 0, right: 1, fill: 0 };
             let blocked = Storage::blocked(DType::F32, &dims, 16, halo).unwrap();
             let planes = Storage::blocked(DType::F32, &dims, 1, halo).unwrap();
-            let forms = [&plain, &blocked, &planes];
+            let interleaved = Storage::interleaved(DType::F32, &dims, 16, halo).unwrap();
+            let forms = [&plain, &blocked, &planes, &interleaved];
             for (from, to) in forms.into_iter().flat_map(|a| forms.into_iter().map(move |b| (a, b))) {
                 let mut seen = std::collections::BTreeMap::new();
                 for p in pieces(&dims, from, &[0, 1, 2, 3], to).unwrap() {

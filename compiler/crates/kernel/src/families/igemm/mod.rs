@@ -47,6 +47,7 @@ pub fn name(family: &str, spec: &Spec, target: &Target) -> String {
     let text = format!("{spec:?}");
     let with = match spec.number {
         Number::F32 | Number::I32 | Number::I8 => "",
+        Number::U8 if tiles::takes(spec, target) => "+amx_u8",
         Number::U8 => "+u8",
         Number::Bf16 if target.has_tiles() => "+amx_bf16",
         Number::Bf16 => "+bf16",

@@ -60,6 +60,7 @@ impl<'a> ThirdLayer<'a> {
             output_strides: output.strides,
             weights: &self.weights,
             bias: Bias::F32(&self.bias),
+            terms: shape.inputs,
             epilogue: &epilogue,
         };
         dense.lower(lo, &self.name)

@@ -4,7 +4,7 @@ use crate::families::conv::compiled;
 use crate::families::epilogue;
 use crate::families::fingerprint;
 use crate::families::igemm::spec::{Number, Strides};
-use crate::families::sides::{can_reduce, from_offset, image_strides, image_wish, vectors};
+use crate::families::sides::{byte_image_wish, can_reduce, from_offset, image_strides, image_wish, vectors};
 use crate::families::walk::{Place, Results, bump, load};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
@@ -49,7 +49,11 @@ struct Pooled {
 
 impl Pooled {
     fn wish(&self, target: &Target) -> Wish {
-        if self.bytes.is_some() { Wish::Blocked(Halo::default()) } else { image_wish(target, Halo::default()) }
+        if self.bytes.is_some() {
+            byte_image_wish(target, Halo::default())
+        } else {
+            image_wish(target, Halo::default())
+        }
     }
     fn zero(&self) -> u8 {
         self.bytes.map_or(0, |a| a.zero)

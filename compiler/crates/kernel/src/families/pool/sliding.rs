@@ -3,7 +3,8 @@
 use crate::families::conv::{compiled, weights};
 use crate::families::igemm::spec::Number;
 use crate::families::sides::{
-    can_reduce, fits_typed_image, from_offset, image_strides, image_wish, image_wishes, place_image, vectors,
+    byte_image_wish, can_reduce, fits_typed_image, from_offset, image_strides, image_wish, image_wishes, place_image,
+    vectors,
 };
 use crate::families::window::{self, Spec, halo, max, sum};
 use crate::family::{Family, View, Wish};
@@ -95,7 +96,7 @@ impl Geometry {
         }
     }
     fn wish(&self, target: &Target) -> Wish {
-        if self.is_float() { image_wish(target, self.halo()) } else { Wish::Blocked(self.halo()) }
+        if self.is_float() { image_wish(target, self.halo()) } else { byte_image_wish(target, self.halo()) }
     }
     /// One over the number of elements that each window averages, times their scale.
     fn factors(&self, include_pad: bool) -> Vec<f32> {

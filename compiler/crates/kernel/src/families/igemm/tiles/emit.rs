@@ -1,7 +1,7 @@
 //! Writes the kernel.
 
-use super::super::spec::{Spec, Strides};
-use super::PAIRS;
+use super::super::spec::{Number, Spec, Strides};
+use super::ELEMENTS;
 use super::plan::{Pair, Plan, Run};
 use crate::families::walk::{Place, Results, add, advance, bump};
 use mnnc_vector::{Gpr, Hint, KernelBuilder, TileShapes, Var, Vector};
@@ -50,7 +50,7 @@ impl<'a> Emitter<'a> {
         Emitter { spec, plan: Plan::new(spec) }
     }
 
-    /// Bytes of a pair step of the panel, and of a pixel of sums.
+    /// Bytes of a step of the panel, and of a pixel of sums.
     fn width(&self) -> usize {
         self.spec.blocks * ROW
     }
@@ -63,7 +63,7 @@ impl<'a> Emitter<'a> {
         let output = b.arg(3 + spec.sides.len());
         let scratch = b.scratch((self.plan.scratch * self.width()) as u32);
         let sums = (self.plan.pixels as u8, ROW as u8);
-        let panel = (PAIRS as u8, ROW as u8);
+        let panel = (ELEMENTS as u8, ROW as u8);
         b.tile_config(&TileShapes { tiles: [sums, sums, sums, sums, sums, sums, panel, panel] });
         let strides = [spec.window.stride[1] * spec.input.pixel, self.width()].map(|s| b.int(s as i64));
         if !spec.last_lanes.is_multiple_of(b.lanes()) {
@@ -90,7 +90,12 @@ impl<'a> Emitter<'a> {
                 b.var(zero)
             });
             let unit = Unit { weights, bias, strides, scratch, line };
-            let results = Results::new(b, output, &sides).zero_behind(b, &spec.output, spec.channels_out, place);
+            let results = Results::new(b, output, &sides).bounded(spec.bounded).zero_behind(
+                b,
+                &spec.output,
+                spec.channels_out,
+                place,
+            );
             let cursor = Cursor { input: b.var(input), results };
             let total = b.int(spec.out[0] as i64);
             let left = b.int_sub(total, row);
@@ -181,7 +186,7 @@ impl<'a> Emitter<'a> {
             Loop { count: spec.channels_in / block, stride: spec.input.plane },
             Loop { count: kh, stride: dh * spec.input.row },
             Loop { count: kw, stride: dw * spec.input.pixel },
-            Loop { count: block / PAIRS, stride: ROW },
+            Loop { count: block / ELEMENTS, stride: ROW },
         ]
         .into_iter()
         .filter(|l| l.count > 1)
@@ -209,7 +214,7 @@ impl<'a> Emitter<'a> {
             for s in 0..run.count {
                 self.step(b, unit, s, s * run.stride, ip, wp, below);
             }
-            bump(b, wp, run.count * PAIRS * self.width(), 0);
+            bump(b, wp, run.count * ELEMENTS * self.width(), 0);
             return;
         };
         b.repeat(l.count as u64, |b| {
@@ -233,14 +238,17 @@ impl<'a> Emitter<'a> {
         below: &[usize],
     ) {
         let (ip, wp) = (b.get(ip), b.get(wp));
-        let at = s * PAIRS * self.width();
+        let at = s * ELEMENTS * self.width();
         for (i, below) in (0u8..).zip(below) {
             b.tile_load(INPUT + i, ip, unit.strides[0], (disp + below) as i32);
             for j in 0..self.spec.blocks as u8 {
                 if i == 0 {
                     b.tile_load(WEIGHTS + j, wp, unit.strides[1], (at + usize::from(j) * ROW) as i32);
                 }
-                b.tile_dot(2 * i + j, INPUT + i, WEIGHTS + j);
+                match self.spec.number {
+                    Number::U8 => b.tile_dot_u8s8(2 * i + j, INPUT + i, WEIGHTS + j),
+                    _ => b.tile_dot(2 * i + j, INPUT + i, WEIGHTS + j),
+                }
             }
         }
         if let Some(line) = unit.line
@@ -255,7 +263,7 @@ impl<'a> Emitter<'a> {
 
     /// Lines of each step of the next panel that a pair prefetches.
     fn lines(&self) -> usize {
-        (PAIRS * self.spec.blocks).div_ceil(self.plan.pairs())
+        (ELEMENTS * self.spec.blocks).div_ceil(self.plan.pairs())
     }
 
     /// The pairs of a panel take turns in prefetching.
@@ -271,14 +279,20 @@ impl<'a> Emitter<'a> {
     fn finish(&self, b: &mut KernelBuilder, unit: &Unit, at: &Cursor, run: &Run) {
         let spec = self.spec;
         let short = spec.epilogue.as_ref().is_none_or(|f| f.nodes.len() <= SHORT);
-        let together = if short { 16 } else { 2 };
+        let together = match spec.output.number {
+            _ if short => 16,
+            Number::U8 => 4,
+            _ => 2,
+        };
         let results = at.results.fork(b);
         results.bump(b, &spec.output, &spec.sides, run.at[0], run.at[1] as isize);
         let first = add(b, unit.scratch, run.scratch * self.width());
         let sums = b.var(first);
         let pixels = |b: &mut KernelBuilder, n: usize| {
-            for p in 0..n {
-                self.pixel(b, unit, &results, sums, p);
+            if spec.output.number == Number::U8 {
+                self.pixels_of_bytes(b, unit, &results, sums, n);
+            } else {
+                (0..n).for_each(|p| self.pixel(b, unit, &results, sums, p));
             }
         };
         if run.count > together {
@@ -297,12 +311,7 @@ impl<'a> Emitter<'a> {
     fn pixel(&self, b: &mut KernelBuilder, unit: &Unit, results: &Results, sums: Var<Gpr>, pixel: usize) {
         let spec = self.spec;
         let f = spec.epilogue.as_ref();
-        let values: Vec<Vector> = (0..spec.blocks)
-            .map(|j| {
-                let mem = b.get(sums).at((pixel * self.width() + j * ROW) as i32);
-                b.add(unit.bias[j], mem)
-            })
-            .collect();
+        let values = self.sums(b, unit, sums, pixel);
         if let ([low, high], true) = (&values[..], spec.output.half > 0) {
             results.store_block(b, f, &spec.output, &spec.sides, [*low, *high], [0, pixel]);
             return;
@@ -311,5 +320,29 @@ impl<'a> Emitter<'a> {
             let lanes = if j + 1 == spec.blocks { spec.last_lanes } else { b.lanes() };
             results.store(b, f, &spec.output, &spec.sides, value, [0, pixel, j], lanes);
         }
+    }
+
+    /// As [`pixel`](Self::pixel), of so many pixels; bytes are narrowed and stored several vectors at a time.
+    fn pixels_of_bytes(&self, b: &mut KernelBuilder, unit: &Unit, results: &Results, sums: Var<Gpr>, count: usize) {
+        let spec = self.spec;
+        if count == 0 {
+            return;
+        }
+        let values: Vec<Vector> = (0..count).flat_map(|p| self.sums(b, unit, sums, p)).collect();
+        let shape = [1, count, spec.blocks];
+        results.store_tile(b, spec.epilogue.as_ref(), &spec.output, &spec.sides, &values, shape, spec.last_lanes);
+    }
+
+    /// The sums of a pixel, bias included.
+    fn sums(&self, b: &mut KernelBuilder, unit: &Unit, sums: Var<Gpr>, pixel: usize) -> Vec<Vector> {
+        (0..self.spec.blocks)
+            .map(|j| {
+                let mem = b.get(sums).at((pixel * self.width() + j * ROW) as i32);
+                match self.spec.number {
+                    Number::U8 => b.add_i32(unit.bias[j], mem),
+                    _ => b.add(unit.bias[j], mem),
+                }
+            })
+            .collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Implicit GEMM on AMX tiles: products of bf16 pairs, 16 pixels by 16 pairs by 16 channels an instruction.
+//! Implicit GEMM on AMX tiles: products of bf16 pairs, or of four bytes; 16 pixels by 16 such elements by 16 channels an instruction.
 //!
 //! A tile of the input is 16 pixels as they lie in the image, their distance the stride of its rows: there is no im2col here either. A tile
 //! of the weights is 16 steps of a packed panel as the vector kernels read it, too. Two by two accumulators (tiles 0 to 3), two input
@@ -13,12 +13,26 @@ mod plan;
 use super::spec::{Number, Spec};
 use mnnc_vector::{CompileError, CompiledKernel, KernelBuilder, Target};
 
-/// Pairs of channels that a row of a tile holds.
-pub const PAIRS: usize = 16;
+/// Elements of the reduction, pairs of bf16 or four bytes, that a row of a tile holds.
+pub const ELEMENTS: usize = 16;
+/// Pixels from which on tiles are faster at bytes than vectors, which read as many weights and need no copy of the sums.
+const PIXELS: usize = 8;
 
 /// Whether the spec is for tiles on this target.
 pub fn takes(spec: &Spec, target: &Target) -> bool {
-    spec.number == Number::Bf16 && target.has_tiles()
+    fits(target, spec.number, spec.block_in, spec.out)
+}
+
+/// Whether numbers of which `together` elements lie together in a pixel are multiplied on tiles.
+pub fn fits(target: &Target, number: Number, together: usize, out: [usize; 2]) -> bool {
+    match number {
+        Number::Bf16 => target.has_tiles(),
+        Number::U8 => {
+            let rows = together > 0 && together.is_multiple_of(ELEMENTS);
+            target.has_int8_tiles() && rows && out[0] * out[1] >= PIXELS
+        }
+        _ => false,
+    }
 }
 
 /// Number of units of the kernel.
