@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// The longest that a network may take in MNN.
-const LIMIT: Duration = Duration::from_secs(120);
-/// What MNN may be off in its low-memory mode, where it rounds activations to 8 bits, layer after layer: root of the mean square, as a share of the
-/// result's.
-const LOW_MEMORY: f64 = 0.3;
+/// The longest that all forms of a network may take in MNN.
+const LIMIT: Duration = Duration::from_secs(600);
+/// What our file may be off in MNN's low-memory mode, where it rounds activations to 8 bits, layer after layer: so many times what MNN's own file
+/// with the same options is off from what it gives without that mode. Random weights amplify the rounding (shufflenet: to a third of the result), and the
+/// figures of MNN's own files of one network, which differ in options only, lie up to a factor of two apart.
+const LOW_MEMORY: f64 = 2.0;
 
 /// A compression in our words and MNN's.
 struct Row {
@@ -57,8 +58,8 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-/// Sizes of what MNN's converter makes of a model.
-fn converted(python: &Path, model: &Path, rows: &[Row], folder: &Path) -> Vec<Option<u64>> {
+/// What MNN's converter makes of a model, in bytes.
+fn converted(python: &Path, model: &Path, rows: &[Row], folder: &Path) -> Vec<Vec<u8>> {
     let file = |i: usize| folder.join(format!("theirs{i}.mnn"));
     let jobs: Vec<Value> = rows
         .iter()
@@ -76,7 +77,7 @@ fn converted(python: &Path, model: &Path, rows: &[Row], folder: &Path) -> Vec<Op
                 "MNN",
             ];
             args.extend(&row.theirs);
-            json!({"args": args, "folder": folder})
+            json!({"tool": "mnnconvert", "args": args, "folder": folder})
         })
         .collect();
     let list = folder.join("jobs.json");
@@ -84,7 +85,7 @@ fn converted(python: &Path, model: &Path, rows: &[Row], folder: &Path) -> Vec<Op
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/mnn_convert.py");
     let run = Command::new(python).arg(script).arg(&list).output().expect("python starts");
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    (0..rows.len()).map(|i| std::fs::metadata(file(i)).ok().map(|m| m.len())).collect()
+    (0..rows.len()).map(|i| std::fs::read(file(i)).expect("MNN's converter wrote it")).collect()
 }
 
 fn error(outcome: engine::Outcome, want: &[Tensor]) -> Result<f64, String> {
@@ -92,10 +93,9 @@ fn error(outcome: engine::Outcome, want: &[Tensor]) -> Result<f64, String> {
     got.iter().zip(want).try_fold(0.0f64, |worst, (g, w)| engine::error(g, w).map(|e| worst.max(e)))
 }
 
-/// All rows of one network; what is wrong.
-fn check(python: &Path, name: &str, path: &Path, folder: &Path) -> Vec<String> {
-    let rows = rows();
-    let theirs = converted(python, path, &rows, folder);
+/// These rows of one network; what is wrong.
+fn check(python: &Path, name: &str, path: &Path, folder: &Path, rows: &[Row]) -> Vec<String> {
+    let theirs = converted(python, path, rows, folder);
     let compiler = Compiler::new(CompileOptions { opt_level: OptLevel::O1, ..CompileOptions::default() });
     let model = compiler.load(path).expect("a network");
     let clean = model.with_graph(compiler.clean(&model).expect("a clean graph").graph);
@@ -111,9 +111,8 @@ fn check(python: &Path, name: &str, path: &Path, folder: &Path) -> Vec<String> {
         .collect();
     let inputs: Vec<Tensor> = feeds.iter().map(|(_, t)| t.clone()).collect();
     let outputs: Vec<String> = graph.outputs().iter().map(|&v| graph.value(v).name.clone()).collect();
-    let mut bad = Vec::new();
-    for (i, row) in rows.iter().enumerate() {
-        let what = format!("{name} {}", row.theirs.join(" "));
+    let (mut ours, mut want) = (Vec::new(), Vec::new());
+    for row in rows {
         let compressed = row.ours.clone().map(|ours| {
             // How integers are chosen is not the question here, and this is the quickest way that is any good.
             let ours = Options { method: Method::Mse, ..ours };
@@ -122,35 +121,46 @@ fn check(python: &Path, name: &str, path: &Path, folder: &Path) -> Vec<String> {
         });
         let chosen = compressed.as_ref().unwrap_or(&model);
         let out = folder.join("ours.mnn");
-        let done = compiler.compile(chosen, Emit::Mnn, &out, false).expect("written");
-        let want = Evaluator::new(chosen.graph()).run(&inputs).expect("it evaluates");
-        let file = std::fs::read(&out).expect("written before");
-        let case = |memory| Case {
-            model: file.clone(),
-            api: "module",
-            memory,
-            beside: None,
-            inputs: feeds.clone(),
-            outputs: outputs.clone(),
-        };
-        let mut outcomes = engine::run(python, &[case("normal"), case("low")], LIMIT).into_iter();
-        let normal = error(outcomes.next().expect("one each"), &want);
-        let low = outcomes.next().expect("one each").map(|got| engine::rms(&got[0], &want[0]));
+        compiler.compile(chosen, Emit::Mnn, &out, false).expect("written");
+        want.push(Evaluator::new(chosen.graph()).run(&inputs).expect("it evaluates"));
+        ours.push(std::fs::read(&out).expect("written before"));
+    }
+    let case = |file: &[u8], memory| Case {
+        model: file.to_vec(),
+        api: "module",
+        memory,
+        beside: None,
+        inputs: feeds.clone(),
+        outputs: outputs.clone(),
+    };
+    let files = ours.iter().zip(&theirs);
+    let cases: Vec<Case> = files
+        .flat_map(|(a, b)| [(a, "normal"), (a, "low"), (b, "normal"), (b, "low")].map(|(f, m)| case(f, m)))
+        .collect();
+    let mut outcomes = engine::run(python, &cases, LIMIT).into_iter();
+    let mut next = || outcomes.next().expect("one each");
+    let mut bad = Vec::new();
+    for (i, row) in rows.iter().enumerate() {
+        let what = format!("{name} {}", row.theirs.join(" "));
+        let normal = error(next(), &want[i]);
+        let low = next().map(|got| engine::rms(&got[0], &want[i][0]));
+        let (exact, rounded) = (next(), next());
+        let noise = exact.and_then(|exact| rounded.map(|rounded| engine::rms(&rounded[0], &exact[0])));
+        let (size, limit) = (ours[i].len(), theirs[i].len());
         println!(
-            "{what}: {normal:.3?} tolerances off, {low:.4?} in low memory; {} bytes, MNNConvert's {:?}",
-            done.bytes, theirs[i]
+            "{what}: {normal:.3?} tolerances off; in low memory {low:.4?}, MNNConvert's {noise:.4?}; {size} bytes, {limit}"
         );
-        match normal {
-            Ok(error) if error <= 1.0 => {}
+        match &normal {
+            Ok(error) if *error <= 1.0 => {}
             other => bad.push(format!("{what}: {other:?}")),
         }
-        match low {
-            Ok(rms) if rms <= LOW_MEMORY => {}
+        match (&low, &noise) {
+            // Weights without integers are multiplied in float there, too.
+            (Ok(low), Ok(noise)) if *low <= (LOW_MEMORY * noise).max(1e-3) => {}
             other => bad.push(format!("{what}, low memory: {other:?}")),
         }
-        match theirs[i] {
-            Some(size) if done.bytes <= size => {}
-            other => bad.push(format!("{what}: {} bytes, MNNConvert's {other:?}", done.bytes)),
+        if size > limit {
+            bad.push(format!("{what}: {size} bytes, MNNConvert's {limit}"));
         }
     }
     bad
@@ -169,12 +179,14 @@ fn small(name: &str, folder: &Path, size: usize) -> PathBuf {
 fn compressed_networks_are_right_and_no_larger_than_mnns() {
     let Some(python) = mnnc_tests::python() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut bad = Vec::new();
-    for name in ["squeezenet1_1", "shufflenet_v2_x1_0"] {
-        bad.extend(check(python, name, &small(name, folder.path(), 64), folder.path()));
-    }
+    // Every row for one network, a third of them for each of the others.
+    let third = |from| rows().into_iter().skip(from).step_by(3).collect::<Vec<Row>>();
+    let squeezenet = small("squeezenet1_1", folder.path(), 64);
+    let mut bad = check(python, "squeezenet1_1", &squeezenet, folder.path(), &rows());
+    let shufflenet = small("shufflenet_v2_x1_0", folder.path(), 64);
+    bad.extend(check(python, "shufflenet_v2_x1_0", &shufflenet, folder.path(), &third(1)));
     if let Some(trained) = mnnc_tests::shared::file("data/models/mnv2_tv1_fp32.onnx") {
-        bad.extend(check(python, "trained mobilenet_v2", &trained, folder.path()));
+        bad.extend(check(python, "trained mobilenet_v2", &trained, folder.path(), &third(2)));
     }
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }
@@ -185,6 +197,6 @@ fn compressed_networks_are_right_and_no_larger_than_mnns() {
 fn a_compressed_transformer_is_right_and_no_larger_than_mnns() {
     let Some(python) = mnnc_tests::python() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let bad = check(python, "vit_b_32", &small("vit_b_32", folder.path(), 224), folder.path());
+    let bad = check(python, "vit_b_32", &small("vit_b_32", folder.path(), 224), folder.path(), &rows());
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }

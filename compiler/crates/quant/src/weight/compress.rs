@@ -109,7 +109,7 @@ impl Work {
             (self.half(site, &weights, halves)?, values, scheme.clone())
         } else {
             let rows = Rows::of(site, &weights, scheme.block);
-            let (scheme, note) = methods::feasible(&rows, scheme);
+            let (scheme, note) = methods::feasible(&rows, site.outputs, scheme);
             layer.note = note;
             let chosen = by.quantise(&self.g, site, &rows, &scheme)?;
             if let Some(shift) = &chosen.shift {
