@@ -16,6 +16,7 @@ pub static PASSES: &[Pass] = &[
     clean::pad::PASS,
     clean::bn::PASS,
     clean::gather::PASS,
+    clean::point::PASS,
     // quant
     quant::moved::PASS,
     quant::lower::PASS,

@@ -33,15 +33,21 @@ pub struct Product<'a> {
     pub epilogue: &'a PlacedEpilogue,
 }
 
-/// Whether the epilogue's operands are of the result's shape or one row, and of types that it can be emitted with.
+/// Whether the epilogue's operands are of the result's shape, one row or one column, and of types that it can be emitted with.
 pub fn sides_fit(view: &View, dims: &[usize]) -> bool {
     let cols = dims.last().copied().unwrap_or(1);
     view.epilogue.as_ref().is_none_or(|e| {
         e.sides.iter().all(|&v| {
             let ty = view.graph.ty(v);
-            epilogue::is_number(ty.dtype) && ty.static_dims().is_some_and(|d| d == dims || is_row(&d, cols))
+            let fits = |d: &[usize]| d == dims || is_row(d, cols) || is_column(d, dims);
+            epilogue::is_number(ty.dtype) && ty.static_dims().is_some_and(|d| fits(&d))
         })
     })
+}
+
+/// One element for each row of a result of shape `like`.
+fn is_column(dims: &[usize], like: &[usize]) -> bool {
+    dims.len() == like.len() && dims.split_last().is_some_and(|(&last, rows)| last == 1 && *rows == like[..rows.len()])
 }
 
 /// A single row of `cols` elements.
@@ -62,12 +68,18 @@ pub fn place_sides(view: &View, lo: &mut Lowering, rows: usize, cols: usize) -> 
     let mut out = PlacedEpilogue { f: view.epilogue.as_ref().map(|e| e.f.clone()), ..PlacedEpilogue::default() };
     let lanes = lo.target().lanes();
     for &v in view.epilogue.as_ref().map_or(&[][..], |e| &e.sides) {
-        let row = is_row(&lo.graph().ty(v).static_dims().unwrap_or_default(), cols) && rows > 1;
+        let dims = lo.graph().ty(v).static_dims().unwrap_or_default();
         let number = Number::of_type(lo.graph().ty(v).dtype);
-        let pixel = if row { 0 } else { number.bytes() * cols };
-        let strides = Strides { plane: number.bytes() * lanes, pixel, number, ..Strides::default() };
+        let splat = cols > 1 && dims.last() == Some(&1);
+        let pixel = match rows {
+            _ if splat => number.bytes(),
+            2.. if is_row(&dims, cols) => 0,
+            _ => number.bytes() * cols,
+        };
+        let plane = if splat { 0 } else { number.bytes() * lanes };
+        let strides = Strides { plane, pixel, number, ..Strides::default() };
         let operand = lo.input(v, Wish::Plain)?.read();
-        out.push(lo, v, Side { strides, splat: false }, operand);
+        out.push(lo, v, Side { strides, splat }, operand);
     }
     Ok(out)
 }

@@ -5,5 +5,6 @@ pub mod cse;
 pub mod dce;
 pub mod gather;
 pub mod pad;
+pub mod point;
 pub mod simplify;
 pub mod transpose;

@@ -9,7 +9,7 @@
 
 use super::lower::centred;
 use super::weight::{Quantised, compressed};
-use crate::pass::{Pass, PassCx, PassOption};
+use crate::pass::{Pass, PassCx};
 use crate::pattern::{self, op, output};
 use mnnc_ir::{Attrs, DType, Diagnostic, Graph, Node, NodeId, NodeSpec, OpError, Patch, Tensor, ValueId};
 use mnnc_ops::family::conv::{self, ConvShape};
@@ -18,16 +18,14 @@ use mnnc_ops::family::conv::{self, ConvShape};
 pub const PASS: Pass = Pass {
     name: "dynamic-quant",
     doc: "products with 8-bit weights in integers, activations quantised at run time by row, pixel or image",
-    options: &[PassOption { name: "products", default: 0, doc: "1: products of matrices, too, not only convolutions" }],
+    options: &[],
     run,
 };
 
 fn run(g: &mut Graph, cx: &mut PassCx) -> Result<(), Diagnostic> {
     for n in crate::rules::order(g) {
         let name = g.node(n).op.name;
-        let wanted = name == "conv" || cx.option("products") == 1;
-        let product = if wanted { Product::read(g, n) } else { None };
-        if product.and_then(|p| p.rewrite(g, n)).is_some_and(|plan| plan.apply(g).is_ok()) {
+        if Product::read(g, n).and_then(|p| p.rewrite(g, n)).is_some_and(|plan| plan.apply(g).is_ok()) {
             cx.count(name);
         }
     }
@@ -36,8 +34,10 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<(), Diagnostic> {
 
 /// Input channels that a group must have: fewer, as of a first layer or a depthwise convolution, do not fill what is multiplied at once.
 const CHANNELS: usize = 8;
-/// Pixels that must share the weights: fewer wait for the weights, which are as many bytes either way.
+/// Pixels, or rows, that must share the weights: fewer wait for the weights, which are as many bytes either way.
 const PIXELS: usize = 8;
+/// Bytes that are multiplied at once, and that the length of a row must be a multiple of.
+const TOGETHER: usize = 4;
 
 /// A product with compressed weights.
 struct Product {
@@ -80,6 +80,11 @@ impl Product {
                 let flag = |name| pattern::flag(node, name).unwrap_or(false);
                 let [trans_a, transposed] = ["transA", "transB"].map(flag);
                 if trans_a || rank < 2 || g.ty(w).rank() != 2 {
+                    return None;
+                }
+                let dims = g.ty(x).static_dims()?;
+                let (depth, rows) = dims.split_last()?;
+                if rows.iter().product::<usize>() < PIXELS || !depth.is_multiple_of(TOGETHER) {
                     return None;
                 }
                 let (weights, mut scales) = signed_bytes(g, w, if transposed { 0 } else { 1 })?;

@@ -33,12 +33,16 @@ fn rewrite(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
         match Scales::of(inner, scale.dims(), stored.dims().len())? {
             Scales::Tensor => {}
             Scales::Axis(a) => attrs.set("axis", new_place(node, a, stored.dims(), turned.dims())? as i64),
-            // Only a transpose keeps the dimensions that blocks are cut along.
             Scales::Blocks(a, _) => {
-                attrs.set("axis", transposed(node, a, stored.dims().len())? as i64);
+                let to = new_place(node, a, stored.dims(), turned.dims())?;
+                attrs.set("axis", to as i64);
                 for i in 1..inputs.len() {
                     let Some(v) = inputs[i] else { continue };
-                    let t = moved(g, node, g.constant(v)?)?;
+                    let t = g.constant(v)?;
+                    let t = match node.op.traits.contains(Traits::VIEW) {
+                        true => viewed(t, a, to, turned.dims())?,
+                        false => moved(g, node, t)?,
+                    };
                     inputs[i] = Some(p.constant(&g.value(v).name, t));
                 }
             }
@@ -60,6 +64,13 @@ fn moved(g: &Graph, node: &Node, t: &Tensor) -> Option<Tensor> {
     let inputs: Vec<Option<Tensor>> = std::iter::once(Some(Some(t.clone()))).chain(rest).collect::<Option<_>>()?;
     let results = mnnc_ops::eval::evaluate_op(node.op, &node.attrs, &inputs, 1, t.bytes().len());
     results.ok()?.into_iter().next()
+}
+
+/// Scales in blocks along dimension `from` of a weight that is seen as one of shape `dims`, where that dimension is `to`.
+fn viewed(scales: &Tensor, from: usize, to: usize, dims: &[usize]) -> Option<Tensor> {
+    let mut dims = dims.to_vec();
+    *dims.get_mut(to)? = *scales.dims().get(from)?;
+    scales.reshaped(dims)
 }
 
 /// Where a transpose puts dimension `a`.
