@@ -109,6 +109,16 @@ impl Net {
             y = self.node(&mut b, "cast", &[y], none().with("to", DType::F32));
             let scales = self.param(&mut b, scales);
             y = self.node(&mut b, "mul", &[y, scales], none());
+            // What rows that are quantised by themselves have: a factor each.
+            if axis == 1 && g.coin() {
+                let mut shape = dims.clone();
+                *shape.last_mut().expect("a product") = 1;
+                let rows: usize = shape.iter().product();
+                let factors = (0..rows).map(|_| 0.5 + g.below(1000) as f32 / 1000.0).collect::<Vec<f32>>();
+                let factors = self.constant(Tensor::new(shape, factors));
+                let factors = self.param(&mut b, factors);
+                y = self.node(&mut b, "mul", &[y, factors], none());
+            }
             if g.coin() {
                 let offsets = self.param(&mut b, offsets);
                 y = self.node(&mut b, "add", &[y, offsets], none());
