@@ -8,6 +8,8 @@ mod compressed;
 mod compression;
 #[path = "mnn/engine.rs"]
 mod engine;
+#[path = "mnn/int8.rs"]
+mod int8;
 #[path = "mnn/networks.rs"]
 mod networks;
 #[path = "mnn/ops.rs"]
