@@ -1,6 +1,5 @@
 //! `.mnn` files in MNN itself, the engine that they are for.
 
-#[allow(dead_code)]
 mod common;
 #[path = "mnn/compressed.rs"]
 mod compressed;
