@@ -194,6 +194,14 @@ impl Compiler {
         Ok(done)
     }
 
+    /// The bytes of the `.mnn` file that a model becomes, weights and all.
+    pub(crate) fn mnn_file(&self, model: &Model) -> Result<Vec<u8>> {
+        let mut options = self.options.clone();
+        options.mnn.external_weights = false;
+        let graph = self.optimise(model, Purpose::Mnn)?.graph;
+        Compiler { options, ..self.clone() }.mnn(model, &graph).map(|file| file.model)
+    }
+
     /// The bytes of a `.mnn` file of an optimised graph, read back and compared with the model's interface.
     fn mnn(&self, model: &Model, graph: &Graph) -> Result<mnnc_mnn::File> {
         let options = mnnc_mnn::WriteOptions {

@@ -226,7 +226,7 @@ mod tests {
         let threads = unsafe { (*p.pool).threads } as u32;
         for (i, count) in p.counts.iter().enumerate() {
             count.fetch_add(1, SeqCst);
-            if (i + index) % 7 == 0 {
+            if (i + index).is_multiple_of(7) {
                 std::thread::sleep(std::time::Duration::from_micros(200));
             }
             // SAFETY: every task of the pool gets here.

@@ -1,6 +1,5 @@
 //! `.mnn` files in MNN itself, the engine that they are for.
 
-#[allow(dead_code)]
 mod common;
 #[path = "mnn/compressed.rs"]
 mod compressed;
@@ -8,6 +7,8 @@ mod compressed;
 mod compression;
 #[path = "mnn/engine.rs"]
 mod engine;
+#[path = "mnn/int8.rs"]
+mod int8;
 #[path = "mnn/networks.rs"]
 mod networks;
 #[path = "mnn/ops.rs"]

@@ -48,16 +48,16 @@ impl Noise {
 }
 
 impl Compiler {
-    /// What values of `float` become in `quantised`, where the same ids stand for them, over all samples.
+    /// What values of a float graph same in a quantised one, each as often and in the same order, over all samples.
     pub(super) fn measure(
         &self,
         model: &Model,
-        (float, quantised): (&Graph, &Graph),
-        values: &[ValueId],
+        (float, values): (&Graph, &[ValueId]),
+        (quantised, same): (&Graph, &[ValueId]),
         samples: &Samples,
         progress: Progress<'_>,
     ) -> Result<Vec<Noise>> {
-        let (want, got) = (self.watch(model, float, values)?, self.watch(model, quantised, values)?);
+        let (want, got) = (self.watch(model, float, values)?, self.watch(model, quantised, same)?);
         let seen = want.map_beside(&got, samples, progress, |_, want, got| Noise::of(want, got))?;
         // In order of samples, so that sums do not depend on threads.
         Ok(seen.into_iter().map(|all| all.into_iter().fold(Noise::default(), Noise::join)).collect())

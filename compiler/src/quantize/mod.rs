@@ -7,6 +7,7 @@
 //! The quantised network is *simulated* on the way: by a float graph that rounds where it does, which native code computes as fast as the original.
 
 mod bias;
+mod engine;
 mod measure;
 mod observe;
 mod recipe;
@@ -14,14 +15,16 @@ mod refine;
 mod report;
 mod sensitivity;
 mod weights;
+mod whole;
 
 use std::collections::HashSet;
 
+use mnnc_import::{ImportOptions, load_mnn_bytes};
 use mnnc_ir::diag::{Diagnostic, Diagnostics};
 use mnnc_ir::{Graph, NodeId, ValueId};
 use mnnc_quant::calibrate::{
-    Chosen, Group, Observed, Placement, QParams, classes, equalise, expand_constants, insert, is_called, simulate,
-    spread,
+    Chosen, Group, Observed, Placement, QParams, Style, classes, equalise, expand_constants, insert, is_called,
+    simulate, spread,
 };
 use mnnc_quant::weight::{Calibrated, Effort, compress, compress_with};
 
@@ -55,7 +58,7 @@ impl Watcher for () {
 pub struct Quantized {
     /// The model in QDQ form.
     pub model: Model,
-    /// A float model that rounds where the quantised one does.
+    /// A float model that rounds where the quantised one does; of one for MNN, what MNN computes on x86, to the bit.
     pub simulated: Model,
     /// Layer by layer.
     pub report: Report,
@@ -124,11 +127,21 @@ impl Compiler {
             watcher.stage("correcting biases");
             self.correct_biases(model, &float, &mut quantised, &params, &plan.anchors, &few, progress)?;
         }
+        if recipe.style == Style::EveryOp {
+            whole::whole_biases(&mut quantised, &plan.anchors, &params);
+        }
         watcher.stage("measuring");
         let simulated = simulation(&quantised, &params)?;
         let shown: Vec<ValueId> = plan.groups.iter().flat_map(|g| g.values.iter().copied()).collect();
-        let noise = self.measure(model, (&float, &simulated), &shown, &few, progress)?;
-        let outputs = self.measure(model, (&original, &simulated), original.outputs(), &few, progress)?;
+        let noise = self.measure(model, (&float, &shown), (&simulated, &shown), &few, progress)?;
+        insert(&mut quantised, &params)?;
+        let quantised = model.with_graph(quantised);
+        let simulated = match recipe.style {
+            Style::Fused => simulated,
+            Style::EveryOp => self.in_mnn(&quantised)?,
+        };
+        let ends = (original.outputs(), simulated.outputs());
+        let outputs = self.measure(model, (&original, ends.0), (&simulated, ends.1), &few, progress)?;
         let found = report::Found {
             groups: &plan.groups,
             observed: &plan.observed,
@@ -138,7 +151,6 @@ impl Compiler {
             outputs: &outputs,
         };
         let report = report::make(&float, recipe, &found, weights);
-        insert(&mut quantised, &params)?;
         let report = Report {
             equalised,
             fallback,
@@ -146,7 +158,14 @@ impl Compiler {
             skipped: samples.skipped().to_vec(),
             ..report
         };
-        Ok(Quantized { model: model.with_graph(quantised), simulated: model.with_graph(simulated), report })
+        Ok(Quantized { model: quantised, simulated: model.with_graph(simulated), report })
+    }
+
+    /// What MNN makes of the file that a quantised model becomes.
+    fn in_mnn(&self, quantised: &Model) -> Result<Graph> {
+        let file = self.mnn_file(quantised)?;
+        let read = load_mnn_bytes(file, &ImportOptions::default())?;
+        Ok(engine::as_engine(&read.graph)?)
     }
 
     /// What is quantised, and with which parameters.

@@ -27,7 +27,8 @@ impl Compiler {
             let own: Vec<(ValueId, QParams)> = params.iter().copied().filter(|(v, _)| Some(*v) == operand).collect();
             let mut rounded = rounded(float, recipe, n)?;
             simulate(&mut rounded, &own)?;
-            let noise = self.measure(model, (float, &rounded), float.outputs(), samples, &|_, _| ())?;
+            let noise =
+                self.measure(model, (float, float.outputs()), (&rounded, float.outputs()), samples, &|_, _| ())?;
             let worst = noise.iter().filter_map(|n| n.decibels()).fold(f64::INFINITY, f64::min);
             losses.push((worst, n));
             progress(i + 1, plan.anchors.len());

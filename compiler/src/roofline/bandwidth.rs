@@ -101,8 +101,8 @@ fn block(bytes: usize) -> Vec<Line> {
 
 #[cfg(target_arch = "x86_64")]
 fn sum(block: &[Line]) -> u64 {
-    // SAFETY (both): the feature that the function is compiled for was found on this CPU.
     if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the feature that the function is compiled for was found on this CPU.
         return unsafe { avx512(block) };
     }
     if is_x86_feature_detected!("avx2") {

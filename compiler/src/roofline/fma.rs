@@ -73,8 +73,8 @@ pub fn peaks() -> Vec<Peak> {
 #[cfg(target_arch = "x86_64")]
 fn kernels() -> Vec<(&'static str, Level, Unit, Kernel)> {
     let mut found: Vec<(_, _, _, Kernel)> = vec![("portable", Level::X64V1, Unit::F32, portable)];
-    // SAFETY (all): the features that the function is compiled for were found on this CPU.
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the features that the function is compiled for were found on this CPU.
         found.push(("avx2", Level::X64V3, Unit::F32, |rounds| unsafe { x86::avx2(rounds) }));
     }
     if is_x86_feature_detected!("avx512f") {

@@ -60,6 +60,8 @@ pub(crate) struct NetTensor {
 pub(crate) struct Quant {
     pub(crate) scale: f32,
     pub(crate) zero: i32,
+    /// The least integer.
+    pub(crate) min: i8,
 }
 
 /// Which memory layouts an op computes right on.

@@ -109,7 +109,7 @@ impl Window {
     /// The op declares `strides`, `pads` and `auto_pad`.
     pub fn read(ctx: &OpCtx, kernel: &[i64], dilated: bool, ceil: bool) -> Result<Window, OpError> {
         let n = kernel.len();
-        if let Some(k) = kernel.iter().find(|&&k| k < 1 || k >= LIMIT) {
+        if let Some(k) = kernel.iter().find(|&&k| !(1..LIMIT).contains(&k)) {
             return Err(OpError::invalid(format!("a window of extent {k} is out of range")));
         }
         let auto = ctx.string("auto_pad").unwrap_or_default();

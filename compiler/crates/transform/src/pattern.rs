@@ -102,8 +102,8 @@ attr_reader!(
 );
 
 /// A patch that replaces the only output of `n` by one new node.
-pub fn replace_by<'g>(
-    g: &'g Graph,
+pub fn replace_by(
+    g: &Graph,
     n: NodeId,
     name: &str,
     inputs: impl IntoIterator<Item = ValueId>,

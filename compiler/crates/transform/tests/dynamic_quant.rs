@@ -75,7 +75,7 @@ fn convolutions_of_integers_stay_as_they_are() {
         let y = emit(&mut graph, "conv", &operands, attrs);
         let plane = dims[2] * dims[3];
         // The first channel is the largest of each pixel.
-        let input = integers(&mut g, &dims, |i| i / plane % dims[1] == 0, signed);
+        let input = integers(&mut g, &dims, |i| (i / plane).is_multiple_of(dims[1]), signed);
         check(graph, y, &input, "conv_integer", &format!("seed {seed}: {dims:?} {kernel:?} stride {stride}"));
     }
 }

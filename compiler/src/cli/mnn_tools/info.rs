@@ -1,6 +1,6 @@
 //! What MNNConvert shows without converting: ops of a frontend, what is in a file, a file as JSON.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mnnc::error::{self, Result};
 use mnnc::output;
@@ -35,7 +35,7 @@ pub fn ops(framework: Framework) -> Result<()> {
 }
 
 /// `--info`: inputs, outputs and version of a file.
-pub fn info(path: &PathBuf) -> Result<()> {
+pub fn info(path: &Path) -> Result<()> {
     let bytes = read(path)?;
     let net = root(&bytes, path)?;
     let summary = mnnc_mnn::summary(&bytes)

@@ -50,5 +50,5 @@ fn even(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 fn write_header(to: &mut dyn Write, name: &str, size: u64) -> io::Result<()> {
-    write!(to, "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 644)
+    writeln!(to, "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`", 0, 0, 0, 644)
 }

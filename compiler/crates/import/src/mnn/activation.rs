@@ -9,7 +9,7 @@ use super::model::Slot;
 use super::op::{OpCx, TensorId};
 use mnnc_ir::diag::Diagnostic;
 use mnnc_ir::{Attrs, OpError, Tensor, ValueId};
-use mnnc_schema::mnn::{DataType, Net, Op, OpType, UnaryOpOperation as U};
+use mnnc_schema::mnn::{DataType, DepthwiseBias, Net, Op, OpType, UnaryOpOperation as U};
 use std::collections::{HashMap, HashSet};
 
 /// `q = clamp(round(x / scale) + zero, low, high)`.
@@ -58,6 +58,18 @@ impl Scales {
         Ok(Scales { of, ..Scales::default() })
     }
 
+    /// Lets what only moves one tensor hand its scale on to a result without one, as MNN does.
+    pub(crate) fn hand_on(&mut self, op: &Op, inputs: &[TensorId], outputs: &[usize]) {
+        let (&[x], &[y]) = (inputs, outputs) else { return };
+        let moves = matches!(
+            op.type_(),
+            OpType::Reshape | OpType::Squeeze | OpType::Unsqueeze | OpType::Flatten | OpType::Permute
+        );
+        if let (true, Some(&scale)) = (moves, self.of.get(&x.0)) {
+            self.of.entry(y).or_insert(scale);
+        }
+    }
+
     /// Whether MNN computes this op in int8.
     pub(crate) fn runs_in_int8(&self, op: &Op, inputs: &[TensorId], outputs: &[usize]) -> bool {
         if self.of.is_empty() || inputs.is_empty() {
@@ -74,6 +86,13 @@ impl Scales {
                 inputs.len() == 1
                     && op.main_as_convolution2_d().is_some_and(|c| c.weight().is_none_or(|w| w.is_empty()))
             }
+            // Moves bytes as they are.
+            OpType::Reshape
+            | OpType::Squeeze
+            | OpType::Unsqueeze
+            | OpType::Flatten
+            | OpType::Permute
+            | OpType::Concat => from.iter().all(|f| to.iter().all(|t| f.scale == t.scale && f.zero == t.zero)),
             OpType::Pooling => unchanged,
             // Over all of a picture, it becomes a pooling.
             OpType::Pooling3D => unchanged && op.main_as_pool3_d().is_some_and(|p| p.is_global()),
@@ -117,6 +136,18 @@ impl OpCx<'_, '_, '_> {
         let v = self.pair(v, id)?;
         self.imp.scales.quantised.insert(id.0);
         Ok(v)
+    }
+
+    /// The bias of a depthwise convolution with weights of these scales as its kernel on integers has it, `None` where the op computes in float.
+    pub(crate) fn depthwise_bias(&self, stored: &[f32], weights: &[f32]) -> Option<Vec<f32>> {
+        let scales = &self.imp.scales;
+        if !scales.runs_in_int8(&self.op, self.inputs(), self.outputs()) || stored.len() != weights.len() {
+            return None;
+        }
+        let x = scales.of.get(&self.inputs().first()?.0)?;
+        let y = scales.of.get(self.outputs().first()?)?;
+        let rule = |w: f32| DepthwiseBias::new(w, x.scale, (y.scale, i32::from(y.zero)));
+        Some(stored.iter().zip(weights).map(|(&b, &w)| rule(w).meaning(b)).collect())
     }
 
     fn pair(&mut self, v: ValueId, id: TensorId) -> Result<ValueId, OpError> {

@@ -50,6 +50,7 @@ impl<'i, 's, 'f> OpCx<'i, 's, 'f> {
 
     /// The values of the op's outputs and their formats, the values under the tensors' names.
     pub(crate) fn run(&mut self, row: &Row) -> Result<Vec<(ValueId, Format)>, OpError> {
+        self.imp.scales.hand_on(&self.op, self.inputs, self.outputs);
         let integer = self.imp.scales.runs_in_int8(&self.op, self.inputs, self.outputs);
         let restored = if integer { self.quantise_inputs()? } else { Vec::new() };
         let made = (row.convert)(self);
@@ -99,6 +100,10 @@ impl<'i, 's, 'f> OpCx<'i, 's, 'f> {
     /// The tensors that the op reads.
     pub(crate) fn inputs(&self) -> &'i [TensorId] {
         self.inputs
+    }
+    /// The tensors that it makes.
+    pub(crate) fn outputs(&self) -> &'i [usize] {
+        self.outputs
     }
     /// Number of inputs.
     pub(crate) fn num_inputs(&self) -> usize {

@@ -52,7 +52,7 @@ impl Lowering<'_> {
                 Placed { buffer: self.weight_bytes(&name, &pack(t.bytes(), &storage)), storage }
             }
         };
-        self.placed.entry(v).or_insert_with(Vec::new).push(place.clone());
+        self.placed.entry(v).or_default().push(place.clone());
         Ok(place)
     }
 }

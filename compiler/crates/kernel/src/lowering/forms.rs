@@ -318,7 +318,7 @@ pub(super) fn offset_of(whole: &Storage, cut: &Cut) -> Option<usize> {
         Some(_) if cut.dim == 0 => Some(cut.start * whole.strides[0]),
         Some(_) if whole.is_interleaved() => None,
         Some(b) if cut.dim == 1 => {
-            let aligned = cut.start % b == 0 && (len % b == 0 || cut.start + len == whole.dims[1]);
+            let aligned = cut.start.is_multiple_of(b) && (len % b == 0 || cut.start + len == whole.dims[1]);
             aligned.then(|| cut.start / b * whole.strides[1])
         }
         Some(_) => None,

@@ -62,7 +62,7 @@ impl Lowering<'_> {
         if !done || !can.allows(form) || self.plan.home(y).is_some() {
             return None;
         }
-        let &[ref place] = &self.placed.get(&x)?[..] else { return None };
+        let [place] = &self.placed.get(&x)?[..] else { return None };
         let alike = self.storage(y, form).is_ok_and(|s| s == place.storage);
         let own = matches!(self.schedule.buffers[place.buffer].kind, BufferKind::Temp);
         (alike && own && !self.is_shared(place.buffer, x)).then(|| place.clone())

@@ -111,7 +111,7 @@ impl Checker<'_> {
             match b.kind {
                 BufferKind::Temp => {
                     let at = self.plan.offsets[id];
-                    if at % ALIGN != 0 {
+                    if !at.is_multiple_of(ALIGN) {
                         self.error(format!("buffer {id} ({}) at {at} is not aligned to {ALIGN}", b.name));
                     }
                     if !fits(at, self.plan.workspace) && self.is_used(id) {
@@ -125,10 +125,8 @@ impl Checker<'_> {
                 BufferKind::Weights(at) if at % ALIGN != 0 || !fits(at, weights) => {
                     self.error(format!("weights {id} ({}) at {at} are misaligned or exceed the arena", b.name));
                 }
-                BufferKind::Within(parent, at) => {
-                    if parent >= id || !fits(at, self.schedule.buffers[parent].bytes) {
-                        self.error(format!("buffer {id} ({}) does not lie within {parent}", b.name));
-                    }
+                BufferKind::Within(parent, at) if (parent >= id || !fits(at, self.schedule.buffers[parent].bytes)) => {
+                    self.error(format!("buffer {id} ({}) does not lie within {parent}", b.name));
                 }
                 _ => {}
             }

@@ -84,7 +84,10 @@ fn simulate(s: &Schedule, p: &Plan) -> bool {
     };
     for (id, b) in s.buffers.iter() {
         let used = s.steps.iter().flat_map(|s| &s.operands).any(|o| root(o.buffer, 0).0 == id);
-        if b.kind == BufferKind::Temp && used && (p.offsets[id] % ALIGN != 0 || p.offsets[id] + b.bytes > p.workspace) {
+        if b.kind == BufferKind::Temp
+            && used
+            && (!p.offsets[id].is_multiple_of(ALIGN) || p.offsets[id] + b.bytes > p.workspace)
+        {
             return false;
         }
     }

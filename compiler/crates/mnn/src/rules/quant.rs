@@ -21,9 +21,9 @@ fn parameters(cx: &Cx, dtype: DType) -> Result<Quant, Reason> {
     }
     let zero = zero.first().copied().unwrap_or(0.0) as i32;
     match dtype {
-        DType::I8 => Ok(Quant { scale, zero }),
+        DType::I8 => Ok(Quant { scale, zero, min: i8::MIN }),
         // The same integers, 128 lower.
-        DType::U8 => Ok(Quant { scale, zero: zero - 128 }),
+        DType::U8 => Ok(Quant { scale, zero: zero - 128, min: i8::MIN }),
         other => Err(format!("MNN rounds activations to 8 bits, not to {other}").into()),
     }
 }

@@ -155,7 +155,7 @@ fn nearest(cx: &mut Cx, x: Tid, from: &[usize], to: &[usize]) -> Result<Vec<Tid>
     let (rows, columns) = (picks(cx, from[2], to[2])?, picks(cx, from[3], to[3])?);
     // With whole factors every mode that does not shift repeats each element.
     let repeats = |picks: &[i32], from: usize, to: usize| {
-        to % from == 0 && picks.iter().enumerate().all(|(i, &p)| usize::try_from(p) == Ok(i / (to / from)))
+        to.is_multiple_of(from) && picks.iter().enumerate().all(|(i, &p)| usize::try_from(p) == Ok(i / (to / from)))
     };
     if repeats(&rows, from[2], to[2]) && repeats(&columns, from[3], to[3]) {
         return Ok(vec![interp(cx, x, to, NEAREST_FLOOR, Ctm::Asymmetric)?]);

@@ -5,7 +5,7 @@ use crate::cx::{Cx, Reason, to_i32};
 use crate::net::{Layouts, Shape, Tid, Ty};
 use mnnc_ir::Tensor;
 use mnnc_ops::axes::normalize_axis;
-use mnnc_schema::mnn::{DepthSpaceParamT, DepthToSpaceMode, OpParameterT, OpType, ReshapeT, ShapeParamT};
+use mnnc_schema::mnn::{DepthSpaceParamT, DepthToSpaceMode, OpParameterT, OpType, ShapeParamT};
 
 pub(super) const RULES: Family = &[
     ("identity", same),
@@ -55,13 +55,7 @@ fn reshape(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {
     let x = cx.input(0)?;
     let result = (cx.output_shape(0), cx.ty(x));
     let inputs = vec![x, cx.input(1)?];
-    Ok(vec![cx.emit(
-        OpType::Reshape,
-        OpParameterT::Reshape(Box::new(ReshapeT::default())),
-        inputs,
-        result,
-        Layouts::Plain,
-    )])
+    Ok(vec![cx.emit(OpType::Reshape, OpParameterT::Reshape(Box::default()), inputs, result, Layouts::Plain)])
 }
 
 fn transpose(cx: &mut Cx) -> Result<Vec<Tid>, Reason> {

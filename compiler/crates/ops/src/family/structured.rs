@@ -172,10 +172,7 @@ fn infer_loop(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<TensorType>, OpErr
 
 fn eval_loop(ctx: &EvalCtx) -> Result<Vec<Tensor>, OpError> {
     let body = region(&ctx.op, 0)?;
-    let trips = match ctx.opt_input(0) {
-        Some(t) => Some(t.to_i64s().and_then(|v| v.first().copied()).unwrap_or(0).max(0) as usize),
-        None => None,
-    };
+    let trips = ctx.opt_input(0).map(|t| t.to_i64s().and_then(|v| v.first().copied()).unwrap_or(0).max(0) as usize);
     let mut cond = match ctx.opt_input(1) {
         Some(t) => is_true(t)?,
         None => true,

@@ -62,8 +62,8 @@ fn evaluation_does_what_the_loop_form_says() {
             let consts = constants(&s);
             let Ok(types) = with_ctx(op, &s, &consts, &[], |ctx| ctx.infer(&mut SymTable::default())) else { continue };
             let Ok(want) = mnnc_ops::evaluate_op(op, &s.attrs, &s.inputs, s.num_outputs, 1 << 28) else { continue };
-            let got = with_ctx(op, &s, &consts, &types, |ctx| compute(ctx))
-                .and_then(|c| mnnc_ops::evaluate_compute(&c, &s.inputs));
+            let got =
+                with_ctx(op, &s, &consts, &types, compute).and_then(|c| mnnc_ops::evaluate_compute(&c, &s.inputs));
             match got {
                 Err(e) if NO_LOOPS_FOR.iter().any(|part| e.message.contains(part)) => {}
                 Err(e) => failures.push(format!("{}: {e}", show(op, &s))),

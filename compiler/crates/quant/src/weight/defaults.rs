@@ -92,8 +92,8 @@ fn fitting(inputs: usize, wanted: usize) -> usize {
     if wanted == 0 || wanted >= inputs {
         return 0;
     }
-    if inputs % wanted == 0 {
+    if inputs.is_multiple_of(wanted) {
         return wanted;
     }
-    (BLOCK_STEP..wanted).rev().filter(|b| b % BLOCK_STEP == 0).find(|b| inputs % b == 0).unwrap_or(0)
+    (BLOCK_STEP..wanted).rev().filter(|b| b % BLOCK_STEP == 0).find(|b| inputs.is_multiple_of(*b)).unwrap_or(0)
 }

@@ -36,7 +36,7 @@ fn merge_constants(g: &mut Graph, cx: &mut PassCx) {
 fn region(g: &mut Graph, r: RegionId, cx: &mut PassCx) {
     let mut seen: HashMap<String, NodeId> = HashMap::new();
     for n in g.region(r).nodes().to_vec() {
-        for body in g.node(n).regions.to_vec() {
+        for body in g.node(n).regions.clone() {
             region(g, body, cx);
         }
         let Some(key) = key(g, n) else { continue };

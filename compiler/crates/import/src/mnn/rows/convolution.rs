@@ -79,7 +79,11 @@ fn operands(cx: &mut OpCx, depthwise: bool, transposed: bool) -> Result<Operands
             "the op has no weight of shape {dims:?}; weights beside the model lie in MODEL.weight"
         ))
     })?;
-    let b = cx.bias(&conv, usize::try_from(outputs).unwrap_or(0))?;
+    let channels = usize::try_from(outputs).unwrap_or(0);
+    let b = match depthwise && !transposed {
+        true => cx.bias_of_depthwise(&conv, channels, dims.iter().product())?,
+        false => cx.bias(&conv, channels)?,
+    };
     Ok(Operands { x, w, b, group })
 }
 

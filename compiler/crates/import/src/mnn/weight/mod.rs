@@ -105,6 +105,28 @@ impl OpCx<'_, '_, '_> {
 
     /// The bias of a convolution, or `None` if it has none.
     pub(crate) fn bias(&mut self, conv: &Convolution2D, outputs: usize) -> Result<Option<ValueId>, OpError> {
+        let t = self.stored_bias(conv, outputs)?;
+        Ok(self.as_bias(t))
+    }
+
+    /// That of a depthwise one with a weight of `count` elements: the engine's kernel on integers knows whole numbers only.
+    pub(crate) fn bias_of_depthwise(
+        &mut self,
+        conv: &Convolution2D,
+        outputs: usize,
+        count: usize,
+    ) -> Result<Option<ValueId>, OpError> {
+        let mut t = self.stored_bias(conv, outputs)?;
+        if let Some(Coded::Integer(Codes { scales, offsets: None, .. })) = self.coded(conv, count)? {
+            let stored = t.as_ref().map_or_else(|| vec![0.0; outputs], |t| t.to_vec::<f32>());
+            if let Some(meaning) = self.depthwise_bias(&stored, &scales) {
+                t = Some(Tensor::new([outputs], meaning));
+            }
+        }
+        Ok(self.as_bias(t))
+    }
+
+    fn stored_bias(&mut self, conv: &Convolution2D, outputs: usize) -> Result<Option<Tensor>, OpError> {
         let t = match self.imp.floats(conv.bias(), &[outputs], "the bias")? {
             Some(t) => Some(t),
             None => {
@@ -121,12 +143,16 @@ impl OpCx<'_, '_, '_> {
                 }
             }
         };
+        Ok(t)
+    }
+
+    fn as_bias(&mut self, t: Option<Tensor>) -> Option<ValueId> {
         // MNN wants a bias everywhere; one of zeros says that there is none.
         let t = t.filter(|t| t.view::<f32>().iter().any(|&b| b != 0.0));
-        Ok(t.map(|t| {
+        t.map(|t| {
             let name = format!("{}.bias", self.name());
             self.named_constant(&name, t)
-        }))
+        })
     }
 }
 

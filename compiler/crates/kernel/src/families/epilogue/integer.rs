@@ -88,8 +88,7 @@ pub(super) fn conversion(f: &ScalarFn, e: Expr) -> Option<Conversion> {
         }
     };
     let (mut at, mut limits) = (inner, whole);
-    loop {
-        let ScalarNode::Binary(op @ (Binary::Min | Binary::Max), x, y) = *f.node(at) else { break };
+    while let ScalarNode::Binary(op @ (Binary::Min | Binary::Max), x, y) = *f.node(at) {
         let (x, limit) = match (integer(x), integer(y)) {
             (None, Some(n)) => (x, n),
             (Some(n), None) => (y, n),

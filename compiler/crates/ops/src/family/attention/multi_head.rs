@@ -139,7 +139,7 @@ fn sample(g: &mut Gen, case: usize) -> Sample {
     let (n, groups, each) = (1 + g.below(2), 1 + g.below(3), 1 + g.below(2));
     let heads = groups * each;
     let (s, e) = (1 + g.below(40), 1 + g.below(24));
-    let packed = case % 2 == 0;
+    let packed = case.is_multiple_of(2);
     let (l, f) = if packed { (s, e) } else { (1 + g.below(40), 1 + g.below(24)) };
     // [n, s, (heads + 2 groups) * e], or a tensor for each.
     let total = if packed { (heads + 2 * groups) * e } else { 0 };

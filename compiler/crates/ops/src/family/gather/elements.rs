@@ -109,5 +109,5 @@ fn samples(seed: u64) -> Vec<Sample> {
 }
 
 fn g_type(case: usize) -> DType {
-    if case % 2 == 0 { DType::I64 } else { DType::I32 }
+    if case.is_multiple_of(2) { DType::I64 } else { DType::I32 }
 }

@@ -68,12 +68,12 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 impl Cell {
     /// What comes from the input for unit `u` of gate `g`, bias included.
-    fn from_input(&self, x: &[f64], g: usize, u: usize) -> f64 {
+    fn of_input(&self, x: &[f64], g: usize, u: usize) -> f64 {
         let row = g * self.hidden + u;
         dot(&self.weights.w[row * x.len()..][..x.len()], x) + self.weights.bias[row]
     }
     /// What comes from the state for unit `u` of gate `g`, bias included.
-    fn from_state(&self, h: &[f64], g: usize, u: usize) -> f64 {
+    fn of_state(&self, h: &[f64], g: usize, u: usize) -> f64 {
         let row = g * self.hidden + u;
         let bias = self.weights.bias[self.kind.gates() * self.hidden + row];
         dot(&self.weights.r[row * self.hidden..][..self.hidden], h) + bias
@@ -85,7 +85,7 @@ impl Cell {
     pub fn step(&self, x: &[f64], h: &mut [f64], c: &mut [f64]) {
         match self.kind {
             Kind::Rnn => {
-                let gate = |u| self.activate(0, self.from_input(x, 0, u) + self.from_state(h, 0, u));
+                let gate = |u| self.activate(0, self.of_input(x, 0, u) + self.of_state(h, 0, u));
                 let next: Vec<f64> = (0..self.hidden).map(gate).collect();
                 h.copy_from_slice(&next);
             }
@@ -94,23 +94,20 @@ impl Cell {
         }
     }
     fn gru(&self, x: &[f64], h: &mut [f64]) {
-        let gate = |g: usize, u: usize| self.activate(0, self.from_input(x, g, u) + self.from_state(h, g, u));
+        let gate = |g: usize, u: usize| self.activate(0, self.of_input(x, g, u) + self.of_state(h, g, u));
         let update: Vec<f64> = (0..self.hidden).map(|u| gate(0, u)).collect();
         let reset: Vec<f64> = (0..self.hidden).map(|u| gate(1, u)).collect();
         let scaled: Vec<f64> = h.iter().zip(&reset).map(|(h, r)| h * r).collect();
         let candidate = |u: usize| {
-            let state = if self.linear_before_reset {
-                reset[u] * self.from_state(h, 2, u)
-            } else {
-                self.from_state(&scaled, 2, u)
-            };
-            self.activate(1, self.from_input(x, 2, u) + state)
+            let state =
+                if self.linear_before_reset { reset[u] * self.of_state(h, 2, u) } else { self.of_state(&scaled, 2, u) };
+            self.activate(1, self.of_input(x, 2, u) + state)
         };
         let next: Vec<f64> = (0..self.hidden).map(|u| (1.0 - update[u]) * candidate(u) + update[u] * h[u]).collect();
         h.copy_from_slice(&next);
     }
     fn lstm(&self, x: &[f64], h: &mut [f64], c: &mut [f64]) {
-        let sum = |g: usize, u: usize| self.from_input(x, g, u) + self.from_state(h, g, u);
+        let sum = |g: usize, u: usize| self.of_input(x, g, u) + self.of_state(h, g, u);
         let peep = |p: usize, u: usize| self.weights.peephole[p * self.hidden + u];
         let mut next = vec![0.0; self.hidden];
         for u in 0..self.hidden {

@@ -173,7 +173,7 @@ impl Search<'_> {
         // The rows of blocks that the columns of output channel `o` touch.
         let rows_of = |o: usize| (o * size + from) / length..(o * size + from + columns).div_ceil(length);
         // Scales of rows that reach beyond the columns stay as they are.
-        let whole = from % length == 0 && columns % length == 0;
+        let whole = from.is_multiple_of(length) && columns.is_multiple_of(length);
         let all: Vec<usize> = channels.collect();
         let chosen: Vec<(Vec<i8>, Vec<Row>)> = all
             .par_chunks(LANES)
