@@ -11,5 +11,4 @@
 
 pub mod auto;
 pub mod calibrate;
-pub mod equalise;
 pub mod weight;

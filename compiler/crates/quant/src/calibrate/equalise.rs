@@ -62,6 +62,8 @@ pub struct Class {
     pub values: Vec<ValueId>,
     makers: Vec<NodeId>,
     readers: Vec<NodeId>,
+    /// The least value at which anything between them is cut off.
+    cap: f64,
 }
 
 /// What a node means for the channels of its operands and result.
@@ -110,6 +112,14 @@ fn bond(g: &Graph, n: NodeId) -> Bond {
     }
 }
 
+/// The upper limit of a `clip`; nothing is scaled where it is not known.
+fn upper(g: &Graph, n: NodeId) -> f64 {
+    match g.node(n).input(2) {
+        None => f64::INFINITY,
+        Some(v) => g.constant(v).and_then(|t| t.to_f64s().first().copied()).unwrap_or(0.0),
+    }
+}
+
 /// Classes of values whose channels can be scaled.
 pub fn classes(g: &Graph) -> Vec<Class> {
     let is_image = |v: ValueId| g.ty(v).rank() == 4 && g.ty(v).static_dims().is_some();
@@ -152,12 +162,15 @@ pub fn classes(g: &Graph) -> Vec<Class> {
                 continue;
             }
             let at = *index.entry(r).or_insert_with(|| {
-                classes.push(Class { values: Vec::new(), makers: Vec::new(), readers: Vec::new() });
+                classes.push(Class { values: Vec::new(), makers: Vec::new(), readers: Vec::new(), cap: f64::INFINITY });
                 classes.len() - 1
             });
             let class = &mut classes[at];
             if !class.values.contains(&v) {
                 class.values.push(v);
+            }
+            if g.node(n).op.name == "clip" {
+                class.cap = class.cap.min(upper(g, n));
             }
             if matches!(bond(g, n), Bond::Cut) {
                 if g.node(n).outputs()[0] == v {
@@ -213,7 +226,8 @@ fn factors(g: &Graph, class: &Class, known: &HashMap<ValueId, Channels>) -> Opti
         return None;
     }
     let with = |a: f64| -> Vec<f64> {
-        largest.iter().map(|&r| if r > 0.0 { (whole / r).powf(a).min(MOST) } else { 1.0 }).collect()
+        let factor = |r: f64| (whole / r).powf(a).min(MOST).min((class.cap / r).max(1.0));
+        largest.iter().map(|&r| if r > 0.0 { factor(r) } else { 1.0 }).collect()
     };
     let best = EXPONENTS.into_iter().min_by(|&a, &b| {
         let noise = |a: f64| class.readers.iter().map(|&n| noise(g, n, &with(a), whole, known)).sum::<f64>();
