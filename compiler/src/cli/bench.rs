@@ -113,7 +113,7 @@ pub fn run(args: Args) -> Result<()> {
         ("median_ms", "median ms"),
         ("p90_ms", "p90 ms"),
         ("gflops", "GFLOP/s"),
-        ("peak", "of peak"),
+        ("peak", "of f32 peak"),
     ];
     let mut table = Table::new(&columns);
     table.row([

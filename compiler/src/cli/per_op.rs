@@ -11,7 +11,7 @@ const COLUMNS: [(&str, &str); 12] = [
     ("ms", "ms"),
     ("share", "share"),
     ("gflops", "GFLOP/s"),
-    ("peak_fraction", "of peak"),
+    ("peak_fraction", "of f32 peak"),
     ("bytes", "bytes"),
     ("gbytes_per_s", "GB/s"),
     ("bound_ms", "bound ms"),

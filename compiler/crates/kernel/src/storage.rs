@@ -165,6 +165,11 @@ impl Storage {
         if single || (self.block == Some(block) && self.is_interleaved()) { Some(self.clone()) } else { None }
     }
 
+    /// Byte offset of where windows begin that reach so far into the border: the first tap of the first output pixel.
+    pub fn first_tap(&self, halo: Halo) -> usize {
+        self.offset - (halo.top * self.strides[2] + halo.left * self.strides[3])
+    }
+
     /// Byte offset of an element from the start of the buffer.
     pub fn address(&self, index: &[usize]) -> usize {
         let mut at = self.offset;

@@ -1,8 +1,8 @@
 //! Convolution over blocked images: dense and grouped through the implicit GEMM, depthwise through the sliding window.
 
 use crate::compressed;
-use crate::families::dense::{Bias, Dense};
-use crate::families::igemm::operand::Weights;
+use crate::families::dense::Dense;
+use crate::families::igemm::operand::{Bias, Weights};
 use crate::families::igemm::pack;
 use crate::families::igemm::spec::{Number, Window};
 use crate::families::sides::{
@@ -207,8 +207,7 @@ impl Lowered<'_> {
     /// The input from the first tap of the first output pixel on.
     fn first_tap(&self) -> Operand {
         let s = &self.input.storage;
-        let border = self.g.halo.top * s.strides[2] + self.g.halo.left * s.strides[3];
-        from_offset(&self.input.read(), s.offset - border)
+        from_offset(&self.input.read(), s.first_tap(self.g.halo))
     }
 
     fn result(&self) -> Operand {

@@ -3,7 +3,8 @@
 //! The border of the input holds its zero point, which thus counts as zero. Every sum starts at `-zero point * sum of the weights`.
 
 use crate::families::conv::{Geometry, Kind};
-use crate::families::dense::{Bias, Dense};
+use crate::families::dense::Dense;
+use crate::families::igemm::operand::Bias;
 use crate::families::igemm::spec::Number;
 use crate::families::igemm::{operand, tiles};
 use crate::families::integer::{Sums, Weights, range, zero_point};
@@ -125,7 +126,6 @@ impl Family for ConvInteger {
         let s = &input.storage;
         // Blocks that are there already are read as they are, by vectors.
         let on_tiles = c.fits_tiles(&target) && s.as_interleaved(target.lanes()).is_some();
-        let border = c.g.halo.top * s.strides[2] + c.g.halo.left * s.strides[3];
         let at = |o: usize, [i, y, x]: [usize; 3]| f32::from(c.weights.at(((o * shape.inputs + i) * kh + y) * kw + x));
         let of_taps = c.of_taps(&target);
         let at = move |o: usize, [i, y, x]: [usize; 3]| {
@@ -143,7 +143,7 @@ impl Family for ConvInteger {
             out: c.g.out(),
             number: Number::U8,
             block_in: if on_tiles { shape.inputs } else { s.block.unwrap_or(1) },
-            input: from_offset(&input.read(), s.offset - border),
+            input: from_offset(&input.read(), s.first_tap(c.g.halo)),
             input_strides: image_strides(s, &s.dims),
             output: from_offset(&output.write(), output.storage.offset),
             output_strides: image_strides(&output.storage, &shape.dims()),

@@ -3,7 +3,8 @@
 //! between inputs, and nothing is added up in memory.
 
 use crate::compressed;
-use crate::families::dense::{Bias, Dense};
+use crate::families::dense::Dense;
+use crate::families::igemm::operand::Bias;
 use crate::families::igemm::operand::Weights;
 use crate::families::igemm::spec::{Number, Strides, Window};
 use crate::families::sides::{fits_image, from_offset, image_strides, image_wishes, place_image};

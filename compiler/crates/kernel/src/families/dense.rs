@@ -6,24 +6,15 @@
 
 use crate::cost::{Problem, Tiling};
 use crate::families::conv::{compiled, weights};
-use crate::families::igemm::operand::{Reader, Weights};
+use crate::families::igemm::operand::{Bias, Reader, Weights};
 use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Spec, Strides, Window};
-use crate::families::igemm::{self, pack, tiles};
+use crate::families::igemm::{self, tiles};
 use crate::families::sides::{PlacedEpilogue, from_offset};
 use crate::lowering::Lowering;
 use crate::schedule::Operand;
 use mnnc_ir::OpError;
 use mnnc_vector::Target;
-
-/// Numbers in the type of the sums.
-#[derive(Copy, Clone)]
-pub enum Bias<'a> {
-    /// Sums of products of floats.
-    F32(&'a [f32]),
-    /// Sums of products of bytes.
-    I32(&'a [i32]),
-}
 
 /// A convolution with its operands placed.
 pub struct Dense<'a> {
@@ -55,7 +46,7 @@ pub struct Dense<'a> {
     pub output_strides: Strides,
     /// Weights, by the channels of a group.
     pub weights: &'a Weights<'a>,
-    /// One number an output channel, at which its sums start.
+    /// What sums start at.
     pub bias: Bias<'a>,
     /// Products in a sum, those that a layout adds not counted.
     pub terms: usize,
@@ -221,10 +212,7 @@ impl Dense<'_> {
             let packed = self.weights.pack(&spec, lanes, slice.first * lanes, slice.end, &own);
             let packed = weights(lo, &format!("{name}.weight"), packed);
             let count = slice.panels * slice.blocks * lanes;
-            let bias = match self.bias {
-                Bias::F32(values) => self.weights.pack_bias(&spec, lanes, slice.first * lanes, slice.end, values),
-                Bias::I32(values) => pack::pack_integers(values, slice.first * lanes, count),
-            };
+            let bias = self.weights.pack_bias(&spec, lanes, slice.first * lanes, slice.end, self.bias);
             let bias = weights(lo, &format!("{name}.bias"), bias);
             let key = igemm::name(self.family, &spec, &target);
             let units = igemm::units(&spec, &target);

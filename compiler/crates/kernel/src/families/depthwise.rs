@@ -118,8 +118,7 @@ impl Family for Depthwise {
         };
         let packed = weights(lo, &format!("{name}.weight"), packed);
         let start = weights(lo, &format!("{name}.start"), start);
-        let border = node.halo().top * s.strides[2] + node.halo().left * s.strides[3];
-        let mut operands = vec![from_offset(&input.read(), s.offset - border), packed, start];
+        let mut operands = vec![from_offset(&input.read(), s.first_tap(node.halo())), packed, start];
         operands.extend(epilogue.operands);
         operands.push(from_offset(&output.write(), output.storage.offset));
         let flops = 2 * kh * kw * dims.iter().product::<usize>();

@@ -2,14 +2,12 @@
 //! implicit GEMM whose channels lie together.
 
 use crate::compressed;
-use crate::cost::Problem;
-use crate::families::conv::{compiled, weights};
 use crate::families::epilogue;
-use crate::families::igemm::operand::{Reader, Weights};
-use crate::families::igemm::spec::{Number, Spec, Strides, Window};
-use crate::families::igemm::{self, tiles};
-use crate::families::sides::{Side, from_offset};
-use crate::family::{Family, View, Wish};
+use crate::families::igemm::operand::{Bias, Weights};
+use crate::families::igemm::spec::Number;
+use crate::families::igemm::tiles;
+use crate::families::product::{Product, place_sides, sides_fit, wishes};
+use crate::family::{Epilogue, Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
 use mnnc_ir::{DType, OpError, ValueId};
 use mnnc_vector::Target;
@@ -18,7 +16,7 @@ use mnnc_vector::Target;
 pub struct Linear;
 
 /// `y[m, n] = sum over k of x[m, k] * w[k, n] + bias[n]`, everything known.
-struct Product {
+struct Floats {
     rows: usize,
     depth: usize,
     cols: usize,
@@ -32,8 +30,8 @@ struct Product {
     bias: Option<(ValueId, f32)>,
 }
 
-impl Product {
-    fn read(view: &View) -> Option<Product> {
+impl Floats {
+    fn read(view: &View) -> Option<Floats> {
         let g = view.graph;
         let anchor = view.anchor?;
         let facts = g.facts(view.anchor_id?);
@@ -46,7 +44,7 @@ impl Product {
             return None;
         }
         let mut p = match anchor.op.name {
-            "matmul" => Product { rows: 0, depth: wd[0], cols: wd[1], x, w, transposed: false, alpha: 1.0, bias: None },
+            "matmul" => Floats { rows: 0, depth: wd[0], cols: wd[1], x, w, transposed: false, alpha: 1.0, bias: None },
             "gemm" => {
                 let transposed = ctx.flag("transB");
                 if ctx.flag("transA") {
@@ -64,7 +62,7 @@ impl Product {
                         Some((c, ctx.float("beta")?))
                     }
                 };
-                Product { rows: 0, depth, cols, x, w, transposed, alpha: ctx.float("alpha")?, bias }
+                Floats { rows: 0, depth, cols, x, w, transposed, alpha: ctx.float("alpha")?, bias }
             }
             _ => return None,
         };
@@ -72,7 +70,9 @@ impl Product {
         let bytes = p.rows.checked_mul(p.depth.max(p.cols))?.checked_mul(4)?;
         let fits = (1..1 << 31).contains(&bytes) && p.depth > 0 && p.cols > 0 && *xd.last()? == p.depth;
         let dims = g.ty(view.outputs[0]).static_dims()?;
-        (fits && p.sides_fit(view, &dims)).then_some(p)
+        let floats = |e: &Epilogue| epilogue::is_supported(&e.f) && e.sides.iter().all(|&v| float(v));
+        let sides = sides_fit(view, &dims) && view.epilogue.as_ref().is_none_or(floats);
+        (fits && sides).then_some(p)
     }
 
     /// bf16 where the rows are whole pairs, or whole rows of tiles.
@@ -80,25 +80,6 @@ impl Product {
         let whole = if target.has_tiles() { 2 * tiles::ELEMENTS } else { 2 };
         if target.has_bf16() && self.depth.is_multiple_of(whole) { Number::Bf16 } else { Number::F32 }
     }
-
-    /// Side operands are of the result's shape, or one row.
-    fn sides_fit(&self, view: &View, dims: &[usize]) -> bool {
-        view.epilogue.as_ref().is_none_or(|e| {
-            epilogue::is_supported(&e.f)
-                && e.sides.iter().all(|&v| {
-                    let ty = view.graph.ty(v);
-                    ty.dtype == DType::F32 && ty.static_dims().is_some_and(|d| d == dims || is_row(&d, self.cols))
-                })
-        })
-    }
-}
-
-/// Least block of the reduction with factors of its own that is expanded in registers: what half bytes fill whole words with.
-const BLOCK: usize = 8;
-
-/// A single row of `cols` elements.
-fn is_row(dims: &[usize], cols: usize) -> bool {
-    dims.last() == Some(&cols) && dims.iter().rev().skip(1).all(|&d| d == 1)
 }
 
 impl Family for Linear {
@@ -107,17 +88,15 @@ impl Family for Linear {
     }
 
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
-        let p = Product::read(view)?;
-        let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
+        let p = Floats::read(view)?;
         let x = (p.x, if p.number(target) == Number::Bf16 { Wish::PlainReduced } else { Wish::Plain });
-        Some(sides.iter().map(|&v| (v, Wish::Plain)).chain([x]).collect())
+        Some(wishes(view).chain([x]).collect())
     }
 
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let missing = || OpError::unsupported("not a product of this family");
-        let p = Product::read(view).ok_or_else(missing)?;
+        let p = Floats::read(view).ok_or_else(missing)?;
         let target = *lo.target();
-        let lanes = target.lanes();
         let (axes, [over_n, over_k]) = if p.transposed { ([0, 1], [p.depth, 1]) } else { ([1, 0], [1, p.cols]) };
         let at = move |n: usize, [k, ..]: [usize; 3]| Some(n * over_n + k * over_k);
         let w = Weights::new(lo.graph(), p.w, axes, Box::new(at)).ok_or_else(missing)?.times(p.alpha);
@@ -126,83 +105,22 @@ impl Family for Linear {
             None => vec![0.0; p.cols],
         };
         let number = p.number(&target);
-        let wish = if number == Number::Bf16 { Wish::PlainReduced } else { Wish::Plain };
-        let element = number.element();
-        let input = lo.input(p.x, wish)?;
-        let mut sides = Vec::new();
-        let mut side_operands = Vec::new();
-        for &v in view.epilogue.as_ref().map_or(&[][..], |e| &e.sides) {
-            let row = is_row(&lo.graph().ty(v).static_dims().unwrap_or_default(), p.cols) && p.rows > 1;
-            let pixel = if row { 0 } else { 4 * p.cols };
-            sides.push(Side { strides: Strides { plane: 4 * lanes, pixel, ..Strides::default() }, splat: false });
-            side_operands.push(lo.input(v, Wish::Plain)?.read());
-        }
+        let input = lo.input(p.x, if number == Number::Bf16 { Wish::PlainReduced } else { Wish::Plain })?;
+        let epilogue = place_sides(view, lo, p.rows, p.cols)?;
         let output = lo.output(view.outputs[0], Forms::PLAIN)?;
         let name = lo.graph().node(view.node).name.clone();
-        let blocks = p.cols.div_ceil(lanes);
-        let tail = p.cols % lanes;
-        let reader = |block_in| Reader { inputs: p.depth / element, block_in, columns: 1, number, shared: false };
-        // A row has no planes but those that factors of blocks want.
-        let size = w.packing(reader(BLOCK)).block();
-        let block_in = size.unwrap_or((p.depth / element).max(2));
-        let packing = w.packing(reader(block_in));
-        let classes = match number {
-            Number::Bf16 if target.has_tiles() => lo.planner().pairs(blocks),
-            _ => lo.panels(&Problem { packing, ..Problem::matrices(1, p.rows, p.depth, p.cols) }),
+        let product = Product {
+            family: "linear",
+            number,
+            rows: p.rows,
+            depth: p.depth,
+            cols: p.cols,
+            input: &input,
+            output: &output,
+            weights: &w,
+            bias: Bias::F32(&bias),
+            epilogue: &epilogue,
         };
-        for class in classes {
-            // The last panel stores part of its last vector only: a kernel of its own.
-            let ends_here = tail > 0 && class.first + class.blocks * class.panels == blocks;
-            let whole = class.panels - usize::from(ends_here);
-            for (first, count, last_lanes) in
-                [(class.first, whole, lanes), (class.first + whole * class.blocks, class.panels - whole, tail)]
-            {
-                if count == 0 {
-                    continue;
-                }
-                let spec = Spec {
-                    images: 1,
-                    number,
-                    channels_in: p.depth / element,
-                    first_in: 0,
-                    block_in,
-                    input: Strides { plane: 4 * block_in, pixel: 4 * p.depth / element, number, ..Strides::default() },
-                    window: Window::POINT,
-                    out: [1, p.rows],
-                    output: Strides { plane: 4 * lanes, pixel: 4 * p.cols, ..Strides::default() },
-                    blocks: class.blocks,
-                    panels: count,
-                    tiling: class.tiling,
-                    last_lanes,
-                    channels_out: p.cols - first * lanes,
-                    weights_image: 0,
-                    packing,
-                    has_bias: true,
-                    bounded: false,
-                    epilogue: view.epilogue.as_ref().map(|e| e.f.clone()),
-                    sides: sides.clone(),
-                };
-                let packed = w.pack(&spec, lanes, first * lanes, p.cols, &|_, k| Some(k));
-                let packed = weights(lo, &format!("{name}.weight"), packed);
-                let width = count * class.blocks * lanes;
-                let bias = w.pack_bias(&spec, lanes, first * lanes, p.cols, &bias);
-                let packed_bias = weights(lo, &format!("{name}.bias"), bias);
-                let key = igemm::name("linear", &spec, &target);
-                let units = igemm::units(&spec, &target);
-                let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::compile(&spec, t, &key)))?;
-                let skip = first * 4 * lanes;
-                let mut operands = vec![input.read(), packed, packed_bias];
-                operands.extend(side_operands.iter().map(|o| from_offset(o, skip)));
-                let mut result = from_offset(&output.write(), skip);
-                if p.rows == 1 {
-                    // Classes of panels write columns of their own, and may run at the same time.
-                    result.bytes = result.bytes.min(4 * width);
-                }
-                operands.push(result);
-                let flops = 2 * p.rows * p.depth * width.min(p.cols - first * lanes);
-                lo.step(kernel, operands, units, flops as u64);
-            }
-        }
-        Ok(())
+        product.lower(lo, &name)
     }
 }

@@ -1,6 +1,8 @@
 //! Products of rows of unsigned bytes with a constant matrix of signed ones: sums in `i32`, and the chain behind them.
 
 use crate::families::epilogue;
+use crate::families::igemm::operand::{self, Bias};
+use crate::families::igemm::spec::Number;
 use crate::families::integer::{Sums, Weights, range, zero_point};
 use crate::families::product::{Product, place_sides, sides_fit, wishes};
 use crate::family::{Family, View, Wish};
@@ -66,16 +68,17 @@ impl Family for MatmulInteger {
         let bias: Vec<i32> = sums.iter().map(|s| s.bias).collect();
         let epilogue = place_sides(view, lo, p.rows, p.cols)?.behind(Some(range(&sums)));
         let output = lo.output(view.outputs[0], Forms::PLAIN)?;
-        let weight = |n: usize, k: usize| f32::from(p.weights.at(k * p.cols + n));
+        let at = |n: usize, [k, ..]: [usize; 3]| f32::from(p.weights.at(k * p.cols + n));
         let product = Product {
             family: "matmul_integer",
+            number: Number::U8,
             rows: p.rows,
             depth: p.depth,
             cols: p.cols,
             input: &input,
             output: &output,
-            weight: &weight,
-            bias: &bias,
+            weights: &operand::Weights::computed(Box::new(at)),
+            bias: Bias::I32(&bias),
             epilogue: &epilogue,
         };
         let name = lo.graph().node(view.node).name.clone();

@@ -1,11 +1,12 @@
-//! Products of rows of bytes with a constant matrix as implicit GEMMs: rows are the pixels, and their numbers the channels, which lie together.
+//! Products of rows with a constant matrix as implicit GEMMs: rows are the pixels, and their numbers the channels, which lie together.
 
-use crate::cost::Problem;
+use crate::cost::{Class, Problem};
 use crate::families::conv::{compiled, weights};
 use crate::families::epilogue;
+use crate::families::igemm::operand::{Bias, Reader, Weights};
 use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Spec, Strides, Window};
-use crate::families::igemm::{self, pack, tiles};
+use crate::families::igemm::{self, tiles};
 use crate::families::sides::{PlacedEpilogue, Side, from_offset};
 use crate::family::{View, Wish};
 use crate::lowering::{Lowering, Placed};
@@ -15,9 +16,11 @@ use mnnc_ir::{OpError, ValueId};
 pub struct Product<'a> {
     /// First part of the kernels' names.
     pub family: &'static str,
+    /// What is multiplied: floats, bf16 in whole pairs, or bytes in whole words.
+    pub number: Number,
     /// Rows.
     pub rows: usize,
-    /// Length of the sums, in whole elements of four bytes.
+    /// Length of the sums.
     pub depth: usize,
     /// Columns.
     pub cols: usize,
@@ -25,13 +28,16 @@ pub struct Product<'a> {
     pub input: &'a Placed,
     /// Result, row-major.
     pub output: &'a Placed,
-    /// A weight by column and row.
-    pub weight: &'a (dyn Fn(usize, usize) -> f32 + Sync),
-    /// One number a column.
-    pub bias: &'a [i32],
+    /// Weights by column and `[row, 0, 0]`.
+    pub weights: &'a Weights<'a>,
+    /// What sums start at.
+    pub bias: Bias<'a>,
     /// What follows, its sides as [`place_sides`] has them.
     pub epilogue: &'a PlacedEpilogue,
 }
+
+/// Least block of the reduction with factors of its own that is expanded in registers: what half bytes fill whole words with.
+const BLOCK: usize = 8;
 
 /// Whether the epilogue's operands are of the result's shape, one row or one column, and of types that it can be emitted with.
 pub fn sides_fit(view: &View, dims: &[usize]) -> bool {
@@ -84,78 +90,125 @@ pub fn place_sides(view: &View, lo: &mut Lowering, rows: usize, cols: usize) -> 
     Ok(out)
 }
 
+/// Panels of equal width whose last vectors are stored alike.
+struct Run {
+    /// First channel vector.
+    first: usize,
+    panels: usize,
+    last_lanes: usize,
+}
+
+/// A class of panels over so many columns. The last panel may store part of its last vector only, and is a kernel of its own then.
+fn runs(class: &Class, cols: usize, lanes: usize) -> impl Iterator<Item = Run> {
+    let (blocks, tail) = (cols.div_ceil(lanes), cols % lanes);
+    let ends_here = tail > 0 && class.first + class.blocks * class.panels == blocks;
+    let whole = class.panels - usize::from(ends_here);
+    let all = [
+        Run { first: class.first, panels: whole, last_lanes: lanes },
+        Run { first: class.first + whole * class.blocks, panels: class.panels - whole, last_lanes: tail },
+    ];
+    all.into_iter().filter(|r| r.panels > 0)
+}
+
 impl Product<'_> {
+    /// Elements of a row.
+    fn elements(&self) -> usize {
+        self.depth / self.number.element()
+    }
+
+    /// How weights lie, and how many elements of a row are a plane: all, but where factors of blocks want planes.
+    fn packing(&self) -> (Packing, usize) {
+        let reader =
+            |block_in| Reader { inputs: self.elements(), block_in, columns: 1, number: self.number, shared: false };
+        let block_in = self.weights.packing(reader(BLOCK)).block().unwrap_or(self.elements().max(2));
+        (self.weights.packing(reader(block_in)), block_in)
+    }
+
+    /// How the columns are cut.
+    fn classes(&self, lo: &mut Lowering, packing: Packing, block_in: usize) -> Vec<Class> {
+        let target = *lo.target();
+        if tiles::fits(&target, self.number, block_in, [1, self.rows]) {
+            return lo.planner().pairs(self.cols.div_ceil(target.lanes()));
+        }
+        let problem = Problem::matrices(1, self.rows, self.depth, self.cols);
+        let problem = if self.number == Number::U8 { problem.of_bytes() } else { problem };
+        lo.panels(&Problem { packing, ..problem })
+    }
+
     /// Adds the steps.
     ///
     /// # Errors
     /// If a kernel does not compile.
     pub fn lower(&self, lo: &mut Lowering, name: &str) -> Result<(), OpError> {
-        let target = *lo.target();
-        let lanes = target.lanes();
-        let element = Number::U8.element();
-        let blocks = self.cols.div_ceil(lanes);
-        let tail = self.cols % lanes;
-        let number = Number::of(&self.output.storage);
-        let vector = number.bytes() * lanes;
-        let (block_in, out) = ((self.depth / element).max(2), [1, self.rows]);
-        let classes = if tiles::fits(&target, Number::U8, block_in, out) {
-            lo.planner().pairs(blocks)
-        } else {
-            lo.panels(&Problem::matrices(1, self.rows, self.depth, self.cols).of_bytes())
-        };
-        for class in classes {
-            // The last panel stores part of its last vector only: a kernel of its own.
-            let ends_here = tail > 0 && class.first + class.blocks * class.panels == blocks;
-            let whole = class.panels - usize::from(ends_here);
-            for (first, count, last_lanes) in
-                [(class.first, whole, lanes), (class.first + whole * class.blocks, class.panels - whole, tail)]
-            {
-                if count == 0 {
-                    continue;
-                }
-                let spec = Spec {
-                    images: 1,
-                    number: Number::U8,
-                    channels_in: self.depth / element,
-                    first_in: 0,
-                    block_in,
-                    input: Strides { pixel: self.depth, number: Number::U8, ..Strides::default() },
-                    window: Window::POINT,
-                    out,
-                    output: Strides { plane: vector, pixel: number.bytes() * self.cols, number, ..Strides::default() },
-                    blocks: class.blocks,
-                    panels: count,
-                    tiling: class.tiling,
-                    last_lanes,
-                    channels_out: self.cols - first * lanes,
-                    weights_image: 0,
-                    packing: Packing::WHOLE,
-                    has_bias: true,
-                    bounded: self.epilogue.bounded,
-                    epilogue: self.epilogue.f.clone(),
-                    sides: self.epilogue.sides.clone(),
-                };
-                let at = |n: usize, [k, ..]: [usize; 3]| (self.weight)(n, k);
-                let packed = pack::pack(&spec, lanes, first * lanes, self.cols, &at);
-                let packed = weights(lo, &format!("{name}.weight"), packed);
-                let width = count * class.blocks * lanes;
-                let bias = weights(lo, &format!("{name}.bias"), pack::pack_integers(self.bias, first * lanes, width));
-                let key = igemm::name(self.family, &spec, &target);
-                let units = igemm::units(&spec, &target);
-                let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::compile(&spec, t, &key)))?;
-                let mut operands = vec![self.input.read(), packed, bias];
-                let sides = self.epilogue.sides.iter().zip(&self.epilogue.operands);
-                operands.extend(sides.map(|(s, o)| from_offset(o, first * s.strides.plane)));
-                let mut result = from_offset(&self.output.write(), first * vector);
-                if self.rows == 1 {
-                    // Classes of panels write columns of their own, and may run at the same time.
-                    result.bytes = result.bytes.min(number.bytes() * width);
-                }
-                operands.push(result);
-                let flops = 2 * self.rows * self.depth * width.min(self.cols - first * lanes);
-                lo.step(kernel, operands, units, flops as u64);
+        let lanes = lo.target().lanes();
+        let (packing, block_in) = self.packing();
+        for class in self.classes(lo, packing, block_in) {
+            for run in runs(&class, self.cols, lanes) {
+                self.panels(lo, name, &class, &run, packing, block_in)?;
             }
         }
+        Ok(())
+    }
+
+    fn panels(
+        &self,
+        lo: &mut Lowering,
+        name: &str,
+        class: &Class,
+        run: &Run,
+        packing: Packing,
+        block_in: usize,
+    ) -> Result<(), OpError> {
+        let target = *lo.target();
+        let lanes = target.lanes();
+        let (from, to) = (self.number, Number::of(&self.output.storage));
+        let (first, vector) = (run.first * lanes, to.bytes() * lanes);
+        let spec = Spec {
+            images: 1,
+            number: from,
+            channels_in: self.elements(),
+            first_in: 0,
+            block_in,
+            input: Strides {
+                plane: 4 * block_in,
+                pixel: from.bytes() * self.depth,
+                number: from,
+                ..Strides::default()
+            },
+            window: Window::POINT,
+            out: [1, self.rows],
+            output: Strides { plane: vector, pixel: to.bytes() * self.cols, number: to, ..Strides::default() },
+            blocks: class.blocks,
+            panels: run.panels,
+            tiling: class.tiling,
+            last_lanes: run.last_lanes,
+            channels_out: self.cols - first,
+            weights_image: 0,
+            packing,
+            has_bias: true,
+            bounded: self.epilogue.bounded,
+            epilogue: self.epilogue.f.clone(),
+            sides: self.epilogue.sides.clone(),
+        };
+        let packed = self.weights.pack(&spec, lanes, first, self.cols, &|_, k| Some(k));
+        let packed = weights(lo, &format!("{name}.weight"), packed);
+        let bias = self.weights.pack_bias(&spec, lanes, first, self.cols, self.bias);
+        let bias = weights(lo, &format!("{name}.bias"), bias);
+        let key = igemm::name(self.family, &spec, &target);
+        let units = igemm::units(&spec, &target);
+        let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::compile(&spec, t, &key)))?;
+        let mut operands = vec![self.input.read(), packed, bias];
+        let sides = self.epilogue.sides.iter().zip(&self.epilogue.operands);
+        operands.extend(sides.map(|(s, o)| from_offset(o, run.first * s.strides.plane)));
+        let width = run.panels * class.blocks * lanes;
+        let mut result = from_offset(&self.output.write(), run.first * vector);
+        if self.rows == 1 {
+            // Classes of panels write columns of their own, and may run at the same time.
+            result.bytes = result.bytes.min(to.bytes() * width);
+        }
+        operands.push(result);
+        let flops = 2 * self.rows * self.depth * width.min(self.cols - first);
+        lo.step(kernel, operands, units, flops as u64);
         Ok(())
     }
 }

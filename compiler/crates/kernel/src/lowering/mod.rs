@@ -17,12 +17,12 @@ mod in_place;
 mod packed;
 mod problem;
 mod repack;
+mod roles;
 mod subnormals;
 
 pub use problem::NodeError;
 
 use crate::cost::{Choice, Class, Decision, Planner, Problem};
-use crate::families::line_buffer;
 use crate::family::{Family, View, Wish};
 use crate::program::Program;
 use crate::schedule::{
@@ -33,6 +33,7 @@ use crate::{generic, view};
 use forms::{Form, FormPlan};
 use mnnc_ir::{DType, Graph, NodeId, OpError, Tensor, Traits, ValueId};
 use mnnc_vector::{CompiledKernel, Target};
+use roles::{Role, roles};
 use std::collections::{HashMap, HashSet};
 
 /// A value in one of its forms.
@@ -214,34 +215,6 @@ struct Job<'g> {
     view: View<'g>,
     family: Option<&'static dyn Family>,
     wishes: Vec<(ValueId, Wish)>,
-}
-
-/// How a node is lowered.
-#[derive(Copy, Clone)]
-enum Role {
-    /// By itself.
-    Alone,
-    /// With a node that follows, or not at all.
-    Inner,
-    /// With those of its chain, whose last node it is.
-    Last(line_buffer::Chain),
-}
-
-fn roles(jobs: &[Job], target: &Target) -> Vec<Role> {
-    let candidates: Vec<_> = jobs
-        .iter()
-        .map(|j| line_buffer::Candidate { view: &j.view, family: j.family.map_or("", |f| f.name()) })
-        .collect();
-    let mut roles = vec![Role::Alone; jobs.len()];
-    // The layers of a chain pass `f32` through L1. Those of a network in bf16 are faster one by one.
-    if target.has_bf16() {
-        return roles;
-    }
-    for c in line_buffer::find(&candidates, target) {
-        c.nodes().for_each(|i| roles[i] = Role::Inner);
-        roles[c.last()] = Role::Last(c);
-    }
-    roles
 }
 
 fn prepare<'g>(

@@ -13,6 +13,15 @@ use std::borrow::Cow;
 /// weight that is zero by itself.
 pub type Position<'a> = Box<dyn Fn(usize, [usize; 3]) -> Option<usize> + Sync + 'a>;
 
+/// What sums start at: one number an output channel, in their type.
+#[derive(Copy, Clone)]
+pub enum Bias<'a> {
+    /// Sums of products of floats.
+    F32(&'a [f32]),
+    /// Sums of products of bytes.
+    I32(&'a [i32]),
+}
+
 /// The input channel, filter row and column of an output channel's own weights that a step of the reduction is, if it is any.
 pub type Own<'a> = &'a (dyn Fn(usize, [usize; 3]) -> Option<[usize; 3]> + Sync);
 
@@ -170,8 +179,12 @@ impl<'a> Weights<'a> {
     }
 
     /// The bytes of the bias operand: for each panel the bias, and what multiplies and corrects the sums of its channels.
-    pub fn pack_bias(&self, spec: &Spec, lanes: usize, first: usize, end: usize, bias: &[f32]) -> Vec<u8> {
+    pub fn pack_bias(&self, spec: &Spec, lanes: usize, first: usize, end: usize, bias: Bias) -> Vec<u8> {
         let width = spec.blocks * lanes;
+        let bias = match bias {
+            Bias::F32(values) => values,
+            Bias::I32(values) => return pack::pack_integers(values, first, spec.panels * width),
+        };
         let values = |o: std::ops::Range<usize>, f: &dyn Fn(usize) -> f32| -> Vec<f32> {
             o.map(|o| if o < end { f(o) } else { 0.0 }).collect()
         };

@@ -5,7 +5,7 @@ use super::part::{bias_values, constants, extent};
 use crate::cost::{Problem, Tiling};
 use crate::families::conv::{compiled, weights};
 use crate::families::igemm;
-use crate::families::igemm::operand::Reader;
+use crate::families::igemm::operand::{Bias, Reader};
 use crate::families::igemm::spec::{Number, Spec, Strides};
 use crate::families::sides::{from_offset, image_strides};
 use crate::family::View;
@@ -36,7 +36,6 @@ impl FirstLayer {
         let x = view.inputs[0].ok_or_else(|| OpError::invalid("input 0 is missing"))?;
         let placed = lo.input(x, g.wish(&target))?;
         let s = &placed.storage;
-        let border = g.halo.top * s.strides[2] + g.halo.left * s.strides[3];
         let panels = g.shape.outputs.div_ceil(lanes) / head.blocks();
         let (values, bias) = constants(view, lo)?;
         let block_in = s.block.unwrap_or(1);
@@ -71,12 +70,13 @@ impl FirstLayer {
         };
         let name = lo.graph().node(view.node).name.clone();
         let packed = values.pack(&spec, lanes, 0, g.shape.outputs, &|_, k| Some(k));
-        let bias = values.pack_bias(&spec, lanes, 0, g.shape.outputs, &bias_values(bias, g.shape.outputs));
+        let bias = bias_values(bias, g.shape.outputs);
+        let bias = values.pack_bias(&spec, lanes, 0, g.shape.outputs, Bias::F32(&bias));
         let [rows, cols] = [0, 1].map(|d| (g.window.kernel[d] - 1) * g.window.dilation[d]);
         let [height, width] = g.out();
         let flops = 2 * spec.depth() * g.shape.batch * g.shape.outputs * height * width;
         Ok(FirstLayer {
-            input: from_offset(&placed.read(), s.offset - border),
+            input: from_offset(&placed.read(), s.first_tap(g.halo)),
             reach: [rows, cols],
             weights: weights(lo, &format!("{name}.weight"), packed),
             bias: weights(lo, &format!("{name}.bias"), bias),

@@ -2,7 +2,8 @@
 
 use super::part::{Part, bias_values, constants};
 use crate::families::conv::Geometry;
-use crate::families::dense::{Bias, Dense};
+use crate::families::dense::Dense;
+use crate::families::igemm::operand::Bias;
 use crate::families::igemm::operand::Weights;
 use crate::families::igemm::spec::{Number, Window};
 use crate::families::sides::{PlacedEpilogue, from_offset, image_strides};

@@ -169,8 +169,7 @@ impl Family for Pool {
                 let kernel = lo.cached_kernel(key.clone(), |t| compiled(sum::compile(&spec, by_pixel, t, &key)))?;
                 let factors = bytemuck::cast_slice(&g.factors(include_pad)).to_vec();
                 let factors = weights(lo, "factors", factors);
-                let border = g.halo().top * s.strides[2] + g.halo().left * s.strides[3];
-                (kernel, vec![from_offset(&input.read(), s.offset - border), factors.clone(), factors])
+                (kernel, vec![from_offset(&input.read(), s.first_tap(g.halo())), factors.clone(), factors])
             }
         };
         operands.extend(epilogue.operands);

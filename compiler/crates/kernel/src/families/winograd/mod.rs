@@ -258,9 +258,8 @@ impl Emitter<'_> {
         let there = band(s.inputs, image_strides(from, &from.dims));
         let key = format!("winograd_input_{}_{}", self.target, fingerprint(&format!("{there:?}")));
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::input(&there, t, &key)))?;
-        let border = self.g.halo.top * from.strides[2] + self.g.halo.left * from.strides[3];
         for (i, image) in images.clone().enumerate() {
-            let start = from.offset - border + image * from.strides[0] + row * from.strides[2];
+            let start = from.first_tap(self.g.halo) + image * from.strides[0] + row * from.strides[2];
             let to = from_offset(&scratch(v, v_bytes, Access::Write), i * own);
             lo.step(kernel, vec![from_offset(&self.input.read(), start), to], there.units(), 0);
         }
