@@ -195,7 +195,9 @@ fn zoo_networks_are_read() {
     for name in NAMES {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let model = zoo(name, 64, folder.path());
-        bad.extend(compare(python, &convert(python, &model, &FEW, folder.path())));
+        // The largest with integers only: their files take longest.
+        let codings = if matches!(name, "resnet50" | "vit_b_32") { &FEW[1..2] } else { &FEW[..] };
+        bad.extend(compare(python, &convert(python, &model, codings, folder.path())));
     }
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }
@@ -326,7 +328,8 @@ fn what_is_read_is_written_and_read_again() {
         let model = zoo(name, 64, folder.path());
         let codings: [&[&str]; 4] =
             [&[], &["--fp16"], &["--weightQuantBits", "8"], &["--weightQuantBits", "4", "--weightQuantBlock", "32"]];
-        for made in convert(python, &model, &codings, folder.path()) {
+        let codings = if name == "vit_b_32" { &codings[2..3] } else { &codings[..] };
+        for made in convert(python, &model, codings, folder.path()) {
             let again = || -> Result<f64, String> {
                 let first = load(&made.file, &ImportOptions::default()).map_err(|e| e.to_string())?.graph;
                 let bytes = mnnc_mnn::write(&first, &mnnc_mnn::WriteOptions::default()).map_err(|e| e.to_string())?;
