@@ -55,6 +55,8 @@ impl Watcher for () {
 pub struct Quantized {
     /// The model in QDQ form.
     pub model: Model,
+    /// The float model whose weights were rounded: channels are equalised in it.
+    pub float: Model,
     /// A float model that rounds where the quantised one does.
     pub simulated: Model,
     /// Layer by layer.
@@ -146,7 +148,8 @@ impl Compiler {
             skipped: samples.skipped().to_vec(),
             ..report
         };
-        Ok(Quantized { model: model.with_graph(quantised), simulated: model.with_graph(simulated), report })
+        let [float, simulated] = [float, simulated].map(|graph| model.with_graph(graph));
+        Ok(Quantized { model: model.with_graph(quantised), float, simulated, report })
     }
 
     /// What is quantised, and with which parameters.

@@ -1,0 +1,161 @@
+//! Options of every verb that reports what compression did, and what these verbs do with them.
+
+use std::path::{Path, PathBuf};
+
+use mnnc::accuracy::{Compared, Pictures};
+use mnnc::calibrate::{Config, Samples};
+use mnnc::effect::Effect;
+use mnnc::error::{self, Result};
+use mnnc::{CompileOptions, Compiler, Engine, Memory, Model, Precision, output};
+use mnnc_ir::{Diagnostic, Graph};
+
+use super::progress::Bar;
+use crate::report;
+use crate::report::page::Page;
+
+/// Whether a page is written.
+#[derive(clap::Args, Clone, Default)]
+#[command(next_help_heading = "Report")]
+pub struct ReportArgs {
+    /// Write a page with tables and plots of size, time and error before and after, layer by layer.
+    #[arg(long = "report", value_name = "FILE.html")]
+    pub page: Option<PathBuf>,
+}
+
+impl ReportArgs {
+    /// Finds before the work begins that the page cannot be written after it.
+    ///
+    /// # Errors
+    /// Its folder is not there, or it is a folder itself.
+    pub fn check(&self) -> Result<()> {
+        let Some(path) = &self.page else { return Ok(()) };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if path.is_dir() || folder.is_some_and(|folder| !folder.is_dir()) {
+            let why = if path.is_dir() { "it is a folder" } else { "its folder is not there" };
+            return Err(Diagnostic::usage(format!("the report cannot be written: {why}")).file(path.display()).into());
+        }
+        Ok(())
+    }
+
+    /// Writes the page, if one is wanted; `more` adds what only one verb knows.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn write(&self, effect: &Effect, more: impl FnOnce(&mut Page)) -> Result<()> {
+        let Some(path) = &self.page else { return Ok(()) };
+        output::write(path, report::effect::page(effect, more).as_bytes())
+    }
+
+    /// Writes what `--json` prints to a file beside the page, for verbs that have no such file anyway.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn write_json(&self, json: &serde_json::Value) -> Result<()> {
+        let Some(path) = &self.page else { return Ok(()) };
+        write_json(&beside(path), json)
+    }
+}
+
+/// The name of the file with the JSON of another: `page.html.json`.
+pub fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".json");
+    name.into()
+}
+
+/// Writes JSON for people and programs.
+///
+/// # Errors
+/// Of the file system.
+pub fn write_json(path: &Path, json: &serde_json::Value) -> Result<()> {
+    output::write(path, format!("{json:#}\n").as_bytes())
+}
+
+/// Labelled pictures to measure accuracy on.
+#[derive(clap::Args, Clone, Default)]
+#[command(next_help_heading = "Report")]
+pub struct PictureArgs {
+    /// Pictures to measure accuracy on, before and after; prepared as the configuration says.
+    #[arg(long, value_name = "DIR", requires = "labels")]
+    pub images: Option<PathBuf>,
+    /// Classes of these pictures: FILE,CLASS a line.
+    #[arg(long, value_name = "FILE", requires = "images")]
+    pub labels: Option<PathBuf>,
+}
+
+impl PictureArgs {
+    /// The pictures, if any are given, prepared as `config` says.
+    ///
+    /// # Errors
+    /// Those of [`Pictures::open`].
+    pub fn open(&self, config: &Config, graph: &Graph) -> Result<Option<Pictures>> {
+        let (Some(images), Some(labels)) = (&self.images, &self.labels) else { return Ok(None) };
+        open(config, images, labels, graph).map(Some)
+    }
+}
+
+/// Labelled pictures; says what is left out.
+///
+/// # Errors
+/// Those of [`Pictures::open`].
+pub fn open(config: &Config, images: &Path, labels: &Path, graph: &Graph) -> Result<Pictures> {
+    let pictures = Pictures::open(config, images, labels, graph)?;
+    warn_of_skipped(&pictures.samples);
+    if pictures.unlabelled > 0 {
+        eprintln!("warning: the labels do not name {} of the pictures, which are left out", pictures.unlabelled);
+    }
+    Ok(pictures)
+}
+
+/// Names the files that could not be read.
+pub fn warn_of_skipped(samples: &Samples) {
+    for (name, why) in samples.skipped() {
+        eprintln!("warning: {name} is skipped: {why}");
+    }
+    if let n @ 2.. = samples.skipped().len() {
+        eprintln!("warning: {n} files are skipped");
+    }
+}
+
+/// The accuracy of two models, each in native code by its compiler.
+///
+/// # Errors
+/// A model does not compile for this machine or does not run.
+pub fn accuracy(
+    pictures: &Pictures,
+    before: (&Compiler, &Model),
+    after: (&Compiler, &Model),
+    bar: &Bar,
+) -> Result<Compared> {
+    use mnnc::quantize::Watcher;
+    bar.stage("measuring accuracy");
+    let engine = |(compiler, model): (&Compiler, &Model)| here(compiler).jit(model).map(Engine::jit);
+    pictures.compare(&mut engine(before)?, &mut engine(after)?, &|done, total| bar.progress(done, total))
+}
+
+/// The compiler of the float model that errors and times are measured against.
+pub fn plain(compiler: &Compiler) -> Compiler {
+    Compiler::new(CompileOptions { precision: Precision::Normal, memory: Memory::Normal, ..compiler.options().clone() })
+}
+
+/// The same compiler for a processor that can run what it makes: this one's, where the target is another.
+pub fn here(compiler: &Compiler) -> Compiler {
+    if compiler.target().runs_here() {
+        return compiler.clone();
+    }
+    Compiler::new(CompileOptions { target: None, tune: None, ..compiler.options().clone() })
+}
+
+/// A configuration that only says how pictures are prepared.
+///
+/// # Errors
+/// None is given, or it cannot be read.
+pub fn preparation(config: Option<&Path>) -> Result<Config> {
+    let path = config.ok_or_else(|| {
+        error::Error::from(
+            Diagnostic::usage("--images: how are the pictures prepared?")
+                .remedy("say --config quant.json, with format, mean and normal in it"),
+        )
+    })?;
+    Config::read(path)
+}

@@ -1,0 +1,142 @@
+//! What compression does to a model: size, time, error and accuracy, before and after, and layer by layer.
+//!
+//! [`Effect::new`] holds what is known anyway; the rest is measured when asked for: the time of native code ([`Effect::time`]), the float
+//! model's size ([`Effect::float_file`]), the error that each layer adds alone ([`Effect::alone`]).
+
+mod alone;
+mod time;
+
+use mnnc_quant::weight;
+use serde::Serialize;
+
+use crate::accuracy::Compared;
+use crate::compiler::{Compiler, Model};
+use crate::compress::Loss;
+use crate::emit::{Compiled, Emit};
+use crate::error::{self, Result};
+
+pub use alone::Rounded;
+pub use time::Time;
+
+/// What compression did to a model.
+#[derive(Clone, Debug, Serialize)]
+pub struct Effect {
+    /// The float model's file.
+    pub model: String,
+    /// Bytes of that file, and of its data files.
+    pub source_bytes: u64,
+    /// Bytes of what was written.
+    pub file: Change<u64>,
+    /// Bytes of the weights of all [`layers`](Self::layers).
+    pub weights: Change<u64>,
+    /// Time of an inference; `None` where it was not measured.
+    pub time: Option<Time>,
+    /// What the errors of outputs were measured on.
+    pub measured_on: String,
+    /// Errors of the outputs against the float model's.
+    pub outputs: Vec<OutputError>,
+    /// Layers with weights, in order of execution.
+    pub layers: Vec<Layer>,
+    /// Accuracy on labelled pictures.
+    pub accuracy: Option<Compared>,
+    /// What could not be measured, and other things worth knowing.
+    pub notes: Vec<String>,
+}
+
+/// A quantity before and after compression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Change<T> {
+    /// Of the float model; `None` where it was not measured.
+    pub before: Option<T>,
+    /// Of the compressed one.
+    pub after: T,
+}
+
+/// How far an output is from the float model's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OutputError {
+    /// Its name.
+    pub output: String,
+    /// Signal to noise in decibels; `None` without noise.
+    pub sqnr: Option<f64>,
+    /// Root of the mean square of the differences, as a share of that of the float model's elements.
+    pub relative_rms: f64,
+    /// Largest absolute difference, where it is known.
+    pub max_error: Option<f64>,
+    /// Largest magnitude of the float model's elements, where it is known.
+    pub largest: Option<f64>,
+}
+
+impl OutputError {
+    /// From the power of the differences relative to that of the float model's elements.
+    pub fn of_noise(output: &str, noise: f64) -> OutputError {
+        let sqnr = (noise > 0.0).then(|| crate::compare::decibels(noise));
+        OutputError { output: output.into(), sqnr, relative_rms: noise.sqrt(), max_error: None, largest: None }
+    }
+}
+
+impl From<&Loss> for OutputError {
+    fn from(loss: &Loss) -> OutputError {
+        let rms = loss.deviation.rms;
+        OutputError {
+            max_error: Some(loss.deviation.absolute),
+            largest: Some(loss.largest),
+            ..OutputError::of_noise(&loss.output, rms * rms)
+        }
+    }
+}
+
+/// A layer with weights.
+#[derive(Clone, Debug, Serialize)]
+pub struct Layer {
+    /// What became of its weights.
+    #[serde(flatten)]
+    pub weights: weight::Layer,
+    /// Power of the outputs' error relative to their own when only this layer's weights are compressed; `None` where it is not known.
+    pub alone: Option<f64>,
+}
+
+impl Effect {
+    /// Sizes, layers and notes. `compressed` names the layers of `float` and says what became of them, `done` what was written.
+    pub fn new(float: &Model, compressed: &weight::Report, done: &Compiled) -> Effect {
+        let (before, after) = compressed.bytes();
+        Effect {
+            model: float.path().display().to_string(),
+            source_bytes: float.imported().source_bytes,
+            file: Change { before: None, after: done.bytes },
+            weights: Change { before: Some(before), after },
+            time: None,
+            measured_on: String::new(),
+            outputs: Vec::new(),
+            layers: compressed.layers.iter().map(|l| Layer { weights: l.clone(), alone: None }).collect(),
+            accuracy: None,
+            notes: compressed.notes.iter().chain(&done.notes).cloned().collect(),
+        }
+    }
+
+    /// The output with the largest error; `None` where none was measured.
+    pub fn worst(&self) -> Option<&OutputError> {
+        self.outputs.iter().max_by(|a, b| a.relative_rms.total_cmp(&b.relative_rms))
+    }
+
+    /// Measures how large the float model would be: it is written, unchecked, to a temporary folder. A note says why that cannot be.
+    pub fn float_file(&mut self, compiler: &Compiler, float: &Model, emit: Emit) {
+        let extension = Emit::ALL.iter().find(|(e, ..)| *e == emit).map_or("", |(_, _, extension)| extension);
+        let write = || -> Result<u64> {
+            let folder = tempfile::tempdir().map_err(|e| error::file("write", &std::env::temp_dir(), &e))?;
+            Ok(compiler.compile(float, emit, &folder.path().join(format!("float.{extension}")), false)?.bytes)
+        };
+        let bytes = write();
+        self.file.before = self.or_note("the float model's size", bytes);
+    }
+
+    /// What was measured, or else a note why not: what was asked for is done, and a figure that is missing does not undo it.
+    fn or_note<T>(&mut self, what: &str, measured: Result<T>) -> Option<T> {
+        let why = match measured {
+            Ok(measured) => return Some(measured),
+            Err(e) => e.iter().next().map_or_else(String::new, |d| d.message.clone()),
+        };
+        self.notes.push(format!("{what} was not measured: {why}"));
+        None
+    }
+}
