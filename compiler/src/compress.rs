@@ -50,6 +50,8 @@ impl Compression {
 pub struct Compressed {
     /// It, ready to be compiled.
     pub model: Model,
+    /// The float model in the form in which its weights were compressed.
+    pub float: Model,
     /// What became of each layer's weights.
     pub report: Report,
     /// What became of each output, against the float model on seeded inputs; empty where an input's shape is open.
@@ -91,7 +93,7 @@ impl Compiler {
             compressed = compressed.with_graph(graph);
         }
         let losses = if measure { losses(model.graph(), compressed.graph())? } else { Vec::new() };
-        Ok(Compressed { model: compressed, report, losses })
+        Ok(Compressed { model: compressed, float: clean, report, losses })
     }
 }
 

@@ -11,7 +11,11 @@ use super::picture::Preparation;
 use super::sequence::{self, Port};
 use crate::accuracy::Labels;
 use crate::error::{self, Result};
+use crate::inputs;
 use crate::npy;
+
+/// Seed of noise that stands for a sample.
+const SEED: u64 = 0x7361_6d70;
 
 const PICTURES: [&str; 4] = ["jpg", "jpeg", "jpe", "png"];
 
@@ -88,6 +92,14 @@ impl Samples {
     /// Samples that are in memory already, in the order of the model's inputs.
     pub fn given(graph: &Graph, samples: Vec<Vec<Tensor>>) -> Result<Samples> {
         Ok(Samples { ports: sequence::ports(graph)?, source: Source::Given(samples), skipped: Vec::new() })
+    }
+
+    /// One sample of seeded noise.
+    ///
+    /// # Errors
+    /// An input's shape is open.
+    pub fn seeded(graph: &Graph) -> Result<Samples> {
+        Samples::given(graph, vec![inputs::all(graph, SEED)?])
     }
 
     /// Drops what cannot be read, and what is more than the configuration asks for.

@@ -9,11 +9,12 @@ use mnnc::{CompileOptions, Compiled, Compiler, Emit};
 use mnnc_ir::Diagnostic;
 use serde_json::json;
 
+use super::effect::{PictureArgs, ReportArgs, Subject};
 use super::model::{ModelArgs, OptArgs, TargetArgs, TuneArgs};
 use super::precision::{self, PrecisionArgs};
 use super::progress::Step;
 use super::stdout::print_json;
-use crate::report::{Cell, Table};
+use crate::report::{self, Cell, Table};
 
 /// Compile a model to a .mnn file or to native code, and check the result.
 #[derive(clap::Args)]
@@ -43,6 +44,13 @@ pub struct Args {
     opt: OptArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
+    #[command(flatten)]
+    report: ReportArgs,
+    #[command(flatten)]
+    pictures: PictureArgs,
+    /// How these pictures are prepared: format, mean, normal and crop of a quant.json, whose folder is not read [default: that of --calibration].
+    #[arg(long, value_name = "FILE.json", requires = "images", help_heading = "Report")]
+    config: Option<PathBuf>,
 }
 
 /// What to write.
@@ -80,6 +88,14 @@ pub fn run(args: Args) -> Result<()> {
             .remedy("leave it out: MNN has a precision setting of its own when it loads the file")
             .into());
     }
+    let reports = args.report.page.is_some() || args.pictures.images.is_some();
+    let reduces = args.opt.reduces();
+    if reports && compression.is_none() && !reduces {
+        return Err(Diagnostic::usage("--report and --images say what compression does, and none is asked for")
+            .remedy("say --fp16, --weight-bits, --policy, --memory low or --precision low; mnnc bench and verify measure a model as it is")
+            .into());
+    }
+    args.report.check()?;
     let options = CompileOptions {
         target: args.target.target()?,
         tune: args.tune.file()?,
@@ -89,11 +105,12 @@ pub fn run(args: Args) -> Result<()> {
     let compiler = Compiler::new(options);
     let start = Instant::now();
     let model = args.model.load(&compiler)?;
+    let pictures = args.pictures.prepared(args.config.as_deref().or(args.precision.calibration()), model.graph())?;
     let compressed = match compression {
         None => None,
         Some(how) => {
             let _step = Step::begin(format!("compressing {}", args.model.model.display()));
-            Some(compiler.compress_model(&model, &how, !args.no_verify)?)
+            Some(compiler.compress_model(&model, &how, !args.no_verify || reports)?)
         }
     };
     let done = {
@@ -102,11 +119,24 @@ pub fn run(args: Args) -> Result<()> {
         compiler.compile(model, emit, &args.output, !args.no_verify)?
     };
     let seconds = start.elapsed().as_secs_f64();
+    let effect = match reports {
+        true => Some(Subject { compiler: &compiler, model: &model, compressed: compressed.as_ref() }.effect(
+            &done,
+            pictures.as_ref(),
+            args.report.page.is_some().then_some(emit),
+        )?),
+        false => None,
+    };
+    let mut json = as_json(&done, seconds);
+    if let Some(compressed) = &compressed {
+        json["compression"] = precision::as_json(compressed);
+    }
+    if let Some(effect) = &effect {
+        json["effect"] = json!(effect);
+        args.report.write_json(&json)?;
+        args.report.write(effect, |_| ())?;
+    }
     if args.json {
-        let mut json = as_json(&done, seconds);
-        if let Some(compressed) = &compressed {
-            json["compression"] = precision::as_json(compressed);
-        }
         print_json(&json);
     }
     eprint!("{}", table(&done, seconds).text());
@@ -116,8 +146,15 @@ pub fn run(args: Args) -> Result<()> {
             eprintln!("note: {note}");
         }
     }
-    for note in &done.notes {
+    let notes = match &effect {
+        Some(effect) => effect.notes.clone(),
+        None => compressed.iter().flat_map(|c| &c.report.notes).chain(&done.notes).cloned().collect(),
+    };
+    for note in notes {
         eprintln!("note: {note}");
+    }
+    if let Some(effect) = &effect {
+        eprint!("\n{}\n{}", report::effect::layers(effect).text(), report::effect::summary(effect).text());
     }
     Ok(())
 }

@@ -4,14 +4,18 @@ use std::path::{Path, PathBuf};
 
 use mnnc::accuracy::{Compared, Pictures};
 use mnnc::calibrate::{Config, Samples};
-use mnnc::effect::Effect;
-use mnnc::error::{self, Result};
-use mnnc::{CompileOptions, Compiler, Engine, Memory, Model, Precision, output};
+use mnnc::effect::{Effect, OutputError, Rounded};
+use mnnc::error::Result;
+use mnnc::quantize::Watcher;
+use mnnc::{CompileOptions, Compiled, Compiler, Compressed, Emit, Engine, Loss, Memory, Model, Precision, output};
 use mnnc_ir::{Diagnostic, Graph};
 
 use super::progress::Bar;
 use crate::report;
 use crate::report::page::Page;
+
+/// Samples that tell the error of one layer alone: a mean over all elements of all outputs, which few tell well enough.
+pub const SAMPLES_ALONE: usize = 4;
 
 /// Whether a page is written.
 #[derive(clap::Args, Clone, Default)]
@@ -92,6 +96,22 @@ impl PictureArgs {
         let (Some(images), Some(labels)) = (&self.images, &self.labels) else { return Ok(None) };
         open(config, images, labels, graph).map(Some)
     }
+
+    /// The pictures, if any are given, prepared as a file says.
+    ///
+    /// # Errors
+    /// There is no such file, or it cannot be read, and those of [`Pictures::open`].
+    pub fn prepared(&self, config: Option<&Path>, graph: &Graph) -> Result<Option<Pictures>> {
+        if self.images.is_none() {
+            return Ok(None);
+        }
+        let Some(config) = config else {
+            return Err(Diagnostic::usage("--images: how are the pictures prepared?")
+                .remedy("say --config quant.json, with format, mean and normal in it")
+                .into());
+        };
+        self.open(&Config::read(config)?, graph)
+    }
 }
 
 /// Labelled pictures; says what is left out.
@@ -127,7 +147,6 @@ pub fn accuracy(
     after: (&Compiler, &Model),
     bar: &Bar,
 ) -> Result<Compared> {
-    use mnnc::quantize::Watcher;
     bar.stage("measuring accuracy");
     let engine = |(compiler, model): (&Compiler, &Model)| here(compiler).jit(model).map(Engine::jit);
     pictures.compare(&mut engine(before)?, &mut engine(after)?, &|done, total| bar.progress(done, total))
@@ -146,16 +165,67 @@ pub fn here(compiler: &Compiler) -> Compiler {
     Compiler::new(CompileOptions { target: None, tune: None, ..compiler.options().clone() })
 }
 
-/// A configuration that only says how pictures are prepared.
-///
-/// # Errors
-/// None is given, or it cannot be read.
-pub fn preparation(config: Option<&Path>) -> Result<Config> {
-    let path = config.ok_or_else(|| {
-        error::Error::from(
-            Diagnostic::usage("--images: how are the pictures prepared?")
-                .remedy("say --config quant.json, with format, mean and normal in it"),
-        )
-    })?;
-    Config::read(path)
+/// A model that was compressed on the way to an artefact.
+pub struct Subject<'a> {
+    /// The compiler with the options that were asked for.
+    pub compiler: &'a Compiler,
+    /// The float model.
+    pub model: &'a Model,
+    /// It with compressed weights; `None` where only arithmetic is reduced.
+    pub compressed: Option<&'a Compressed>,
+}
+
+impl Subject<'_> {
+    /// Measures what became of it in `done`; with `emit`, also how large the float model would be, and layer by layer.
+    ///
+    /// # Errors
+    /// A picture that could be read cannot any more, or a model does not run on them.
+    pub fn effect(&self, done: &Compiled, pictures: Option<&Pictures>, emit: Option<Emit>) -> Result<Effect> {
+        let after = self.compressed.map_or(self.model, |compressed| &compressed.model);
+        let weights = self.compressed.map(|compressed| compressed.report.clone()).unwrap_or_default();
+        let mut effect = Effect::new(self.model, &weights, done);
+        let plain = plain(self.compiler);
+        let bar = Bar::default();
+        bar.stage("measuring errors");
+        self.errors(&mut effect, (&plain, &done.by))?;
+        bar.stage("measuring time");
+        effect.time((&plain, self.model), (&done.by, after));
+        effect.accuracy = pictures.map(|p| accuracy(p, (&plain, self.model), (&done.by, after), &bar)).transpose()?;
+        let Some(emit) = emit else { return Ok(effect) };
+        effect.float_file(&plain, self.model, emit);
+        let open = is_open(self.model.graph());
+        if let Some(compressed) = self.compressed.filter(|_| !open) {
+            bar.stage("one layer after the other");
+            let rounded = Rounded { float: &compressed.float, graph: compressed.model.graph(), biases: true };
+            let samples = match pictures {
+                Some(pictures) => pictures.samples.some(SAMPLES_ALONE),
+                None => Samples::seeded(compressed.float.graph())?,
+            };
+            effect.alone_on = if pictures.is_some() { "pictures" } else { "seeded inputs" }.into();
+            effect.alone(&here(&plain), rounded, &samples, &|done, total| bar.progress(done, total));
+        }
+        Ok(effect)
+    }
+
+    /// The errors of the outputs: of the weights alone, as they were measured already, or of all that native code does.
+    fn errors(&self, effect: &mut Effect, (plain, by): (&Compiler, &Compiler)) -> Result<()> {
+        let reduces = by.options().precision == Precision::Low || by.options().memory == Memory::Low;
+        let after = self.compressed.map_or(self.model, |compressed| &compressed.model);
+        if reduces && by.target().runs_here() && !is_open(self.model.graph()) {
+            let engine = |compiler: &Compiler, model: &Model| compiler.jit(model).map(Engine::jit);
+            let (mut float, mut reduced) = (engine(plain, self.model)?, engine(by, after)?);
+            let losses = Loss::measure(self.model.graph(), &mut float, &mut reduced)?;
+            effect.outputs = losses.iter().map(OutputError::from).collect();
+            effect.measured_on = "seeded inputs, in native code".into();
+        } else {
+            effect.outputs = self.compressed.iter().flat_map(|c| &c.losses).map(OutputError::from).collect();
+            effect.measured_on = "seeded inputs".into();
+        }
+        Ok(())
+    }
+}
+
+/// Whether an input's shape is not fixed.
+fn is_open(graph: &Graph) -> bool {
+    graph.inputs().iter().any(|&v| graph.ty(v).static_dims().is_none())
 }

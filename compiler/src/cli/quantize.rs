@@ -13,15 +13,12 @@ use mnnc_quant::calibrate::Style;
 use mnnc_quant::weight;
 use serde_json::json;
 
-use super::effect::{self, PictureArgs, ReportArgs, warn_of_skipped};
+use super::effect::{self, PictureArgs, ReportArgs, SAMPLES_ALONE, warn_of_skipped};
 use super::model::{ModelArgs, OptArgs, TargetArgs};
 use super::progress::Bar;
 use super::stdout::print_json;
 use crate::report::page::Page;
 use crate::report::{self, Cell, Table, plot};
-
-/// Samples that tell the error of one layer alone: a mean over all elements of all outputs, which few tell well enough.
-const SAMPLES_ALONE: usize = 4;
 
 /// Quantise a float model to int8 with a calibration set (MNN's quant.json), and report layer by layer.
 #[derive(clap::Args)]
@@ -96,7 +93,8 @@ pub fn run(args: Args) -> Result<()> {
     let pictures = args.pictures.open(&config, model.graph())?;
     let style = if emit == Emit::Mnn { Style::EveryOp } else { Style::Fused };
     let bar = Bar::default();
-    let quantized = compiler.quantize(&model, &Recipe::of(&config, style), &samples, &bar)?;
+    // Ranges are gathered on this machine, whatever is compiled for.
+    let quantized = effect::here(&compiler).quantize(&model, &Recipe::of(&config, style), &samples, &bar)?;
     let simulated = (&compiler, &quantized.simulated);
     let compared = pictures.map(|p| effect::accuracy(&p, (&compiler, &model), simulated, &bar)).transpose()?;
     bar.stage("writing");
@@ -110,6 +108,7 @@ pub fn run(args: Args) -> Result<()> {
         effect.float_file(&plain, &model, emit);
         bar.stage("one layer after the other");
         let rounded = Rounded { float: &quantized.float, graph: quantized.model.graph(), biases: false };
+        effect.alone_on = "calibration samples".into();
         effect.alone(&effect::here(&plain), rounded, &samples.some(SAMPLES_ALONE), &|i, all| bar.progress(i, all));
     }
     drop(bar);

@@ -37,6 +37,8 @@ pub struct Effect {
     pub outputs: Vec<OutputError>,
     /// Layers with weights, in order of execution.
     pub layers: Vec<Layer>,
+    /// What [`Layer::alone`] was measured on, or how it is known.
+    pub alone_on: String,
     /// Accuracy on labelled pictures.
     pub accuracy: Option<Compared>,
     /// What could not be measured, and other things worth knowing.
@@ -109,6 +111,7 @@ impl Effect {
             measured_on: String::new(),
             outputs: Vec::new(),
             layers: compressed.layers.iter().map(|l| Layer { weights: l.clone(), alone: None }).collect(),
+            alone_on: String::new(),
             accuracy: None,
             notes: compressed.notes.iter().chain(&done.notes).cloned().collect(),
         }
@@ -128,6 +131,16 @@ impl Effect {
         };
         let bytes = write();
         self.file.before = self.or_note("the float model's size", bytes);
+    }
+
+    /// The error of each layer alone as a search expects it: how the outputs' noise grows with that of the weights, by name, times that noise.
+    pub fn alone_from(&mut self, gains: &[(String, f64)]) {
+        self.alone_on = "by the noise gain that the search measured".into();
+        for layer in &mut self.layers {
+            let put_in = layer.weights.sqnr.map_or(0.0, |db| 10f64.powf(-db / 10.0));
+            let gain = gains.iter().find(|(name, _)| *name == layer.weights.name).map(|(_, gain)| *gain);
+            layer.alone = gain.map(|gain| if put_in > 0.0 { gain * put_in } else { 0.0 }).filter(|n| n.is_finite());
+        }
     }
 
     /// What was measured, or else a note why not: what was asked for is done, and a figure that is missing does not undo it.

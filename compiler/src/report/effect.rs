@@ -53,6 +53,11 @@ fn sqnr(decibels: Option<f64>) -> Cell {
     decibels.map_or("exact".into(), |db| Cell::Number(db, 1))
 }
 
+/// Signal to noise, from the power of the noise relative to that of the signal.
+pub fn of_noise(noise: f64) -> Cell {
+    sqnr((noise > 0.0).then(|| decibels(noise)))
+}
+
 /// Every output's error.
 pub fn outputs(effect: &Effect) -> Table {
     let mut table = Table::new(&[
@@ -105,7 +110,7 @@ pub fn layers(effect: &Effect) -> Table {
             Cell::Bytes(w.bytes_after),
             sqnr(w.sqnr),
             Cell::Error(w.max_error),
-            alone.map_or(Cell::Empty, |noise| sqnr((noise > 0.0).then(|| decibels(noise)))),
+            alone.map_or(Cell::Empty, of_noise),
             w.note.as_deref().map_or(Cell::Empty, Cell::from),
         ]);
     }
@@ -130,9 +135,10 @@ pub fn page(effect: &Effect, more: impl FnOnce(&mut Page)) -> String {
     if !effect.layers.is_empty() {
         plots(effect, &mut page);
         page.heading("Layers");
-        page.paragraph(
-            "Signal to noise (dB) of a layer's weights, and of the outputs when this layer alone is compressed. Larger is better.",
-        );
+        let on = if effect.alone_on.is_empty() { String::new() } else { format!(" ({})", effect.alone_on) };
+        page.paragraph(&format!(
+            "Signal to noise of a layer's weights, and of the outputs when this layer's weights alone are compressed{on}. Larger is better."
+        ));
         page.table(&layers(effect));
     }
     more(&mut page);

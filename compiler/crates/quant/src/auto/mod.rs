@@ -37,6 +37,13 @@ pub struct Measured {
     pub milliseconds: Option<f64>,
 }
 
+impl Measured {
+    /// What is weighed against the error: milliseconds where they were measured, else bytes.
+    pub fn cost(&self) -> f64 {
+        self.milliseconds.unwrap_or(self.bytes as f64)
+    }
+}
+
 /// Compresses a network by a policy, and runs it.
 pub trait Trial {
     /// What comes of `policy`.
