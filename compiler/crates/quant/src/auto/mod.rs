@@ -16,7 +16,7 @@ mod search;
 mod sensitivity;
 
 pub use frontier::{Frontier, Point};
-pub use ladder::{Axes, Ladder, ladders};
+pub use ladder::{Axes, Ladder, Step, ladders};
 pub use search::{Goal, search};
 pub use sensitivity::Sensitivity;
 
