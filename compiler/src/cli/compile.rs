@@ -9,7 +9,7 @@ use mnnc::{CompileOptions, Compiled, Compiler, Emit};
 use mnnc_ir::Diagnostic;
 use serde_json::json;
 
-use super::effect::{PictureArgs, ReportArgs, Subject};
+use super::effect::{MeasureArgs, Subject};
 use super::model::{ModelArgs, OptArgs, TargetArgs, TuneArgs};
 use super::precision::{self, PrecisionArgs};
 use super::progress::Step;
@@ -45,12 +45,7 @@ pub struct Args {
     #[command(flatten)]
     precision: PrecisionArgs,
     #[command(flatten)]
-    report: ReportArgs,
-    #[command(flatten)]
-    pictures: PictureArgs,
-    /// How these pictures are prepared: format, mean, normal and crop of a quant.json, whose folder is not read [default: that of --calibration].
-    #[arg(long, value_name = "FILE.json", requires = "images", help_heading = "Report")]
-    config: Option<PathBuf>,
+    measure: MeasureArgs,
 }
 
 /// What to write.
@@ -88,14 +83,7 @@ pub fn run(args: Args) -> Result<()> {
             .remedy("leave it out: MNN has a precision setting of its own when it loads the file")
             .into());
     }
-    let reports = args.report.page.is_some() || args.pictures.images.is_some();
-    let reduces = args.opt.reduces();
-    if reports && compression.is_none() && !reduces {
-        return Err(Diagnostic::usage("--report and --images say what compression does, and none is asked for")
-            .remedy("say --fp16, --weight-bits, --policy, --memory low or --precision low; mnnc bench and verify measure a model as it is")
-            .into());
-    }
-    args.report.check()?;
+    args.measure.check(compression.is_some() || args.opt.reduces())?;
     let options = CompileOptions {
         target: args.target.target()?,
         tune: args.tune.file()?,
@@ -105,12 +93,12 @@ pub fn run(args: Args) -> Result<()> {
     let compiler = Compiler::new(options);
     let start = Instant::now();
     let model = args.model.load(&compiler)?;
-    let pictures = args.pictures.prepared(args.config.as_deref().or(args.precision.calibration()), model.graph())?;
+    let pictures = args.measure.pictures(args.precision.calibration(), model.graph())?;
     let compressed = match compression {
         None => None,
         Some(how) => {
             let _step = Step::begin(format!("compressing {}", args.model.model.display()));
-            Some(compiler.compress_model(&model, &how, !args.no_verify || reports)?)
+            Some(compiler.compress_model(&model, &how, !args.no_verify || args.measure.wanted())?)
         }
     };
     let done = {
@@ -119,22 +107,17 @@ pub fn run(args: Args) -> Result<()> {
         compiler.compile(model, emit, &args.output, !args.no_verify)?
     };
     let seconds = start.elapsed().as_secs_f64();
-    let effect = match reports {
-        true => Some(Subject { compiler: &compiler, model: &model, compressed: compressed.as_ref() }.effect(
-            &done,
-            pictures.as_ref(),
-            args.report.page.is_some().then_some(emit),
-        )?),
-        false => None,
-    };
+    let subject = Subject { compiler: &compiler, model: &model, compressed: compressed.as_ref() };
+    let wanted = args.measure.wanted().then_some(args.measure.report.page.as_ref().map(|_| emit));
+    let effect = wanted.map(|page| subject.effect(&done, pictures.as_ref(), page)).transpose()?;
     let mut json = as_json(&done, seconds);
     if let Some(compressed) = &compressed {
         json["compression"] = precision::as_json(compressed);
     }
     if let Some(effect) = &effect {
         json["effect"] = json!(effect);
-        args.report.write_json(&json)?;
-        args.report.write(effect, |_| ())?;
+        args.measure.report.write_json(&json)?;
+        args.measure.report.write(effect, |_| ())?;
     }
     if args.json {
         print_json(&json);

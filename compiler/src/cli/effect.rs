@@ -96,21 +96,54 @@ impl PictureArgs {
         let (Some(images), Some(labels)) = (&self.images, &self.labels) else { return Ok(None) };
         open(config, images, labels, graph).map(Some)
     }
+}
 
-    /// The pictures, if any are given, prepared as a file says.
+/// What is reported by a verb that may compress, and is told nothing about pictures otherwise.
+#[derive(clap::Args, Clone, Default)]
+#[command(next_help_heading = "Report")]
+pub struct MeasureArgs {
+    #[command(flatten)]
+    pub report: ReportArgs,
+    #[command(flatten)]
+    pictures: PictureArgs,
+    /// How these pictures are prepared: format, mean, normal and crop of a quant.json, whose folder is not read.
+    #[arg(long, value_name = "FILE.json", requires = "images")]
+    config: Option<PathBuf>,
+}
+
+impl MeasureArgs {
+    /// Whether anything is to be measured.
+    pub fn wanted(&self) -> bool {
+        self.report.page.is_some() || self.pictures.images.is_some()
+    }
+
+    /// Finds before the work begins that there is nothing to report, or nowhere to write it.
     ///
     /// # Errors
-    /// There is no such file, or it cannot be read, and those of [`Pictures::open`].
-    pub fn prepared(&self, config: Option<&Path>, graph: &Graph) -> Result<Option<Pictures>> {
-        if self.images.is_none() {
+    /// A report is wanted and nothing is compressed, or those of [`ReportArgs::check`].
+    pub fn check(&self, compresses: bool) -> Result<()> {
+        if self.wanted() && !compresses {
+            return Err(Diagnostic::usage("--report and --images say what compression does, and none is asked for")
+                .remedy("ask for fewer bits; mnnc bench and verify measure a model as it is")
+                .into());
+        }
+        self.report.check()
+    }
+
+    /// The pictures, if any are given; `otherwise` says how they are prepared where `--config` is not given.
+    ///
+    /// # Errors
+    /// Nothing says how, or it cannot be read, and those of [`Pictures::open`].
+    pub fn pictures(&self, otherwise: Option<&Path>, graph: &Graph) -> Result<Option<Pictures>> {
+        if self.pictures.images.is_none() {
             return Ok(None);
         }
-        let Some(config) = config else {
+        let Some(config) = self.config.as_deref().or(otherwise) else {
             return Err(Diagnostic::usage("--images: how are the pictures prepared?")
                 .remedy("say --config quant.json, with format, mean and normal in it")
                 .into());
         };
-        self.open(&Config::read(config)?, graph)
+        self.pictures.open(&Config::read(config)?, graph)
     }
 }
 
