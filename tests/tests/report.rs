@@ -104,6 +104,12 @@ fn is_right(page: &Path, effect: &Value) {
     }
     assert!(layers.iter().any(|layer| layer["name"] == NASTY));
     assert!(html.matches("<svg").count() >= 3);
+    // Times of layers add up to about that of the whole, which was measured in other runs.
+    for (side, whole) in [("before_ms", "/time/before_ms"), ("after_ms", "/time/after_ms")] {
+        let Some(whole) = effect.pointer(whole).and_then(Value::as_f64) else { continue };
+        let sum: f64 = layers.iter().filter_map(|layer| layer[side].as_f64()).sum();
+        assert!(sum > 0.2 * whole && sum < 5.0 * whole, "{side}: {sum} of {whole} ms");
+    }
 }
 
 fn escaped(name: &str) -> String {

@@ -240,6 +240,7 @@ impl Found<'_> {
         }
         if let Some(emit) = emit {
             effect.float_file(&plain, self.source, emit);
+            effect.layer_times(self.float.graph(), before, after);
         }
         Ok(effect)
     }

@@ -228,6 +228,7 @@ impl Subject<'_> {
         effect.float_file(&plain, self.model, emit);
         let open = is_open(self.model.graph());
         if let Some(compressed) = self.compressed.filter(|_| !open) {
+            effect.layer_times(compressed.float.graph(), (&plain, self.model), (&done.by, after));
             bar.stage("one layer after the other");
             let rounded = Rounded { float: &compressed.float, graph: compressed.model.graph(), biases: true };
             let samples = match pictures {

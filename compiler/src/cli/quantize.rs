@@ -106,6 +106,7 @@ pub fn run(args: Args) -> Result<()> {
     effect.time((&plain, &model), (&done.by, &quantized.model));
     if args.report.page.is_some() {
         effect.float_file(&plain, &model, emit);
+        effect.layer_times(quantized.float.graph(), (&plain, &model), (&done.by, &quantized.model));
         bar.stage("one layer after the other");
         let rounded = Rounded { float: &quantized.float, graph: quantized.model.graph(), biases: false };
         effect.alone_on = "calibration samples".into();

@@ -1,9 +1,10 @@
 //! What compression does to a model: size, time, error and accuracy, before and after, and layer by layer.
 //!
 //! [`Effect::new`] holds what is known anyway; the rest is measured when asked for: the time of native code ([`Effect::time`]), the float
-//! model's size ([`Effect::float_file`]), the error that each layer adds alone ([`Effect::alone`]).
+//! model's size ([`Effect::float_file`]), the time of each layer ([`Effect::layer_times`]) and the error that it adds alone ([`Effect::alone`]).
 
 mod alone;
+mod layer_time;
 mod time;
 
 use mnnc_quant::weight;
@@ -96,6 +97,16 @@ pub struct Layer {
     pub weights: weight::Layer,
     /// Power of the outputs' error relative to their own when only this layer's weights are compressed; `None` where it is not known.
     pub alone: Option<f64>,
+    /// Its time in the float model, minimum of a few runs, in milliseconds; `None` where it was not measured, or is part of a later layer's.
+    pub before_ms: Option<f64>,
+    /// Its time in the compressed model.
+    pub after_ms: Option<f64>,
+}
+
+impl Layer {
+    fn new(weights: weight::Layer) -> Layer {
+        Layer { weights, alone: None, before_ms: None, after_ms: None }
+    }
 }
 
 impl Effect {
@@ -110,7 +121,7 @@ impl Effect {
             time: None,
             measured_on: String::new(),
             outputs: Vec::new(),
-            layers: compressed.layers.iter().map(|l| Layer { weights: l.clone(), alone: None }).collect(),
+            layers: compressed.layers.iter().cloned().map(Layer::new).collect(),
             alone_on: String::new(),
             accuracy: None,
             notes: compressed.notes.iter().chain(&done.notes).cloned().collect(),

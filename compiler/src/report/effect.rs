@@ -79,9 +79,11 @@ pub fn outputs(effect: &Effect) -> Table {
     table
 }
 
-/// Every layer with weights.
+/// Every layer with weights; what was not measured has no column.
 pub fn layers(effect: &Effect) -> Table {
-    let mut table = Table::new(&[
+    let timed = effect.layers.iter().any(|l| l.before_ms.or(l.after_ms).is_some());
+    let alone = effect.layers.iter().any(|l| l.alone.is_some());
+    let mut columns = vec![
         ("name", "layer"),
         ("op", "op"),
         ("shape", "shape"),
@@ -91,14 +93,17 @@ pub fn layers(effect: &Effect) -> Table {
         ("scales", "scales"),
         ("bytes_before", "before"),
         ("bytes_after", "after"),
-        ("sqnr", "weights, dB"),
-        ("max_error", "max error"),
-        ("alone", "alone, dB"),
-        ("note", "note"),
-    ]);
-    for Layer { weights: w, alone } in &effect.layers {
+    ];
+    columns.extend(timed.then_some([("before_ms", "before, ms"), ("after_ms", "after, ms")]).into_iter().flatten());
+    columns.extend([("sqnr", "weights, dB"), ("max_error", "max error")]);
+    columns.extend(alone.then_some(("alone", "alone, dB")));
+    columns.push(("note", "note"));
+    let mut table = Table::new(&columns);
+    let ms = |time: Option<f64>| time.map_or(Cell::Empty, |ms| Cell::Number(ms, 4));
+    for layer in &effect.layers {
+        let w = &layer.weights;
         let shape: Vec<String> = w.shape.iter().map(usize::to_string).collect();
-        table.row([
+        let mut row = vec![
             w.name.as_str().into(),
             w.op.into(),
             shape.join("x").into(),
@@ -108,11 +113,12 @@ pub fn layers(effect: &Effect) -> Table {
             w.scales.map_or(Cell::Empty, |s| if s == ScaleType::Fp16 { "fp16".into() } else { "fp32".into() }),
             Cell::Bytes(w.bytes_before),
             Cell::Bytes(w.bytes_after),
-            sqnr(w.sqnr),
-            Cell::Error(w.max_error),
-            alone.map_or(Cell::Empty, of_noise),
-            w.note.as_deref().map_or(Cell::Empty, Cell::from),
-        ]);
+        ];
+        row.extend(timed.then(|| [ms(layer.before_ms), ms(layer.after_ms)]).into_iter().flatten());
+        row.extend([sqnr(w.sqnr), Cell::Error(w.max_error)]);
+        row.extend(alone.then(|| layer.alone.map_or(Cell::Empty, of_noise)));
+        row.push(w.note.as_deref().map_or(Cell::Empty, Cell::from));
+        table.row(row);
     }
     table
 }
@@ -153,6 +159,19 @@ fn plots(effect: &Effect, page: &mut Page) {
     let bytes = |l: &Layer| (l.weights.name.clone(), l.weights.bytes_before as f64, l.weights.bytes_after as f64);
     let rows: Vec<_> = effect.layers.iter().map(bytes).collect();
     page.plot(&plot::pairs("bytes of weights", &rows, |bytes| size(bytes as u64)));
+    let time = |l: &Layer| {
+        let some = l.before_ms.or(l.after_ms)?;
+        let (before, after) = (l.before_ms.unwrap_or(0.0), l.after_ms.unwrap_or(0.0));
+        (some > 0.0).then(|| (l.weights.name.clone(), before, after))
+    };
+    let rows: Vec<_> = effect.layers.iter().filter_map(time).collect();
+    if !rows.is_empty() {
+        page.heading("Milliseconds, before (grey) and after");
+        page.paragraph(
+            "Minimum of a few runs. What follows a layer and has no weights counts with it; a layer that is not there is computed together with a later one.",
+        );
+        page.plot(&plot::pairs("milliseconds", &rows, |ms| format!("{ms:.4}")));
+    }
     page.heading("Signal to noise of weights");
     page.plot(&plot::bars("signal to noise of weights", "dB", &named(|l| l.weights.sqnr), |db| db < NOISY));
     let alone = named(|l| l.alone.filter(|noise| *noise > 0.0).map(decibels));
