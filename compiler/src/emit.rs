@@ -253,6 +253,12 @@ fn uses_winograd(model: &mnnc_codegen::Model) -> bool {
 }
 
 impl Compiled {
+    /// Bytes of the first file, and of one with weights that stands beside it.
+    pub fn all_bytes(&self) -> u64 {
+        let weights = self.files.iter().skip(1).filter(|file| file.extension().is_some_and(|e| e == "weight"));
+        self.bytes + weights.filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum::<u64>()
+    }
+
     /// Keeps the result of the closing check.
     fn accept(&mut self, found: Verification) -> Result<()> {
         found.judge()?;

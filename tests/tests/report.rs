@@ -158,7 +158,7 @@ fn is_told(text: &str, effect: &Value) {
         assert!(row.contains(&decibels), "{decibels} is not in {row}");
     }
     if !effect["accuracy"].is_null() {
-        assert!(line(text, "top-1").contains(&format!("{:.1} %", 100.0 * number("/accuracy/after/top1"))), "{text}");
+        assert!(line(text, "top-1").contains(&format!("{:.2} %", 100.0 * number("/accuracy/after/top1"))), "{text}");
     }
 }
 
@@ -281,6 +281,15 @@ fn tools_of_mnn_report() {
     let json = bench.json("page.html.json");
     is_right(&bench.path("page.html"), &json["effect"]);
     is_told(&text, &json["effect"]);
+    // Weights beside the file count.
+    let file = json["effect"]["file"].clone();
+    let apart = bench.run(&format!("{line} --saveExternalData").replace("m.mnn", "apart.mnn"));
+    assert_eq!(apart.status.code(), Some(0), "{}", String::from_utf8_lossy(&apart.stderr));
+    let apart = &bench.json("page.html.json")["effect"]["file"];
+    for side in ["before", "after"] {
+        let (whole, apart) = (file[side].as_f64().unwrap(), apart[side].as_f64().unwrap());
+        assert!((apart / whole - 1.0).abs() < 0.02, "{side}: {apart} and {whole} bytes");
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub struct Effect {
     pub model: String,
     /// Bytes of that file, and of its data files.
     pub source_bytes: u64,
-    /// Bytes of what was written.
+    /// Bytes of what was written, weights beside a `.mnn` file included.
     pub file: Change<u64>,
     /// Bytes of the weights of all [`layers`](Self::layers).
     pub weights: Change<u64>,
@@ -116,7 +116,7 @@ impl Effect {
         Effect {
             model: float.path().display().to_string(),
             source_bytes: float.imported().source_bytes,
-            file: Change { before: None, after: done.bytes },
+            file: Change { before: None, after: done.all_bytes() },
             weights: Change { before: Some(before), after },
             time: None,
             measured_on: String::new(),
@@ -138,7 +138,8 @@ impl Effect {
         let extension = Emit::ALL.iter().find(|(e, ..)| *e == emit).map_or("", |(_, _, extension)| extension);
         let write = || -> Result<u64> {
             let folder = tempfile::tempdir().map_err(|e| error::file("write", &std::env::temp_dir(), &e))?;
-            Ok(compiler.compile(float, emit, &folder.path().join(format!("float.{extension}")), false)?.bytes)
+            let path = folder.path().join(format!("float.{extension}"));
+            Ok(compiler.compile(float, emit, &path, false)?.all_bytes())
         };
         let bytes = write();
         self.file.before = self.or_note("the float model's size", bytes);

@@ -34,7 +34,9 @@ pub fn summary(effect: &Effect) -> Table {
     }
     if let Some(compared) = &effect.accuracy {
         let (before, after) = (&compared.before, &compared.after);
-        let share = |a: &Accuracy, f: fn(&Accuracy) -> Option<f64>| f(a).map_or(Cell::Empty, Cell::Share);
+        // One picture of some hundreds shows.
+        let percent = |share: f64| Cell::Text(format!("{:.2} %", 100.0 * share));
+        let share = |a: &Accuracy, f: fn(&Accuracy) -> Option<f64>| f(a).map_or(Cell::Empty, percent);
         let pictures = format!("{} labelled pictures", after.pictures);
         row("top-1", share(before, |a| a.top1), share(after, |a| a.top1), pictures);
         row("top-5", share(before, |a| a.top5), share(after, |a| a.top5), String::new());
