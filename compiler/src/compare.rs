@@ -102,6 +102,24 @@ pub fn compare(reference: &Tensor, got: &Tensor, tolerance: Tolerance) -> Result
     Ok(worst)
 }
 
+/// Power of all differences of the outputs of several runs, relative to that of the reference; infinite where an output is no number.
+pub fn noise(reference: &[Vec<Tensor>], outputs: &[Vec<Tensor>]) -> f64 {
+    let (mut noise, mut signal) = (0.0, 0.0);
+    for (want, got) in reference.iter().zip(outputs).flat_map(|(a, b)| a.iter().zip(b)) {
+        for (a, b) in want.to_f64s().into_iter().zip(got.to_f64s()) {
+            noise += (a - b) * (a - b);
+            signal += a * a;
+        }
+    }
+    let relative: f64 = noise / signal.max(f64::MIN_POSITIVE);
+    if relative.is_finite() { relative } else { f64::INFINITY }
+}
+
+/// A relative power in decibels: `-10 log10(noise)`; infinite for none.
+pub fn decibels(noise: f64) -> f64 {
+    -10.0 * noise.log10()
+}
+
 #[cfg(test)]
 mod tests {
     use mnnc_ir::Tensor;

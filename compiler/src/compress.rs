@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use mnnc_ir::{Graph, Tensor};
-use mnnc_ops::Evaluator;
 use mnnc_quant::weight::{Effort, Options, Policy, Report, halve_constants, mnn};
 
 use crate::calibrate::{Config, Samples};
 use crate::compare::{Deviation, Tolerance, compare};
 use crate::compiler::{Compiler, Model};
-use crate::engine;
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::inputs;
 
@@ -51,6 +50,8 @@ impl Compression {
 pub struct Compressed {
     /// It, ready to be compiled.
     pub model: Model,
+    /// The float model in the form in which its weights were compressed.
+    pub float: Model,
     /// What became of each layer's weights.
     pub report: Report,
     /// What became of each output, against the float model on seeded inputs; empty where an input's shape is open.
@@ -92,7 +93,7 @@ impl Compiler {
             compressed = compressed.with_graph(graph);
         }
         let losses = if measure { losses(model.graph(), compressed.graph())? } else { Vec::new() };
-        Ok(Compressed { model: compressed, report, losses })
+        Ok(Compressed { model: compressed, float: clean, report, losses })
     }
 }
 
@@ -101,15 +102,24 @@ fn losses(float: &Graph, compressed: &Graph) -> Result<Vec<Loss>> {
     if float.inputs().iter().any(|&v| float.ty(v).static_dims().is_none()) {
         return Ok(Vec::new());
     }
-    let inputs = inputs::all(float, SEED)?;
-    let run = |graph: &Graph| -> Result<Vec<Tensor>> {
-        Evaluator::new(graph).run(&inputs).map_err(|e| engine::diagnostic(&e).into())
-    };
-    let (want, got) = (run(float)?, run(compressed)?);
-    let loss = |(&v, (want, got)): (&mnnc_ir::ValueId, (&Tensor, &Tensor))| Loss {
-        output: float.value(v).name.clone(),
-        deviation: compare(want, got, Tolerance::F32).unwrap_or_default(),
-        largest: want.to_f64s().into_iter().filter(|x| x.is_finite()).fold(0.0, |m, x| m.max(x.abs())),
-    };
-    Ok(float.outputs().iter().zip(want.iter().zip(&got)).map(loss).collect())
+    let mut engines = [float, compressed].map(Engine::reference);
+    let [before, after] = &mut engines;
+    Loss::measure(float, before, after)
+}
+
+impl Loss {
+    /// Compares the outputs of two engines on seeded inputs; `float` is what the first computes.
+    ///
+    /// # Errors
+    /// An input's shape is open, or an engine fails.
+    pub fn measure(float: &Graph, before: &mut Engine, after: &mut Engine) -> Result<Vec<Loss>> {
+        let inputs = inputs::all(float, SEED)?;
+        let (want, got) = (before.run(&inputs)?, after.run(&inputs)?);
+        let loss = |(&v, (want, got)): (&mnnc_ir::ValueId, (&Tensor, &Tensor))| Loss {
+            output: float.value(v).name.clone(),
+            deviation: compare(want, got, Tolerance::F32).unwrap_or_default(),
+            largest: want.to_f64s().into_iter().filter(|x| x.is_finite()).fold(0.0, |m, x| m.max(x.abs())),
+        };
+        Ok(float.outputs().iter().zip(want.iter().zip(&got)).map(loss).collect())
+    }
 }

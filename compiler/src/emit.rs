@@ -72,6 +72,8 @@ pub struct Compiled {
     pub verification: Option<Verification>,
     /// What the check could not cover, and other things worth knowing.
     pub notes: Vec<String>,
+    /// The compiler that made it: with other options than were asked for, where those were off by too much.
+    pub by: Compiler,
 }
 
 /// Seed of the inputs of the closing check.
@@ -98,7 +100,7 @@ impl Compiler {
 
     fn compile_native(&self, model: &Model, kind: Kind, path: &Path, verify: bool) -> Result<Compiled> {
         let graph = self.optimise(model, Purpose::Native)?.graph;
-        let mut done = Compiled { nodes: nodes(&graph), ..Compiled::default() };
+        let mut done = Compiled { nodes: nodes(&graph), by: self.clone(), ..Compiled::default() };
         let runs_here = self.target().runs_here();
         let inputs = self.check_inputs(model, verify, &mut done)?;
         // The layers first: the code that shows them all is gone, with its copy of the weights, before the real one is made.
@@ -171,7 +173,7 @@ impl Compiler {
     fn compile_graph(&self, model: &Model, emit: Emit, path: &Path, verify: bool) -> Result<Compiled> {
         let purpose = if emit == Emit::Mnn { Purpose::Mnn } else { Purpose::Native };
         let graph = self.optimise(model, purpose)?.graph;
-        let mut done = Compiled { nodes: nodes(&graph), ..Compiled::default() };
+        let mut done = Compiled { nodes: nodes(&graph), by: self.clone(), ..Compiled::default() };
         if let Some(inputs) = self.check_inputs(model, verify, &mut done)? {
             done.accept(self.verify_graph(model, &graph, &inputs)?)?;
         }
@@ -259,6 +261,12 @@ fn uses_winograd(model: &mnnc_codegen::Model) -> bool {
 }
 
 impl Compiled {
+    /// Bytes of the first file, and of one with weights that stands beside it.
+    pub fn all_bytes(&self) -> u64 {
+        let weights = self.files.iter().skip(1).filter(|file| file.extension().is_some_and(|e| e == "weight"));
+        self.bytes + weights.filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum::<u64>()
+    }
+
     /// Keeps the result of the closing check.
     fn accept(&mut self, found: Verification) -> Result<()> {
         found.judge()?;

@@ -8,6 +8,7 @@ mod compiler;
 mod compress;
 pub mod coverage;
 mod dynamic;
+pub mod effect;
 mod emit;
 mod engine;
 pub mod error;

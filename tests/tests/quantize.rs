@@ -69,7 +69,7 @@ fn bad_input_is_named() {
     has(&method, &["unknown value `KLD`", "`KL`", "`ADMM`", "`EMA`", "`MSE`"]);
     let weights = bench.refusal(r#"{"path":"pictures","weight_quantize_method":"MAX"}"#);
     has(&weights, &["unknown value `MAX`", "`MAX_ABS`", "`ADMM`"]);
-    has(&bench.refusal(r#"{"path":"nowhere"}"#), &["cannot read the calibration folder", "nowhere"]);
+    has(&bench.refusal(r#"{"path":"nowhere"}"#), &["cannot read the folder of samples", "nowhere"]);
     std::fs::create_dir(bench.path("empty")).unwrap();
     has(&bench.refusal(r#"{"path":"empty"}"#), &["holds no pictures", "empty"]);
     let op = bench.refusal(r#"{"path":"pictures","format":"RGB","skip_quant_op_names":["conv99"]}"#);

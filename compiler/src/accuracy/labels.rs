@@ -1,5 +1,6 @@
 //! Which class each picture shows.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use mnnc_ir::diag::Diagnostic;
@@ -11,9 +12,15 @@ use crate::error::{self, Result};
 pub struct Labels {
     /// File names and classes, counted from 0.
     pub rows: Vec<(String, usize)>,
+    classes: HashMap<String, usize>,
 }
 
 impl Labels {
+    /// The class of a file, by its name without the folder.
+    pub fn class(&self, file: &str) -> Option<usize> {
+        self.classes.get(file).copied()
+    }
+
     /// Reads a list with a file name and a class a line, parted by a comma, a semicolon or white space (the last of a line). Empty lines and lines
     /// that start with `#` are skipped, and so is a first line whose class is no number: a title.
     ///
@@ -26,13 +33,13 @@ impl Labels {
 
     fn parse(text: &str) -> std::result::Result<Labels, Diagnostic> {
         let mut rows: Vec<(String, usize)> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
+        let mut classes = HashMap::new();
         let lines = text.lines().map(str::trim).enumerate().filter(|(_, l)| !l.is_empty() && !l.starts_with('#'));
         for (order, (number, line)) in lines.enumerate() {
             let parted = line.rsplit_once([',', ';']).or_else(|| line.rsplit_once(char::is_whitespace));
             let class = parted.and_then(|(name, class)| Some((name.trim(), class.trim().parse().ok()?)));
             match class {
-                Some((name, class)) if !seen.insert(name) => {
+                Some((name, class)) if classes.insert(name.to_owned(), class).is_some() => {
                     return Err(Diagnostic::bad_input(format!(
                         "line {}: {name} is listed twice (class {class})",
                         number + 1
@@ -49,7 +56,7 @@ impl Labels {
         if rows.is_empty() {
             return Err(Diagnostic::bad_input("it lists no pictures").remedy("write FILE,CLASS a line"));
         }
-        Ok(Labels { rows })
+        Ok(Labels { rows, classes })
     }
 }
 
@@ -61,7 +68,9 @@ mod tests {
     fn common_forms_are_read() {
         let rows = vec![("a b.jpg".to_string(), 3), ("c.png".to_string(), 0)];
         for text in ["file,class\na b.jpg,3\n\nc.png, 0\n", "# mine\r\na b.jpg 3\r\nc.png\t0", "a b.jpg;3\nc.png;0"] {
-            assert_eq!(Labels::parse(text).unwrap().rows, rows, "{text}");
+            let labels = Labels::parse(text).unwrap();
+            assert_eq!(labels.rows, rows, "{text}");
+            assert_eq!((labels.class("a b.jpg"), labels.class("d.png")), (Some(3), None));
         }
     }
 

@@ -1,6 +1,7 @@
 //! How good a classifier is on pictures with known classes, and how far a compressed model strays from its original.
 
 mod labels;
+mod pictures;
 mod score;
 
 use mnnc_ir::Tensor;
@@ -11,6 +12,7 @@ use crate::error::Result;
 use crate::weights::Samples;
 
 pub use labels::Labels;
+pub use pictures::{Compared, Pictures};
 pub use score::{Accuracy, Score};
 
 /// The first output of a model for each sample, as `f32`.
@@ -23,11 +25,13 @@ impl Compiler {
     /// It does not compile for this machine, or a sample cannot be read or run.
     pub fn outputs(&self, model: &Model, samples: &dyn Samples) -> Result<Outputs> {
         let mut engine = Engine::jit(self.jit(model)?);
-        let first = |outputs: Vec<Tensor>| {
-            outputs.first().map_or_else(Vec::new, |t| t.to_f64s().into_iter().map(|x| x as f32).collect())
-        };
-        (0..samples.len()).map(|i| Ok(first(engine.run(&samples.get(i)?)?))).collect()
+        (0..samples.len()).map(|i| Ok(first(&engine.run(&samples.get(i)?)?))).collect()
     }
+}
+
+/// The output that classes are told by.
+pub(crate) fn first(outputs: &[Tensor]) -> Vec<f32> {
+    outputs.first().map_or_else(Vec::new, |t| t.to_f64s().into_iter().map(|x| x as f32).collect())
 }
 
 /// Judges outputs by the samples' classes, where these are known, and by another model's outputs on the same samples.

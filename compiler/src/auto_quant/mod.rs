@@ -9,6 +9,7 @@ use std::fmt;
 use mnnc_quant::auto::{Axes, Frontier, Goal, Ladder, Point, Sensitivity, ladders, search};
 use mnnc_quant::weight::{Policy, Report};
 
+use crate::compare::decibels;
 use crate::compiler::{Compiler, Model};
 use crate::error::{self, Result};
 use crate::weights::Samples;
@@ -32,7 +33,8 @@ impl Metric {
         match self {
             Metric::Relative => format!("{error:.4}"),
             Metric::Top1Loss => format!("{error:.2} points"),
-            Metric::Noise => format!("{:.1} dB", -10.0 * error.log10()),
+            Metric::Noise if error == 0.0 => "exact".into(),
+            Metric::Noise => format!("{:.1} dB", decibels(error)),
         }
     }
 }

@@ -8,7 +8,8 @@ use mnnc_quant::weight::methods::DataFree;
 use mnnc_quant::weight::{Policy, Quantised, Quantiser, Report, Rows, Scheme, Site, compress_with};
 
 use super::{Metric, Request};
-use crate::accuracy::Score;
+use crate::accuracy::{Score, first};
+use crate::compare::noise;
 use crate::compiler::{Compiler, Model};
 use crate::engine::Engine;
 use crate::error::{self, Result};
@@ -89,8 +90,7 @@ impl<'a> NetworkTrial<'a> {
         let Some(labels) = self.labels else { return 0.0 };
         let mut score = Score::default();
         for (&class, outputs) in labels.iter().zip(outputs) {
-            let logits: Vec<f32> = outputs[0].to_f64s().into_iter().map(|x| x as f32).collect();
-            score.add(Some(class), None, &logits);
+            score.add(Some(class), None, &first(outputs));
         }
         100.0 * score.finish().top1.unwrap_or(0.0)
     }
@@ -129,19 +129,6 @@ impl Trial for NetworkTrial<'_> {
         let outputs = self.run(&mut self.engine(graph)?, FEW)?;
         Ok(noise(&self.reference, &outputs))
     }
-}
-
-/// Power of all differences relative to that of the reference; infinite where an output is no number.
-fn noise(reference: &[Vec<Tensor>], outputs: &[Vec<Tensor>]) -> f64 {
-    let (mut noise, mut signal) = (0.0, 0.0);
-    for (want, got) in reference.iter().zip(outputs).flat_map(|(a, b)| a.iter().zip(b)) {
-        for (a, b) in want.to_f64s().into_iter().zip(got.to_f64s()) {
-            noise += (a - b) * (a - b);
-            signal += a * a;
-        }
-    }
-    let relative: f64 = noise / signal.max(f64::MIN_POSITIVE);
-    if relative.is_finite() { relative } else { f64::INFINITY }
 }
 
 fn relative(want: &Tensor, got: &Tensor) -> f64 {

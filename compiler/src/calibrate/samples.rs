@@ -1,6 +1,5 @@
 //! Calibration samples: what the configuration's folder holds, as tensors for the model's inputs.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use mnnc_ir::diag::Diagnostic;
@@ -12,7 +11,11 @@ use super::picture::Preparation;
 use super::sequence::{self, Port};
 use crate::accuracy::Labels;
 use crate::error::{self, Result};
+use crate::inputs;
 use crate::npy;
+
+/// Seed of noise that stands for a sample.
+const SEED: u64 = 0x7361_6d70;
 
 const PICTURES: [&str; 4] = ["jpg", "jpeg", "jpe", "png"];
 
@@ -91,6 +94,14 @@ impl Samples {
         Ok(Samples { ports: sequence::ports(graph)?, source: Source::Given(samples), skipped: Vec::new() })
     }
 
+    /// One sample of seeded noise.
+    ///
+    /// # Errors
+    /// An input's shape is open.
+    pub fn seeded(graph: &Graph) -> Result<Samples> {
+        Samples::given(graph, vec![inputs::all(graph, SEED)?])
+    }
+
     /// Drops what cannot be read, and what is more than the configuration asks for.
     fn look(&mut self, config: &Config) -> Result<()> {
         let found = self.files().len();
@@ -119,11 +130,10 @@ impl Samples {
                 _ => "no pictures (.jpg, .png) and no arrays (.npy)",
             };
             let message = match self.skipped.first() {
-                None => format!("the calibration folder holds {what}"),
-                Some((name, why)) => format!(
-                    "none of the {} samples in the calibration folder can be read; {name}: {why}",
-                    self.skipped.len()
-                ),
+                None => format!("the folder of samples holds {what}"),
+                Some((name, why)) => {
+                    format!("none of the {} samples in the folder can be read; {name}: {why}", self.skipped.len())
+                }
             };
             return Err(Diagnostic::bad_input(message).file(config.path.display()).into());
         }
@@ -173,21 +183,23 @@ impl Samples {
 
     /// `count` samples, or all if there are fewer, evenly spread over all.
     pub fn some(&self, count: usize) -> Samples {
+        let (all, count) = (self.len(), count.min(self.len()));
+        let spread: Vec<usize> = (0..count).map(|i| i * all / count).collect();
+        self.only(&spread)
+    }
+
+    /// The samples with these numbers.
+    fn only(&self, chosen: &[usize]) -> Samples {
         let mut few = self.clone();
-        let thin = |n: usize| {
-            let count = count.min(n);
-            (0..count).map(move |i| i * n / count)
-        };
         match &mut few.source {
             Source::Pictures { files, batch, .. } => {
-                let samples = files.len().div_ceil(*batch);
-                let keep = |i: usize| (i * *batch..((i + 1) * *batch).min(files.len())).map(|k| files[k].clone());
-                *files = thin(samples).flat_map(keep).collect();
+                let of = |&i: &usize| files[i * *batch..((i + 1) * *batch).min(files.len())].to_vec();
+                *files = chosen.iter().flat_map(of).collect();
             }
             Source::Arrays(files) | Source::Folders(files, _) => {
-                *files = thin(files.len()).map(|i| files[i].clone()).collect()
+                *files = chosen.iter().map(|&i| files[i].clone()).collect();
             }
-            Source::Given(all) => *all = thin(all.len()).map(|i| all[i].clone()).collect(),
+            Source::Given(all) => *all = chosen.iter().map(|&i| all[i].clone()).collect(),
         }
         few
     }
@@ -202,16 +214,30 @@ impl Samples {
     /// # Errors
     /// A sample is no single file, or the list does not say what it shows.
     pub fn classes(&self, labels: &Labels) -> Result<Vec<usize>> {
-        let known: HashMap<&str, usize> = labels.rows.iter().map(|(name, class)| (name.as_str(), *class)).collect();
-        if self.files().len() != self.len() {
-            return Err(error::usage("labels are for samples of one file each, with a batch of 1"));
-        }
-        let class = |file: &PathBuf| {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let missing = || error::usage(format!("the labels do not say what {name} shows"));
-            known.get(name.as_ref()).copied().ok_or_else(missing)
+        self.single_files()?;
+        let class = |i: usize| {
+            let name = self.name(i);
+            labels.class(&name).ok_or_else(|| error::usage(format!("the labels do not say what {name} shows")))
         };
-        self.files().iter().map(class).collect()
+        (0..self.len()).map(class).collect()
+    }
+
+    /// The samples whose files are in the list, with their classes.
+    ///
+    /// # Errors
+    /// A sample is no single file.
+    pub fn labelled(&self, labels: &Labels) -> Result<(Samples, Vec<usize>)> {
+        self.single_files()?;
+        let (named, classes): (Vec<usize>, Vec<usize>) =
+            (0..self.len()).filter_map(|i| Some((i, labels.class(&self.name(i))?))).unzip();
+        Ok((self.only(&named), classes))
+    }
+
+    fn single_files(&self) -> Result<()> {
+        if self.files().len() == self.len() {
+            return Ok(());
+        }
+        Err(error::usage("labels are for samples of one file each, with a batch of 1"))
     }
 
     /// Name of the file of sample `i`, without its folder; of a batch, that of its first picture.
@@ -305,7 +331,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         std::fs::read_dir(folder).and_then(|all| all.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>());
     let mut all = read.map_err(|e| {
         error::Error::from(
-            Diagnostic::bad_input(format!("cannot read the calibration folder: {e}")).file(folder.display()),
+            Diagnostic::bad_input(format!("cannot read the folder of samples: {e}")).file(folder.display()),
         )
     })?;
     all.sort();

@@ -2,19 +2,24 @@
 
 use std::path::PathBuf;
 
-use mnnc::accuracy::Labels;
+use mnnc::accuracy::{Labels, Pictures};
 use mnnc::auto_quant::{Chosen, Metric, Request, Stage};
 use mnnc::calibrate::{Config, Samples};
+use mnnc::effect::{Effect, OutputError, Rounded};
 use mnnc::error::{self, Result};
-use mnnc::{Compiled, Compiler, Emit, output};
+use mnnc::quantize::Watcher;
+use mnnc::{Compiled, Compiler, Emit, Model, output};
 use mnnc_quant::auto::{Axes, Goal, Point};
 use mnnc_quant::weight::{Method, Policy};
 use serde_json::json;
 
+use super::effect::{self, ReportArgs};
 use super::model::{ModelArgs, OptArgs, TargetArgs};
-use super::progress::Step;
+use super::progress::{Bar, Step};
 use super::stdout::print_json;
-use crate::report::{Cell, Table};
+use crate::report::page::Page;
+use crate::report::plot::{self, Dot};
+use crate::report::{self, Cell, Table, size};
 
 /// Choose bits and blocks for the weights of each op, so that the file is as small as a bound on the error allows, or as good as a budget
 /// allows.
@@ -36,9 +41,12 @@ pub struct Args {
     /// Samples as quant.json describes them: pictures with their preparation, .npy files, or folders.
     #[arg(long, value_name = "FILE.json", conflicts_with = "test_dir")]
     config: Option<PathBuf>,
-    /// Classes of the pictures: a line FILE,CLASS each.
+    /// Classes of the pictures: a line FILE,CLASS each. Top-1 and top-5 are then told, before and after.
     #[arg(long, value_name = "FILE", requires = "config")]
     labels: Option<PathBuf>,
+    /// Other pictures to measure accuracy on, such as the search has not seen [default: those of --config].
+    #[arg(long, value_name = "DIR", requires = "labels")]
+    images: Option<PathBuf>,
     /// Goal: the largest error of an output, relative to its largest element [default: 0.05].
     #[arg(long, value_name = "SHARE", value_parser = positive)]
     rate: Option<f64>,
@@ -73,6 +81,8 @@ pub struct Args {
     target: TargetArgs,
     #[command(flatten)]
     opt: OptArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl Args {
@@ -88,19 +98,26 @@ impl Args {
         Request { goal, metric, axes }
     }
 
-    /// The samples, and what they show.
-    fn samples(&self, model: &mnnc::Model) -> Result<(Samples, Option<Vec<usize>>)> {
-        let samples = match (&self.config, &self.test_dir) {
-            (Some(config), _) => Samples::open(&Config::read(config)?, model.graph())?,
+    /// The samples, what they show if that is needed, and the pictures that accuracy is measured on.
+    fn samples(&self, model: &Model) -> Result<(Samples, Option<Vec<usize>>, Option<Pictures>)> {
+        let config = self.config.as_deref().map(Config::read).transpose()?;
+        let samples = match (&config, &self.test_dir) {
+            (Some(config), _) => Samples::open(config, model.graph())?,
             (None, Some(folder)) => Samples::folder(model.graph(), folder)?,
             (None, None) => return Err(error::usage("no samples are given; --test_dir or --config names them")),
         };
-        for (name, why) in samples.skipped() {
-            eprintln!("note: {name} is left out: {why}");
-        }
-        let labels = self.labels.as_deref().map(Labels::read).transpose()?;
-        let classes = labels.map(|labels| samples.classes(&labels)).transpose()?;
-        Ok((samples, classes))
+        effect::warn_of_skipped(&samples);
+        let (Some(config), Some(labels)) = (&config, &self.labels) else { return Ok((samples, None, None)) };
+        let own = self.loss.is_some() || self.images.is_none();
+        let classes = if own { Some(samples.classes(&Labels::read(labels)?)?) } else { None };
+        let pictures = match (&self.images, &classes) {
+            (Some(images), _) => Some(effect::open(config, images, labels, model.graph())?),
+            (None, Some(classes)) => {
+                Some(Pictures { samples: samples.clone(), classes: classes.clone(), unlabelled: 0 })
+            }
+            (None, None) => None,
+        };
+        Ok((samples, classes, pictures))
     }
 
     fn policy_path(&self) -> PathBuf {
@@ -117,19 +134,25 @@ pub fn run(args: Args) -> Result<()> {
         let known = Emit::ALL.map(|(_, _, extension)| format!(".{extension}")).join(", ");
         return Err(error::usage(format!("{} has none of the extensions {known}", args.quant_model.display())));
     };
+    args.report.check()?;
     let read = ModelArgs::of(args.model.clone());
     let options = mnnc::CompileOptions { target: args.target.target()?, ..read.options(Some(&args.opt)) };
     let compiler = Compiler::new(options);
     let source = read.load(&compiler)?;
     let model = source.with_graph(compiler.clean(&source)?.graph);
-    let (samples, classes) = args.samples(&model)?;
+    let (samples, classes, pictures) = args.samples(&model)?;
     let request = args.request();
+    if args.latency.is_some() && !compiler.target().runs_here() {
+        return Err(error::usage("--latency is measured on this machine, which does not run code for that target"));
+    }
+    // Errors are those of the weights, whatever runs them.
+    let host = effect::here(&compiler);
     let chosen = match &args.policy {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|e| error::file("read", path, &e))?;
             let policy = Policy::from_json(&text).map_err(|d| d.file(path.display()))?;
             let _step = Step::begin("measuring the policy");
-            compiler.try_policy(&model, request, &policy, &samples, classes.as_deref())?
+            host.try_policy(&model, request, &policy, &samples, classes.as_deref())?
         }
         None => {
             let mut step = None;
@@ -138,7 +161,7 @@ pub fn run(args: Args) -> Result<()> {
                 step = None;
                 step = Some(Step::begin(stage.to_string()));
             };
-            compiler.auto_quant(&model, request, &samples, classes.as_deref(), &mut watch)?
+            host.auto_quant(&model, request, &samples, classes.as_deref(), &mut watch)?
         }
     };
     let done = {
@@ -148,43 +171,107 @@ pub fn run(args: Args) -> Result<()> {
     if args.policy.is_none() {
         output::write(&args.policy_path(), chosen.point.policy.to_json().as_bytes())?;
     }
+    let found = Found { request, source: &source, float: &model, chosen: &chosen, done: &done };
+    let effect = found.effect(&compiler, &samples, pictures.as_ref(), args.report.page.is_some().then_some(emit))?;
+    let mut json = as_json(&chosen, &done, request.metric);
+    json["effect"] = json!(effect);
+    args.report.write_json(&json)?;
+    args.report.write(&effect, |page| more(&chosen, request, page))?;
     if args.json {
-        print_json(&as_json(&chosen, &done, request.metric));
+        print_json(&json);
     }
-    eprint!("{}", layers(&chosen).text());
+    eprint!("{}", report::effect::layers(&effect).text());
     eprint!("\nwhat was tried and nothing beats:\n{}", frontier(&chosen, request.metric).text());
+    eprint!("\n{}", report::effect::summary(&effect).text());
     eprintln!("\n{}", summary(&chosen, &done, request.metric));
-    for note in &done.notes {
+    for note in &effect.notes {
         eprintln!("note: {note}");
     }
     Ok(())
 }
 
-fn layers(chosen: &Chosen) -> Table {
-    let mut table = Table::new(&[
-        ("op", "op"),
-        ("bits", "bits"),
-        ("block", "block"),
-        ("before", "before"),
-        ("after", "after"),
-        ("sqnr_db", "SQNR dB"),
-        ("gain", "noise gain"),
-        ("note", "note"),
-    ]);
-    for layer in &chosen.report.layers {
-        let gain = chosen.gains.iter().find(|(name, _)| *name == layer.name);
-        table.row([
-            layer.name.as_str().into(),
-            Cell::Count(u64::from(layer.bits)),
-            if layer.block == 0 { Cell::Empty } else { Cell::Count(layer.block as u64) },
-            Cell::Bytes(layer.bytes_before),
-            Cell::Bytes(layer.bytes_after),
-            layer.sqnr.map_or(Cell::Empty, |s| Cell::Number(s, 1)),
-            gain.map_or(Cell::Empty, |(_, g)| Cell::Number(*g, 3)),
-            layer.note.as_deref().map_or(Cell::Empty, Cell::from),
-        ]);
+/// What was found, and what it was made of.
+struct Found<'a> {
+    request: Request,
+    source: &'a Model,
+    /// The model in the form in which its weights were compressed.
+    float: &'a Model,
+    chosen: &'a Chosen,
+    done: &'a Compiled,
+}
+
+impl Found<'_> {
+    /// What the choice does; with `emit`, also how large the float model would be.
+    fn effect(
+        &self,
+        compiler: &Compiler,
+        samples: &Samples,
+        pictures: Option<&Pictures>,
+        emit: Option<Emit>,
+    ) -> Result<Effect> {
+        let chosen = self.chosen;
+        let mut effect = Effect {
+            measured_on: format!("{} samples", samples.len()),
+            outputs: vec![OutputError::of_noise("all outputs", chosen.point.measured.noise)],
+            ..Effect::new(self.source, &chosen.report, self.done)
+        };
+        let plain = effect::plain(compiler);
+        let (before, after) = ((&plain, self.source), (&self.done.by, &chosen.model));
+        let bar = Bar::default();
+        bar.stage("measuring time");
+        effect.time(before, after);
+        if let (Goal::Milliseconds(budget), Some(time)) = (self.request.goal, effect.time)
+            && time.after_ms > budget
+        {
+            effect.notes.push(format!(
+                "measured by turns with the float model, an inference takes {:.3} ms: the budget of {budget} ms is held only undisturbed",
+                time.after_ms
+            ));
+        }
+        effect.accuracy = pictures.map(|p| effect::accuracy(p, before, after, &bar)).transpose()?;
+        if !chosen.gains.is_empty() {
+            effect.alone_from(&chosen.gains);
+        } else if emit.is_some() {
+            bar.stage("one layer after the other");
+            let rounded = Rounded { float: self.float, graph: chosen.model.graph(), biases: false };
+            let few = samples.some(effect::SAMPLES_ALONE);
+            effect.alone_on = "samples".into();
+            effect.alone(&effect::here(&plain), rounded, &few, &|done, total| bar.progress(done, total));
+        }
+        if let Some(emit) = emit {
+            effect.float_file(&plain, self.source, emit);
+            effect.layer_times(self.float.graph(), before, after);
+        }
+        Ok(effect)
     }
-    table
+}
+
+/// What the page says of the search.
+fn more(chosen: &Chosen, request: Request, page: &mut Page) {
+    page.heading("What was tried");
+    let metric = request.metric;
+    let best = chosen.frontier.best();
+    // Noise spans decades: its root is what the eye can compare.
+    let height = |error: f64| if metric == Metric::Noise { error.sqrt() } else { error };
+    let dot = |p: &Point| Dot {
+        cost: p.measured.cost(),
+        error: height(p.measured.error),
+        label: format!("{}, {}", size(p.measured.bytes), metric.show(p.measured.error)),
+        best: best.contains(&p),
+        chosen: *p == chosen.point,
+    };
+    let dots: Vec<Dot> = chosen.frontier.points.iter().map(dot).collect();
+    let error = match metric {
+        Metric::Relative => "largest relative error",
+        Metric::Top1Loss => "loss of top-1, points",
+        Metric::Noise => "relative rms of errors",
+    };
+    let title = "trials: cost and error";
+    page.plot(&match request.goal {
+        Goal::Milliseconds(_) => plot::frontier(title, ("ms of an inference", error), &dots, |ms| format!("{ms:.3}")),
+        _ => plot::frontier(title, ("bytes of weights", error), &dots, |bytes| size(bytes as u64)),
+    });
+    page.table(&frontier(chosen, metric));
 }
 
 fn frontier(chosen: &Chosen, metric: Metric) -> Table {
@@ -195,7 +282,7 @@ fn frontier(chosen: &Chosen, metric: Metric) -> Table {
         table.row([
             Cell::Bytes(m.bytes),
             metric.show(m.error).into(),
-            Cell::Number(decibels(m.noise), 1),
+            report::effect::of_noise(m.noise),
             m.milliseconds.map_or(Cell::Empty, |t| Cell::Number(t, 3)),
             if *point == chosen.point { "chosen".into() } else { Cell::Empty },
         ]);
@@ -207,17 +294,13 @@ fn summary(chosen: &Chosen, done: &Compiled, metric: Metric) -> String {
     let (before, after) = chosen.report.bytes();
     let file = done.files.first().map_or_else(String::new, |f| f.display().to_string());
     format!(
-        "{file}: {}; weights {:.2} times smaller, error {}, SQNR {:.1} dB, {} trials",
-        crate::report::size(done.bytes),
+        "{file}: {}; weights {:.2} times smaller, error {}, SQNR {}, {} trials",
+        size(done.bytes),
         before as f64 / after.max(1) as f64,
         metric.show(chosen.point.measured.error),
-        decibels(chosen.point.measured.noise),
+        Metric::Noise.show(chosen.point.measured.noise),
         chosen.frontier.points.len(),
     )
-}
-
-fn decibels(noise: f64) -> f64 {
-    -10.0 * noise.log10()
 }
 
 fn as_json(chosen: &Chosen, done: &Compiled, metric: Metric) -> serde_json::Value {

@@ -9,11 +9,12 @@ use mnnc::{CompileOptions, Compiled, Compiler, Emit};
 use mnnc_ir::Diagnostic;
 use serde_json::json;
 
+use super::effect::{MeasureArgs, Subject};
 use super::model::{ModelArgs, OptArgs, TargetArgs, TuneArgs};
 use super::precision::{self, PrecisionArgs};
 use super::progress::Step;
 use super::stdout::print_json;
-use crate::report::{Cell, Table};
+use crate::report::{self, Cell, Table};
 
 /// Compile a model to a .mnn file or to native code, and check the result.
 #[derive(clap::Args)]
@@ -43,6 +44,8 @@ pub struct Args {
     opt: OptArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
+    #[command(flatten)]
+    measure: MeasureArgs,
 }
 
 /// What to write.
@@ -80,6 +83,7 @@ pub fn run(args: Args) -> Result<()> {
             .remedy("leave it out: MNN has a precision setting of its own when it loads the file")
             .into());
     }
+    args.measure.check(compression.is_some() || args.opt.reduces())?;
     let options = CompileOptions {
         target: args.target.target()?,
         tune: args.tune.file()?,
@@ -89,11 +93,12 @@ pub fn run(args: Args) -> Result<()> {
     let compiler = Compiler::new(options);
     let start = Instant::now();
     let model = args.model.load(&compiler)?;
+    let pictures = args.measure.pictures(args.precision.calibration(), model.graph())?;
     let compressed = match compression {
         None => None,
         Some(how) => {
             let _step = Step::begin(format!("compressing {}", args.model.model.display()));
-            Some(compiler.compress_model(&model, &how, !args.no_verify)?)
+            Some(compiler.compress_model(&model, &how, !args.no_verify || args.measure.wanted())?)
         }
     };
     let done = {
@@ -102,11 +107,19 @@ pub fn run(args: Args) -> Result<()> {
         compiler.compile(model, emit, &args.output, !args.no_verify)?
     };
     let seconds = start.elapsed().as_secs_f64();
+    let subject = Subject { compiler: &compiler, model: &model, compressed: compressed.as_ref() };
+    let wanted = args.measure.wanted().then_some(args.measure.report.page.as_ref().map(|_| emit));
+    let effect = wanted.map(|page| subject.effect(&done, pictures.as_ref(), page)).transpose()?;
+    let mut json = as_json(&done, seconds);
+    if let Some(compressed) = &compressed {
+        json["compression"] = precision::as_json(compressed);
+    }
+    if let Some(effect) = &effect {
+        json["effect"] = json!(effect);
+        args.measure.report.write_json(&json)?;
+        args.measure.report.write(effect, |_| ())?;
+    }
     if args.json {
-        let mut json = as_json(&done, seconds);
-        if let Some(compressed) = &compressed {
-            json["compression"] = precision::as_json(compressed);
-        }
         print_json(&json);
     }
     eprint!("{}", table(&done, seconds).text());
@@ -116,8 +129,15 @@ pub fn run(args: Args) -> Result<()> {
             eprintln!("note: {note}");
         }
     }
-    for note in &done.notes {
+    let notes = match &effect {
+        Some(effect) => effect.notes.clone(),
+        None => compressed.iter().flat_map(|c| &c.report.notes).chain(&done.notes).cloned().collect(),
+    };
+    for note in notes {
         eprintln!("note: {note}");
+    }
+    if let Some(effect) = &effect {
+        eprint!("\n{}\n{}", report::effect::layers(effect).text(), report::effect::summary(effect).text());
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod bench;
 mod compile;
 mod completions;
 mod demo;
+mod effect;
 mod failure;
 mod inspect;
 mod mnn_tools;

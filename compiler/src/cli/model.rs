@@ -123,6 +123,11 @@ pub struct OptArgs {
 }
 
 impl OptArgs {
+    /// Whether native code may compute less exactly than in `f32`.
+    pub fn reduces(&self) -> bool {
+        self.precision == Precision::Low || self.memory == Memory::Low
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks {
             print_after: self.print_ir_after.clone(),

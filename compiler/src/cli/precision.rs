@@ -1,6 +1,6 @@
 //! Options of every verb that compresses a model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use mnnc::error::{self, Result};
@@ -58,6 +58,11 @@ enum MethodName {
 }
 
 impl PrecisionArgs {
+    /// The configuration of the samples that integers are chosen on.
+    pub fn calibration(&self) -> Option<&Path> {
+        self.calibration.as_deref()
+    }
+
     /// What is to become of the weights, if anything.
     ///
     /// # Errors

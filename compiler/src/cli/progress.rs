@@ -1,11 +1,13 @@
 //! What is going on, on a terminal, for steps of more than a second.
 
 use std::io::IsTerminal;
+use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use mnnc::quantize::Watcher;
 
 /// A step under way; its line disappears when this is dropped.
 pub struct Step {
@@ -42,6 +44,43 @@ impl Drop for Step {
         if let Some((sender, watcher)) = self.watcher.take() {
             drop(sender);
             let _ = watcher.join();
+        }
+    }
+}
+
+/// A bar for each stage, where stderr is a terminal.
+#[derive(Default)]
+pub struct Bar(Mutex<Option<ProgressBar>>);
+
+impl Watcher for Bar {
+    fn stage(&self, what: &str) {
+        // Draws nothing where stderr is no terminal.
+        let bar = ProgressBar::new(0).with_message(what.to_owned());
+        if let Ok(style) = ProgressStyle::with_template("{msg:24} {bar:30} {pos}/{len} ({elapsed})") {
+            bar.set_style(style);
+        }
+        if let Ok(mut slot) = self.0.lock()
+            && let Some(old) = slot.replace(bar)
+        {
+            old.finish_and_clear();
+        }
+    }
+    fn progress(&self, done: usize, total: usize) {
+        if let Ok(slot) = self.0.lock()
+            && let Some(bar) = &*slot
+        {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Ok(mut slot) = self.0.lock()
+            && let Some(bar) = slot.take()
+        {
+            bar.finish_and_clear();
         }
     }
 }

@@ -58,6 +58,8 @@ impl Watcher for () {
 pub struct Quantized {
     /// The model in QDQ form.
     pub model: Model,
+    /// The float model whose weights were rounded: channels are equalised in it.
+    pub float: Model,
     /// A float model that rounds where the quantised one does; of one for MNN, what MNN computes on x86, to the bit.
     pub simulated: Model,
     /// Layer by layer.
@@ -158,7 +160,8 @@ impl Compiler {
             skipped: samples.skipped().to_vec(),
             ..report
         };
-        Ok(Quantized { model: quantised, simulated: model.with_graph(simulated), report })
+        let [float, simulated] = [float, simulated].map(|graph| model.with_graph(graph));
+        Ok(Quantized { model: quantised, float, simulated, report })
     }
 
     /// What MNN makes of the file that a quantised model becomes.

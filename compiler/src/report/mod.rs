@@ -1,6 +1,8 @@
 //! Tables for people and for programs, and pages with plots.
 
+pub mod effect;
 pub mod page;
+pub mod plot;
 
 use std::fmt::Write;
 

@@ -39,13 +39,15 @@ struct Run {
     input: Tensor,
     reference: Vec<f64>,
     trials: usize,
+    /// Milliseconds that a policy takes.
+    clock: Option<fn(&Policy) -> f64>,
 }
 
 impl Run {
     fn new(graph: Graph) -> Run {
         let input = random(&mut ChaCha8Rng::seed_from_u64(2), [8, WIDTH], 2.0);
         let reference = Evaluator::new(&graph).run(std::slice::from_ref(&input)).unwrap()[0].to_f64s();
-        Run { graph, input, reference, trials: 0 }
+        Run { graph, input, reference, trials: 0, clock: None }
     }
 }
 
@@ -62,16 +64,23 @@ impl Trial for Run {
             error: pairs().map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest,
             noise: pairs().map(|(a, b)| (a - b) * (a - b)).sum::<f64>() / signal,
             bytes: report.bytes().1,
-            milliseconds: None,
+            milliseconds: self.clock.map(|clock| clock(policy)),
         })
     }
 }
 
 fn searched(goal: Goal) -> Result<(Measured, Policy, Vec<Measured>, usize), Diagnostics> {
+    timed(goal, None)
+}
+
+fn timed(
+    goal: Goal,
+    clock: Option<fn(&Policy) -> f64>,
+) -> Result<(Measured, Policy, Vec<Measured>, usize), Diagnostics> {
     let graph = network();
     let ladders = ladders(&graph, Axes::default());
     assert_eq!(ladders.len(), LAYERS);
-    let mut run = Run::new(graph);
+    let mut run = Run { clock, ..Run::new(graph) };
     let sensitivity = Sensitivity::measure(&ladders, &mut run, &mut |_| {})?;
     let (point, frontier) = search(&ladders, &sensitivity, goal, &mut run, &mut |_| {})?;
     let best = frontier.best().iter().map(|p| p.measured).collect();
@@ -120,4 +129,38 @@ fn a_budget_is_held_with_little_error() {
 fn a_goal_that_nothing_holds_says_what_comes_closest() {
     let text = searched(Goal::Bytes(1000)).unwrap_err().to_string();
     assert!(text.contains("do not fit 1000 bytes") && text.contains("smallest"), "{text}");
+}
+
+/// A machine that computes bytes fastest, and has to unpack what is smaller.
+fn bytes_are_fastest(policy: &Policy) -> f64 {
+    let of = |bits: u8| match bits {
+        0 | 16 => 4.0,
+        8 => 1.0,
+        _ => 3.0,
+    };
+    policy.ops.iter().map(|op| of(op.weights.bits)).sum()
+}
+
+#[test]
+fn a_budget_of_time_is_held_with_little_error() {
+    let search = |budget: f64| timed(Goal::Milliseconds(budget), Some(bytes_are_fastest));
+    let fastest = LAYERS as f64;
+    let (float, policy, best, _) = search(100.0).unwrap();
+    assert!(float.error == 0.0 && policy.ops.iter().all(|op| op.weights.bits == 0));
+    assert!(best.contains(&float));
+    // Fewer bits are smaller and slower: all in 8 is the one choice.
+    let (eight, policy, best, trials) = search(fastest).unwrap();
+    assert!(policy.ops.iter().all(|op| op.weights.bits == 8), "{policy:?}");
+    assert!(eight.milliseconds == Some(fastest) && best.contains(&eight) && trials < 60);
+    let (some, policy, best, _) = search(fastest + 6.0).unwrap();
+    assert!(some.milliseconds.unwrap() <= fastest + 6.0 && some.error < eight.error, "{some:?} {policy:?}");
+    // What is listed as best is so in time, not in bytes.
+    assert!(best.contains(&some));
+    assert!(best.windows(2).all(|p| p[0].milliseconds < p[1].milliseconds && p[0].error > p[1].error));
+}
+
+#[test]
+fn a_budget_of_time_that_nothing_holds_says_how_fast_it_goes() {
+    let text = timed(Goal::Milliseconds(3.9), Some(bytes_are_fastest)).unwrap_err().to_string();
+    assert!(text.contains("no choice runs in 3.9 ms; the fastest takes 4.000"), "{text}");
 }

@@ -7,12 +7,15 @@ use mnnc::{CompileOptions, Compiler, Compressed, Compression, Emit, Format, Mode
 use mnnc_ir::Dim;
 use mnnc_mnn::WriteOptions;
 use mnnc_quant::weight::{Method, Options, ScaleType, mnn};
+use serde_json::json;
 
+use super::super::effect::Subject;
 use super::super::stdout::print;
 use super::options::Framework;
 use super::{info, testdir};
 
 pub use super::options::Args;
+use crate::report;
 
 /// The version of MNN that files are written for.
 const MNN_VERSION: &str = "3.6.1";
@@ -48,16 +51,28 @@ fn convert(args: &Args, framework: Framework, source: &Path, destination: &Path)
     for warning in &model.imported().warnings {
         eprintln!("{warning}");
     }
-    let compressed = match compression(args, &compiler, &model)? {
-        None => None,
-        Some(how) => Some(compiler.compress_model(&model, &how, false)?),
-    };
+    let how = compression(args, &compiler, &model)?;
+    args.measure.check(how.is_some())?;
+    let pictures = args.measure.pictures(None, model.graph())?;
+    let compressed = how.map(|how| compiler.compress_model(&model, &how, args.measure.wanted())).transpose()?;
     if is_on(args.dump_pass) {
         eprint!("{}", compiler.optimise(&model, mnnc_transform::Target::Mnn)?.report);
     }
     let written = compressed.as_ref().map_or(&model, |compressed| &compressed.model);
     let done = compiler.compile(written, Emit::Mnn, destination, true)?;
-    for note in compressed.iter().flat_map(notes).chain(done.notes) {
+    let mut told: Vec<String> = compressed.iter().flat_map(notes).collect();
+    if args.measure.wanted() {
+        let subject = Subject { compiler: &compiler, model: &model, compressed: compressed.as_ref() };
+        let page = args.measure.report.page.as_ref().map(|_| Emit::Mnn);
+        let effect = subject.effect(&done, pictures.as_ref(), page)?;
+        args.measure.report.write_json(&json!({ "files": done.files, "bytes": done.bytes, "effect": effect }))?;
+        args.measure.report.write(&effect, |_| ())?;
+        eprint!("{}\n{}", report::effect::layers(&effect).text(), report::effect::summary(&effect).text());
+        told.extend(effect.notes);
+    } else {
+        told.extend(done.notes);
+    }
+    for note in told {
         eprintln!("note: {note}");
     }
     if let Some(folder) = &args.testdir {

@@ -8,6 +8,8 @@ use mnnc::Format;
 use mnnc::error::{self, Result};
 use mnnc_ir::Diagnostic;
 
+use super::super::effect::MeasureArgs;
+
 /// Formats by the names that MNN gives them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Framework {
@@ -63,7 +65,7 @@ impl Framework {
 /// Convert a model to a .mnn file, as MNN's MNNConvert does.
 ///
 /// Options are spelt as MNN spells them. One that needs no value is on by being there; unlike in MNN, `=0` turns it off. What MNN has and this
-/// tool has not is refused by name with the reason.
+/// tool has not is refused by name with the reason. Options under Report are of this program's own.
 #[derive(clap::Args)]
 #[command(rename_all = "camelCase", disable_version_flag = true, max_term_width = 100)]
 pub struct Args {
@@ -159,6 +161,8 @@ pub struct Args {
     pub version: bool,
     #[command(flatten)]
     refused: Refused,
+    #[command(flatten)]
+    pub measure: MeasureArgs,
 }
 
 /// What MNN has and this tool has not.

@@ -20,11 +20,12 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// Those that no other beats in both bytes and error, fewest bytes first.
+    /// Those that no other beats in both cost (see [`Measured::cost`]) and error, the cheapest first.
     pub fn best(&self) -> Vec<&Point> {
         let mut points: Vec<&Point> = self.points.iter().filter(|p| p.measured.error.is_finite()).collect();
         points.sort_by(|a, b| {
-            a.measured.bytes.cmp(&b.measured.bytes).then(a.measured.error.total_cmp(&b.measured.error))
+            let (a, b) = (&a.measured, &b.measured);
+            a.cost().total_cmp(&b.cost()).then(a.error.total_cmp(&b.error))
         });
         let mut kept: Vec<&Point> = Vec::new();
         for p in points {

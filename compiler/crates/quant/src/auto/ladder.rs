@@ -42,6 +42,13 @@ pub struct Step {
     pub noise: f64,
 }
 
+impl Step {
+    /// Bits of a weight, 32 where it stays as it is.
+    pub fn bits(&self) -> u8 {
+        if self.scheme.bits == 0 { 32 } else { self.scheme.bits }
+    }
+}
+
 /// Bits below 8 with the block that goes with them: fewer bits need finer scales.
 const FEW: [(u8, usize); 6] = [(6, 0), (5, 128), (4, 128), (4, 64), (4, 32), (3, 32)];
 

@@ -16,7 +16,7 @@ mod search;
 mod sensitivity;
 
 pub use frontier::{Frontier, Point};
-pub use ladder::{Axes, Ladder, ladders};
+pub use ladder::{Axes, Ladder, Step, ladders};
 pub use search::{Goal, search};
 pub use sensitivity::Sensitivity;
 
@@ -35,6 +35,13 @@ pub struct Measured {
     pub bytes: u64,
     /// Time of one inference, if that is what the goal is about.
     pub milliseconds: Option<f64>,
+}
+
+impl Measured {
+    /// What is weighed against the error: milliseconds where they were measured, else bytes.
+    pub fn cost(&self) -> f64 {
+        self.milliseconds.unwrap_or(self.bytes as f64)
+    }
 }
 
 /// Compresses a network by a policy, and runs it.

@@ -1,9 +1,11 @@
 //! The search for the best policy within a goal.
 
+use std::collections::BTreeSet;
+
 use mnnc_ir::{Diagnostic, Diagnostics};
 
 use super::frontier::{Frontier, Point};
-use super::ladder::{Ladder, policy};
+use super::ladder::{Ladder, Step, policy};
 use super::sensitivity::Sensitivity;
 use super::{Measured, Trial};
 
@@ -111,35 +113,57 @@ impl Search<'_> {
         Ok(measured)
     }
 
-    /// The step of every ladder with the least noise plus price of its bytes.
-    fn at_price(&self, price: f64) -> Vec<usize> {
+    /// The step of every ladder, up to its end, with the least noise plus price of its bytes.
+    fn at_price(&self, price: f64, ends: &[usize]) -> Vec<usize> {
         let cost = |i: usize, s: usize| {
             self.sensitivity.predicted(self.ladders, i, s) + price * self.ladders[i].steps[s].bytes as f64
         };
-        let cheapest =
-            |i: usize| (0..self.ladders[i].steps.len()).min_by(|&a, &b| cost(i, a).total_cmp(&cost(i, b))).unwrap_or(0);
+        let cheapest = |i: usize| (0..=ends[i]).min_by(|&a, &b| cost(i, a).total_cmp(&cost(i, b))).unwrap_or(0);
         (0..self.ladders.len()).map(cheapest).collect()
     }
 
     /// Bisects the price: the dearer a byte, the smaller and the worse the network.
     fn by_price(&mut self) -> Result<(), Diagnostics> {
-        let last: Vec<usize> = self.ladders.iter().map(|l| l.steps.len() - 1).collect();
+        let last = self.with_bits(0);
         // The ends of the range are tried, too: the goal may be that easy, or out of reach.
         let smallest = self.try_out(&last)?;
         if self.goal.holds(&smallest) && matches!(self.goal, Goal::Error(_)) {
             return Ok(());
         }
         self.try_out(&vec![0; self.ladders.len()])?;
+        let ends = if matches!(self.goal, Goal::Milliseconds(_)) { self.fastest()? } else { last };
         let (mut low, mut high) = (-60.0f64, 0.0f64);
         for _ in 0..HALVINGS {
             let middle = 0.5 * (low + high);
-            let chosen = self.at_price(middle.exp2());
+            let chosen = self.at_price(middle.exp2(), &ends);
             let measured = self.try_out(&chosen)?;
             // Under an error bound a price that holds it may rise; under a budget one that holds it may fall.
             let may_rise = self.goal.holds(&measured) == matches!(self.goal, Goal::Error(_));
             if may_rise { low = middle } else { high = middle }
         }
         Ok(())
+    }
+
+    /// The smallest step of every ladder with at least so many bits.
+    fn with_bits(&self, bits: u8) -> Vec<usize> {
+        let last = |l: &Ladder| l.steps.iter().rposition(|step| step.bits() >= bits).unwrap_or(0);
+        self.ladders.iter().map(last).collect()
+    }
+
+    /// Tries every number of bits for all sites; where each ladder stands at the fastest. Time falls with bytes only down to there: fewer bits may
+    /// have to be unpacked, and take longer.
+    fn fastest(&mut self) -> Result<Vec<usize>, Diagnostics> {
+        let steps = self.ladders.iter().flat_map(|l| &l.steps);
+        let bits: BTreeSet<u8> = steps.map(Step::bits).collect();
+        let mut fastest = (f64::INFINITY, self.with_bits(0));
+        for bits in bits {
+            let chosen = self.with_bits(bits);
+            let time = self.try_out(&chosen)?.milliseconds.unwrap_or(f64::INFINITY);
+            if time < fastest.0 {
+                fastest = (time, chosen);
+            }
+        }
+        Ok(fastest.1)
     }
 
     /// From a choice that holds the bound, one site a time down its ladder, the most bytes for the noise first.

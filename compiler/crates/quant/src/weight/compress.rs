@@ -8,7 +8,7 @@ use mnnc_ops::family::cast::CAST;
 use mnnc_ops::family::quant::DEQUANTIZE_LINEAR;
 
 use super::methods::{self, DataFree};
-use super::policy::{Policy, Scheme};
+use super::policy::{Policy, Scheme, shape};
 use super::report::{Layer, Report, sqnr};
 use super::rows::{Quantised, Rows, scatter};
 use super::site::Site;
@@ -76,10 +76,12 @@ impl Work {
         let mut layer = Layer {
             name: site.name.clone(),
             op: self.g.node(site.node).op.name,
+            shape: shape(site),
             weights: site.len() as u64,
             bits: 32,
             block: 0,
             symmetric: true,
+            scales: None,
             bytes_before: before,
             bytes_after: before,
             sqnr: None,
@@ -94,7 +96,7 @@ impl Work {
         if let Some(&value) = self.done.get(&key) {
             self.g.set_input(site.node, site.operand, Some(value));
             (layer.bytes_before, layer.bytes_after) = (0, 0);
-            (layer.bits, layer.block, layer.symmetric) = (scheme.bits, scheme.block, scheme.symmetric);
+            layer.stored_as(scheme);
             layer.note = Some("shares the weights of an earlier op".into());
             return Ok(layer);
         }
@@ -118,7 +120,7 @@ impl Work {
             let values = scatter(site, &chosen.values());
             (self.integers(site, &weights, &chosen, &scheme)?, values, scheme)
         };
-        (layer.bits, layer.block, layer.symmetric) = (scheme.bits, scheme.block, scheme.symmetric);
+        layer.stored_as(&scheme);
         layer.bytes_after = scheme.bytes(site);
         layer.sqnr = sqnr(&exact, &values);
         layer.max_error = exact.iter().zip(&values).map(|(&a, &b)| f64::from((a - b).abs())).fold(0.0, f64::max);

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::policy::{ScaleType, Scheme};
+
 /// One op.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Layer {
@@ -9,6 +11,8 @@ pub struct Layer {
     pub name: String,
     /// The op.
     pub op: &'static str,
+    /// Output channels, input channels of a group, extents of the window, as policies have it.
+    pub shape: Vec<usize>,
     /// Number of weights.
     pub weights: u64,
     /// Bits of a weight afterwards: 32, 16, or 2 to 8.
@@ -17,6 +21,8 @@ pub struct Layer {
     pub block: usize,
     /// Whether zero points are 0.
     pub symmetric: bool,
+    /// How scales are stored; absent where there are none.
+    pub scales: Option<ScaleType>,
     /// Bytes before.
     pub bytes_before: u64,
     /// Bytes afterwards: packed integers, scales, zero points.
@@ -27,6 +33,13 @@ pub struct Layer {
     pub max_error: f64,
     /// What is special, such as why a weight stayed as it is.
     pub note: Option<String>,
+}
+
+impl Layer {
+    pub(super) fn stored_as(&mut self, scheme: &Scheme) {
+        (self.bits, self.block, self.symmetric) = (scheme.bits, scheme.block, scheme.symmetric);
+        self.scales = scheme.is_integer().then_some(scheme.scales);
+    }
 }
 
 /// Every op that can be compressed and that the policy lists.
