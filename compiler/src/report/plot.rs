@@ -114,7 +114,10 @@ pub fn frontier(title: &str, (cost, error): (&str, &str), dots: &[Dot], show: im
     let (left, top, width, height) = (70.0, 12.0, 640.0, 300.0);
     let dots: Vec<&Dot> = dots.iter().filter(|d| d.cost.is_finite() && d.error.is_finite()).collect();
     let (right, worst) = (most(dots.iter().map(|d| d.cost)), most(dots.iter().map(|d| d.error)));
-    let place = |d: &Dot| (left + d.cost / right * width, top + height - d.error / worst * height);
+    // Accuracy can also be gained.
+    let least = dots.iter().map(|d| d.error).fold(0.0, f64::min);
+    let rise = |error: f64| (error - least) / (worst - least) * height;
+    let place = |d: &Dot| (left + d.cost / right * width, top + height - rise(d.error));
     let mut svg = open(title, left + width + 20.0, top + height + 40.0);
     let axes = format!("M{left} {top}V{}H{}", top + height, left + width);
     let _ = writeln!(svg, "<path class='axis' d='{axes}'/>");
@@ -127,7 +130,13 @@ pub fn frontier(title: &str, (cost, error): (&str, &str), dots: &[Dot], show: im
             top + height + 14.0,
             escaped(&show(share * right))
         );
-        let _ = writeln!(svg, "<text x='{}' y='{}' text-anchor='end'>{:.3}</text>", left - 5.0, y + 4.0, share * worst);
+        let _ = writeln!(
+            svg,
+            "<text x='{}' y='{}' text-anchor='end'>{:.3}</text>",
+            left - 5.0,
+            y + 4.0,
+            least + share * (worst - least)
+        );
     }
     let _ = write!(
         svg,
@@ -165,13 +174,14 @@ mod tests {
             bars("<b>", "dB", &[("<b>".into(), Some(3.0)), ("none".into(), None)], |v| v < 5.0),
             pairs("'", &[("<b>".repeat(30), 4.0, 1.0)], |v| format!("<{v}>")),
             histogram("'x<b>", (0.0, 1.0), &[1, 0, 9], (0.0, 0.5)),
-            frontier("t", ("<b>", "e"), &[dot(0.0), dot(1.0), dot(f64::INFINITY)], |v| v.to_string()),
+            frontier("t", ("<b>", "e"), &[dot(0.0), dot(1.0), dot(-0.5), dot(f64::INFINITY)], |v| v.to_string()),
         ];
         for plot in &plots {
             assert!(!plot.contains("<b>") && !plot.contains("<i>"), "{plot}");
             assert_eq!(plot.matches("<svg").count(), plot.matches("</svg>").count());
         }
         assert!(plots[0].contains("bar warn") && plots[1].contains("…"));
-        assert_eq!(plots[3].matches("<circle").count(), 2);
+        assert_eq!(plots[3].matches("<circle").count(), 3);
+        assert!(plots[3].contains("cy='312.0'") && plots[3].contains(">-0.500</text>"), "{}", plots[3]);
     }
 }

@@ -1,25 +1,24 @@
 //! `mnnc auto-quant`: bits and blocks of weights, chosen op by op.
 
+mod report;
+
 use std::path::PathBuf;
 
 use mnnc::accuracy::{Labels, Pictures};
-use mnnc::auto_quant::{Chosen, Metric, Request, Stage};
+use mnnc::auto_quant::{Metric, Request, Stage};
 use mnnc::calibrate::{Config, Samples};
-use mnnc::effect::{Effect, OutputError, Rounded};
 use mnnc::error::{self, Result};
-use mnnc::quantize::Watcher;
-use mnnc::{Compiled, Compiler, Emit, Model, output};
-use mnnc_quant::auto::{Axes, Goal, Point};
+use mnnc::{Compiler, Emit, Model, output};
+use mnnc_quant::auto::{Axes, Goal};
 use mnnc_quant::weight::{Method, Policy};
 use serde_json::json;
 
 use super::effect::{self, ReportArgs};
 use super::model::{ModelArgs, OptArgs, TargetArgs};
-use super::progress::{Bar, Step};
+use super::progress::Step;
 use super::stdout::print_json;
-use crate::report::page::Page;
-use crate::report::plot::{self, Dot};
-use crate::report::{self, Cell, Table, size};
+use crate::report::effect::{layers, summary};
+use report::Found;
 
 /// Choose bits and blocks for the weights of each op, so that the file is as small as a bound on the error allows, or as good as a budget
 /// allows.
@@ -173,153 +172,21 @@ pub fn run(args: Args) -> Result<()> {
     }
     let found = Found { request, source: &source, float: &model, chosen: &chosen, done: &done };
     let effect = found.effect(&compiler, &samples, pictures.as_ref(), args.report.page.is_some().then_some(emit))?;
-    let mut json = as_json(&chosen, &done, request.metric);
+    let mut json = found.json();
     json["effect"] = json!(effect);
     args.report.write_json(&json)?;
-    args.report.write(&effect, |page| more(&chosen, request, page))?;
+    args.report.write(&effect, |page| found.more(page))?;
     if args.json {
         print_json(&json);
     }
-    eprint!("{}", report::effect::layers(&effect).text());
-    eprint!("\nwhat was tried and nothing beats:\n{}", frontier(&chosen, request.metric).text());
-    eprint!("\n{}", report::effect::summary(&effect).text());
-    eprintln!("\n{}", summary(&chosen, &done, request.metric));
+    eprint!("{}", layers(&effect).text());
+    eprint!("\nwhat was tried and nothing beats:\n{}", found.frontier().text());
+    eprint!("\n{}", summary(&effect).text());
+    eprintln!("\n{}", found.line());
     for note in &effect.notes {
         eprintln!("note: {note}");
     }
     Ok(())
-}
-
-/// What was found, and what it was made of.
-struct Found<'a> {
-    request: Request,
-    source: &'a Model,
-    /// The model in the form in which its weights were compressed.
-    float: &'a Model,
-    chosen: &'a Chosen,
-    done: &'a Compiled,
-}
-
-impl Found<'_> {
-    /// What the choice does; with `emit`, also how large the float model would be.
-    fn effect(
-        &self,
-        compiler: &Compiler,
-        samples: &Samples,
-        pictures: Option<&Pictures>,
-        emit: Option<Emit>,
-    ) -> Result<Effect> {
-        let chosen = self.chosen;
-        let mut effect = Effect {
-            measured_on: format!("{} samples", samples.len()),
-            outputs: vec![OutputError::of_noise("all outputs", chosen.point.measured.noise)],
-            ..Effect::new(self.source, &chosen.report, self.done)
-        };
-        let plain = effect::plain(compiler);
-        let (before, after) = ((&plain, self.source), (&self.done.by, &chosen.model));
-        let bar = Bar::default();
-        bar.stage("measuring time");
-        effect.time(before, after);
-        if let (Goal::Milliseconds(budget), Some(time)) = (self.request.goal, effect.time)
-            && time.after_ms > budget
-        {
-            effect.notes.push(format!(
-                "measured by turns with the float model, an inference takes {:.3} ms: the budget of {budget} ms is held only undisturbed",
-                time.after_ms
-            ));
-        }
-        effect.accuracy = pictures.map(|p| effect::accuracy(p, before, after, &bar)).transpose()?;
-        if !chosen.gains.is_empty() {
-            effect.alone_from(&chosen.gains);
-        } else if emit.is_some() {
-            bar.stage("one layer after the other");
-            let rounded = Rounded { float: self.float, graph: chosen.model.graph(), biases: false };
-            let few = samples.some(effect::SAMPLES_ALONE);
-            effect.alone_on = "samples".into();
-            effect.alone(&effect::here(&plain), rounded, &few, &|done, total| bar.progress(done, total));
-        }
-        if let Some(emit) = emit {
-            effect.float_file(&plain, self.source, emit);
-            effect.layer_times(self.float.graph(), before, after);
-        }
-        Ok(effect)
-    }
-}
-
-/// What the page says of the search.
-fn more(chosen: &Chosen, request: Request, page: &mut Page) {
-    page.heading("What was tried");
-    let metric = request.metric;
-    let best = chosen.frontier.best();
-    // Noise spans decades: its root is what the eye can compare.
-    let height = |error: f64| if metric == Metric::Noise { error.sqrt() } else { error };
-    let dot = |p: &Point| Dot {
-        cost: p.measured.cost(),
-        error: height(p.measured.error),
-        label: format!("{}, {}", size(p.measured.bytes), metric.show(p.measured.error)),
-        best: best.contains(&p),
-        chosen: *p == chosen.point,
-    };
-    let dots: Vec<Dot> = chosen.frontier.points.iter().map(dot).collect();
-    let error = match metric {
-        Metric::Relative => "largest relative error",
-        Metric::Top1Loss => "loss of top-1, points",
-        Metric::Noise => "relative rms of errors",
-    };
-    let title = "trials: cost and error";
-    page.plot(&match request.goal {
-        Goal::Milliseconds(_) => plot::frontier(title, ("ms of an inference", error), &dots, |ms| format!("{ms:.3}")),
-        _ => plot::frontier(title, ("bytes of weights", error), &dots, |bytes| size(bytes as u64)),
-    });
-    page.table(&frontier(chosen, metric));
-}
-
-fn frontier(chosen: &Chosen, metric: Metric) -> Table {
-    let mut table =
-        Table::new(&[("bytes", "weights"), ("error", "error"), ("sqnr_db", "SQNR dB"), ("ms", "ms"), ("chosen", "")]);
-    for point in chosen.frontier.best() {
-        let m = &point.measured;
-        table.row([
-            Cell::Bytes(m.bytes),
-            metric.show(m.error).into(),
-            report::effect::of_noise(m.noise),
-            m.milliseconds.map_or(Cell::Empty, |t| Cell::Number(t, 3)),
-            if *point == chosen.point { "chosen".into() } else { Cell::Empty },
-        ]);
-    }
-    table
-}
-
-fn summary(chosen: &Chosen, done: &Compiled, metric: Metric) -> String {
-    let (before, after) = chosen.report.bytes();
-    let file = done.files.first().map_or_else(String::new, |f| f.display().to_string());
-    format!(
-        "{file}: {}; weights {:.2} times smaller, error {}, SQNR {}, {} trials",
-        size(done.bytes),
-        before as f64 / after.max(1) as f64,
-        metric.show(chosen.point.measured.error),
-        Metric::Noise.show(chosen.point.measured.noise),
-        chosen.frontier.points.len(),
-    )
-}
-
-fn as_json(chosen: &Chosen, done: &Compiled, metric: Metric) -> serde_json::Value {
-    let point = |p: &Point| {
-        json!({
-            "bytes": p.measured.bytes,
-            "error": p.measured.error,
-            "noise": p.measured.noise,
-            "ms": p.measured.milliseconds,
-        })
-    };
-    json!({
-        "files": done.files,
-        "bytes": done.bytes,
-        "metric": match metric { Metric::Relative => "relative", Metric::Top1Loss => "top1_loss", Metric::Noise => "noise" },
-        "chosen": point(&chosen.point),
-        "layers": chosen.report.layers,
-        "frontier": chosen.frontier.best().into_iter().map(point).collect::<Vec<_>>(),
-    })
 }
 
 fn positive(text: &str) -> std::result::Result<f64, String> {
