@@ -1,4 +1,5 @@
-//! What MNN computes on x86, to the bit: a float graph on whole numbers that does MNN 3.6's arithmetic step by step.
+//! What MNN computes on x86 with AVX-512 VNNI, to the bit: a float graph on whole numbers that does MNN 3.6's arithmetic step by step. The reference evaluator
+//! gives MNN's integers; native code, which may order operations otherwise, the same accuracy.
 //!
 //! A network of many layers carries every rounding on to all that follows: one byte of a million that falls on the other side changes half of
 //! the results by a step, after fifty layers. So what a file gives in the engine is known only to who rounds as the engine rounds. Each int8 tensor is held as its
