@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use mnnc_codegen::Target;
-use mnnc_import::{Format, ImportOptions, Imported, Limits};
+use mnnc_import::{Format, ImportOptions, Imported, Limits, Rounding};
 use mnnc_ir::{Graph, NodeId};
 use mnnc_transform::{Hooks, Manager, OptLevel, Pipeline, Prefer, Report, Target as Purpose};
 
 use crate::error::Result;
+use crate::mnn_arithmetic;
 use crate::tune::TuneFile;
 
 /// Everything that a compilation depends on besides the model's bytes.
@@ -86,13 +87,24 @@ pub struct Compiler {
 pub struct Model {
     pub(crate) imported: Imported,
     pub(crate) path: PathBuf,
+    /// See [`Model::computed`].
+    arithmetic: Option<Graph>,
 }
 
 impl Model {
     /// The same model computed by another graph with the same inputs and outputs, such as a compressed one: what is emitted is
     /// checked against that graph.
     pub fn with_graph(&self, graph: Graph) -> Model {
-        Model { imported: Imported { graph, ..self.imported.clone() }, path: self.path.clone() }
+        let imported = Imported { graph, rounding: Rounding::Onnx, ..self.imported.clone() };
+        Model { imported, path: self.path.clone(), arithmetic: None }
+    }
+
+    fn new(imported: Imported, path: PathBuf) -> Result<Model> {
+        let arithmetic = match imported.rounding {
+            Rounding::Onnx => None,
+            Rounding::Mnn => Some(mnn_arithmetic::as_engine(&imported.graph)?),
+        };
+        Ok(Model { imported, path, arithmetic })
     }
 }
 
@@ -109,6 +121,10 @@ impl Model {
     /// The graph as the model has it.
     pub fn graph(&self) -> &Graph {
         &self.imported.graph
+    }
+    /// The graph whose results are the model's: of a `.mnn` file with int8 activations, the arithmetic of MNN's kernels, step by step.
+    pub fn computed(&self) -> &Graph {
+        self.arithmetic.as_ref().unwrap_or(self.graph())
     }
     /// What the importer found out about the file.
     pub fn imported(&self) -> &Imported {
@@ -141,7 +157,7 @@ impl Compiler {
     /// Everything that is wrong with the file, or everything in it that is not supported.
     pub fn load(&self, path: &Path) -> Result<Model> {
         let imported = mnnc_import::load(path, &self.import_options())?;
-        Ok(Model { imported, path: path.to_path_buf() })
+        Model::new(imported, path.to_path_buf())
     }
 
     /// Reads an ONNX model in memory; `name` stands for the file.
@@ -150,7 +166,7 @@ impl Compiler {
     /// As [`load`](Self::load).
     pub fn load_onnx(&self, name: &str, bytes: Vec<u8>) -> Result<Model> {
         let imported = mnnc_import::load_onnx_bytes(bytes, &self.import_options())?;
-        Ok(Model { imported, path: PathBuf::from(name) })
+        Model::new(imported, PathBuf::from(name))
     }
 
     /// Runs the pipeline that the options name for this purpose.
@@ -163,7 +179,9 @@ impl Compiler {
             Purpose::Native if self.multiplies_bytes() => mnnc_transform::levels::low_memory(level, prefer),
             _ => mnnc_transform::levels::pipeline(purpose, level, prefer),
         };
-        self.transform(model.graph().clone(), &text)
+        // A file states what is quantised; the engine that reads it computes.
+        let graph = if purpose == Purpose::Native { model.computed() } else { model.graph() };
+        self.transform(graph.clone(), &text)
     }
 
     /// Runs the part of the pipeline that no target decides: what is left is ready to be quantised, and [`Model::with_graph`] makes it a model

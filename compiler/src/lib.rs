@@ -14,6 +14,7 @@ mod engine;
 pub mod error;
 pub mod inputs;
 pub mod library;
+mod mnn_arithmetic;
 mod native;
 pub mod npy;
 pub mod onnxruntime;

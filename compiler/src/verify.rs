@@ -132,7 +132,7 @@ impl Compiler {
         lowered: &mnnc_codegen::Model,
         inputs: &[Tensor],
     ) -> Result<Verification> {
-        let reference = evaluate(model.graph(), inputs)?;
+        let reference = evaluate(model.computed(), inputs)?;
         let mut found = Verification::default();
         for cpu in &lowered.target.cpus {
             let target = Target { arch: lowered.target.arch, cpus: vec![*cpu] };
@@ -149,12 +149,12 @@ impl Compiler {
                 found.judge_by_rms();
                 continue;
             }
-            if steps::is_quantised(model.graph()) {
-                judge_in_steps(&mut found, model.graph(), [&reference, &computed], inputs)?;
+            if steps::is_quantised(model.computed()) {
+                judge_in_steps(&mut found, model.computed(), [&reference, &computed], inputs)?;
                 continue;
             }
             if found.outputs.iter().any(|o| !o.deviation.is_within()) {
-                let noise = noise(model.graph(), inputs, &reference)?;
+                let noise = noise(model.computed(), inputs, &reference)?;
                 let tolerance = with_noise(noise);
                 found.noise = Some(noise);
                 found.outputs = outputs(optimised, &reference, &computed, tolerance);
@@ -233,7 +233,7 @@ impl Compiler {
     /// # Errors
     /// The model cannot be evaluated; a wrong result is no error of this function.
     pub fn verify_graph(&self, model: &Model, after: &Graph, inputs: &[Tensor]) -> Result<Verification> {
-        self.judge_outputs(model, &evaluate(model.graph(), inputs)?, &evaluate(after, inputs)?, inputs)
+        self.judge_outputs(model, &evaluate(model.computed(), inputs)?, &evaluate(after, inputs)?, inputs)
     }
 }
 
@@ -260,7 +260,7 @@ impl Compiler {
         };
         let library = Library::open(library, name)?;
         let computed = library.run(model.graph(), inputs)?;
-        self.judge_outputs(model, &evaluate(model.graph(), inputs)?, &computed, inputs)
+        self.judge_outputs(model, &evaluate(model.computed(), inputs)?, &computed, inputs)
     }
 
     /// Compares outputs with a reference, with regard to the model's conditioning.
@@ -271,7 +271,7 @@ impl Compiler {
         computed: &[Tensor],
         inputs: &[Tensor],
     ) -> Result<Verification> {
-        let graph = model.graph();
+        let graph = model.computed();
         let mut found =
             Verification { outputs: outputs(graph, reference, computed, Tolerance::F32), ..Verification::default() };
         if self.reduces() || self.multiplies_bytes() {

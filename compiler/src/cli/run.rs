@@ -102,7 +102,7 @@ pub fn run(args: Args) -> Result<()> {
 /// The engine of this name, for this model.
 pub fn engine(compiler: &Compiler, model: &Model, name: EngineName) -> Result<Engine> {
     match name {
-        EngineName::Reference => Ok(Engine::reference(model.graph())),
+        EngineName::Reference => Ok(Engine::reference(model.computed())),
         EngineName::Jit => {
             let _step = Step::begin("compiling");
             Ok(Engine::jit(compiler.jit(model)?))

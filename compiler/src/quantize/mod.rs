@@ -7,7 +7,6 @@
 //! The quantised network is *simulated* on the way: by a float graph that rounds where it does, which native code computes as fast as the original.
 
 mod bias;
-mod engine;
 mod measure;
 mod observe;
 mod recipe;
@@ -31,6 +30,7 @@ use mnnc_quant::weight::{Calibrated, Effort, compress, compress_with};
 use crate::calibrate::{Progress, Samples, WeightMethod};
 use crate::compiler::{Compiler, Model};
 use crate::error::Result;
+use crate::mnn_arithmetic;
 use crate::weights::NativeWatch;
 
 pub use recipe::Recipe;
@@ -168,7 +168,7 @@ impl Compiler {
     fn in_mnn(&self, quantised: &Model) -> Result<Graph> {
         let file = self.mnn_file(quantised)?;
         let read = load_mnn_bytes(file, &ImportOptions::default())?;
-        Ok(engine::as_engine(&read.graph)?)
+        Ok(mnn_arithmetic::as_engine(&read.graph)?)
     }
 
     /// What is quantised, and with which parameters.

@@ -1,4 +1,4 @@
-//! Networks with int8 activations in MNN: what it computes is what the simulation says, integer by integer.
+//! Networks with int8 activations in MNN: what it computes is what the simulation and native code of the file say, integer by integer.
 
 use crate::engine::{self, Case};
 use mnnc::calibrate::{Config, Samples};
@@ -61,10 +61,15 @@ fn check(python: &Path, name: &str, model: &Model, config: &Config, samples: &Sa
     let cases: Vec<Case> = pictures.iter().map(case).collect();
     let step = made.report.activations.iter().find(|a| a.name == outputs[0]).expect("the output is rounded").scale;
     let mut simulation = Engine::reference(made.simulated.graph());
-    let (mut near, mut equal, mut all, mut same) = (0, 0, 0, 0);
+    let read = compiler.load(&path).expect("our own file");
+    let mut native = Engine::jit(compiler.jit(&read).expect("native code"));
+    let (mut near, mut equal, mut all, mut same, mut as_simulated) = (0, 0, 0, 0, true);
     for (picture, theirs) in pictures.iter().zip(engine::run(python, &cases, Duration::from_secs(300))) {
         let ours = simulation.run(picture).expect("it evaluates").remove(0).to_vec::<f32>();
         let theirs = theirs?.remove(0).to_vec::<f32>();
+        let computed = native.run(picture).expect("it runs").remove(0).to_vec::<f32>();
+        // Layers at the end may be float ones.
+        as_simulated &= ours.iter().zip(&computed).all(|(a, b)| (a - b).abs() <= 1e-3 * step);
         let off = || ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs());
         near += off().filter(|&off| off <= 1.001 * step).count();
         equal += off().filter(|&off| off <= 1e-3 * step).count();
@@ -78,6 +83,9 @@ fn check(python: &Path, name: &str, model: &Model, config: &Config, samples: &Sa
         100.0 * equal,
         pictures.len()
     );
+    if !as_simulated {
+        return Err(format!("{name}: native code of the file computes something else"));
+    }
     if equal >= EQUAL && same == pictures.len() { Ok(()) } else { Err(format!("{name}: {equal}, {same}")) }
 }
 

@@ -53,6 +53,18 @@ pub struct Imported {
     pub opset: Option<i64>,
     /// The tool that wrote the model, as the model says.
     pub producer: String,
+    /// How results of quantised ops are rounded.
+    pub rounding: Rounding,
+}
+
+/// Whose arithmetic the quantised ops of a model mean.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Rounding {
+    /// ONNX's: to the nearest, halves to even, of what `f32` gives.
+    #[default]
+    Onnx,
+    /// That of MNN's kernels on integers.
+    Mnn,
 }
 
 /// Imports the model at `path`.

@@ -32,6 +32,11 @@ pub(crate) struct Scales {
 }
 
 impl Scales {
+    /// Whether any op does.
+    pub(crate) fn computes_in_int8(&self) -> bool {
+        !self.quantised.is_empty()
+    }
+
     /// The scales that the file states.
     pub(crate) fn read(net: &Net, names: &[&str]) -> Result<Scales, Diagnostic> {
         let mut of = HashMap::new();

@@ -7,7 +7,7 @@ use super::table;
 use super::tensor;
 use crate::build::Builder;
 use crate::source::Source;
-use crate::{ImportOptions, Imported, Warning};
+use crate::{ImportOptions, Imported, Rounding, Warning};
 use mnnc_ir::decl::OpErrorKind;
 use mnnc_ir::diag::{Diagnostic, Diagnostics};
 use mnnc_ir::{Def, Dim, Graph, OpError, TensorType, ValueId};
@@ -74,6 +74,7 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
     }
     importer.outputs(&net, &names);
     Diagnostics(std::mem::take(&mut importer.findings)).in_file(path.display()).into_result()?;
+    let rounding = if importer.scales.computes_in_int8() { Rounding::Mnn } else { Rounding::Onnx };
     let Importer { build, warnings, source, .. } = importer;
     Ok(Imported {
         graph: build.graph,
@@ -82,6 +83,7 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
         source_bytes: source.total_bytes(),
         format: crate::Format::Mnn,
         opset: None,
+        rounding,
         producer,
     })
 }

@@ -85,6 +85,7 @@ pub(crate) fn import(source: &mut Source, options: &ImportOptions) -> Result<Imp
         source_bytes: source.total_bytes(),
         format: Format::Onnx,
         opset: Some(opset),
+        rounding: crate::Rounding::Onnx,
         producer: [model.producer_name, model.producer_version].join(" ").trim().to_string(),
     })
 }

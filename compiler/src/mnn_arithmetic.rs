@@ -1,41 +1,52 @@
-//! What MNN computes on x86 with AVX-512 VNNI, to the bit: a float graph on whole numbers that does MNN 3.6's arithmetic step by step. The reference evaluator
-//! gives MNN's integers; native code, which may order operations otherwise, the same accuracy.
+//! What MNN computes with an int8 file on x86 with AVX-512 VNNI, to the bit: a graph of integer products that does MNN 3.6's arithmetic step by step.
 //!
 //! A network of many layers carries every rounding on to all that follows: one byte of a million that falls on the other side changes half of
-//! the results by a step, after fifty layers. So what a file gives in the engine is known only to who rounds as the engine rounds. Each int8 tensor is held as its
-//! integers less the zero point, in `f32`:
+//! the results by a step, after fifty layers. So what a file gives in the engine is known only to who rounds as the engine rounds:
 //!
 //! ```text
-//! dense      round(((Σ + (zero + 128) Σw) · weight scale) · (input scale / output scale) + bias')     Σ: exact, over integers less the zero point
+//! dense      round(((Σ + (zero + 128) Σw) · weight scale) · (input scale / output scale) + bias')     Σ: over integers less the zero point
 //! depthwise  round((Σ + bias'') · (weight scale · (input scale / output scale)))                     bias'': a whole number
 //! sum        round((a · scale + b · scale) · (1 / output scale)) + zero
 //! else       round(x · (1 / output scale) + zero)
 //! ```
 //!
-//! rounding halves away from zero. (The engine keeps bytes 128 higher, for its dot products are of unsigned ones; so the sums that it converts to `f32` are larger.)
+//! rounding halves away from zero. Bytes are kept 128 higher, as the engine keeps them, for its dot products and ours are of unsigned ones.
 
 use std::collections::HashMap;
 
 use mnnc_ir::diag::Diagnostic;
-use mnnc_ir::{Attrs, Graph, NodeId, NodeSpec, OpDecl, Tensor, ValueId};
+use mnnc_ir::{Attrs, DType, Graph, NodeId, NodeSpec, OpDecl, Tensor, ValueId};
 use mnnc_ops::family::arithmetic::{ADD, MUL};
+use mnnc_ops::family::cast::CAST;
 use mnnc_ops::family::clip::CLIP;
-use mnnc_ops::family::math::{ABS, FLOOR, ROUND, SIGN};
+use mnnc_ops::family::math::{ABS, FLOOR, SIGN};
+use mnnc_ops::family::quant::{CONV_INTEGER, DEQUANTIZE_LINEAR};
+
+/// What unsigned bytes are higher than the file's.
+const HIGHER: f32 = 128.0;
 
 /// A tensor that the engine holds in bytes.
 #[derive(Copy, Clone)]
 struct Bytes {
-    /// Its integers less the zero point.
-    steps: ValueId,
+    /// Unsigned.
+    value: ValueId,
     scale: f32,
+    /// Of the file's signed ones.
     zero: f32,
+}
+
+impl Bytes {
+    /// The byte that stands for 0.
+    fn zero(self) -> u8 {
+        (self.zero + HIGHER) as u8
+    }
 }
 
 /// The arithmetic of a graph in QDQ form, as the reader of `.mnn` files makes it.
 ///
 /// # Errors
 /// An op that does not take what it should, which is a mistake of the compiler.
-pub(super) fn as_engine(graph: &Graph) -> Result<Graph, Diagnostic> {
+pub(crate) fn as_engine(graph: &Graph) -> Result<Graph, Diagnostic> {
     let mut engine = Engine { g: graph.clone(), bytes: HashMap::new() };
     for n in graph.schedule().to_vec() {
         if let Some(pair) = pair(graph, n) {
@@ -63,7 +74,7 @@ fn pair(g: &Graph, n: NodeId) -> Option<Pair> {
     let scalar = |v: Option<ValueId>| g.constant(v?).filter(|t| t.len() == 1).map(|t| t.to_f64s()[0] as f32);
     let scale = scalar(q.input(1))?;
     let zero = q.input(2).map_or(Some(0.0), |v| scalar(Some(v)))?;
-    let unsigned = g.ty(node.input(0)?).dtype == mnnc_ir::DType::U8;
+    let unsigned = g.ty(node.input(0)?).dtype == DType::U8;
     Some(Pair { x: q.input(0)?, rounded: node.outputs()[0], scale, zero: if unsigned { zero - 128.0 } else { zero } })
 }
 
@@ -89,24 +100,30 @@ impl Engine {
     fn round(&mut self, pair: &Pair) -> Result<(), Diagnostic> {
         let (from, positive) = self.before_activation(pair.x);
         let low = if positive { pair.zero } else { -128.0 };
-        let steps = match (self.conv(from), self.is_sum(from)) {
+        let whole = match (self.conv(from), self.is_sum(from)) {
             (Some(conv), _) => self.convolve(&conv, pair, low)?,
             (None, true) => {
                 let x = self.sum(from)?;
                 let x = self.times(x, 1.0 / pair.scale)?;
                 let x = self.whole(x)?;
-                self.clip(x, low - pair.zero, 127.0 - pair.zero)?
+                let x = self.plus(x, pair.zero)?;
+                self.clip(x, low, 127.0)?
             }
             (None, false) => {
                 let x = self.times(pair.x, 1.0 / pair.scale)?;
                 let x = self.alone(x)?;
                 let x = self.plus(x, pair.zero)?;
-                self.clipped(x, -128.0, pair.zero)?
+                self.clipped(x, -128.0)?
             }
         };
-        let real = self.times(steps, pair.scale)?;
+        let higher = self.plus(whole, HIGHER)?;
+        let value = self.cast(higher, DType::U8)?;
+        let bytes = Bytes { value, scale: pair.scale, zero: pair.zero };
+        let scale = self.g.add_const("scale", Tensor::scalar(bytes.scale));
+        let zero = self.g.add_const("zero", Tensor::scalar(bytes.zero()));
+        let real = self.op(&DEQUANTIZE_LINEAR, &[value, scale, zero])?;
         self.g.replace_uses(pair.rounded, real);
-        self.bytes.insert(real, Bytes { steps, scale: pair.scale, zero: pair.zero });
+        self.bytes.insert(real, bytes);
         Ok(())
     }
 
@@ -150,6 +167,7 @@ impl Engine {
         let weight = g.node(g.producer_of(node.input(1)?, "dequantize_linear")?);
         let codes = g.constant(weight.input(0)?)?.clone();
         let outputs = *codes.dims().first()?;
+        let filled = codes.dtype() == DType::I8 && !codes.is_empty() && codes.dims().len() > 2;
         let scales = g.constant(weight.input(1)?).filter(|t| t.len() == outputs)?.to_vec::<f32>();
         let symmetric =
             weight.input(2).is_none_or(|z| g.constant(z).is_some_and(|z| z.to_f64s().iter().all(|&z| z == 0.0)));
@@ -159,57 +177,60 @@ impl Engine {
         };
         let group = g.facts(n).of(node).int("group").unwrap_or(1);
         let depthwise = group > 1 && usize::try_from(group) == Ok(outputs) && codes.dims().get(1) == Some(&1);
-        (symmetric && (group == 1 || depthwise)).then_some(Conv { n, x, codes, scales, bias, depthwise })
+        (filled && symmetric && (group == 1 || depthwise)).then_some(Conv { n, x, codes, scales, bias, depthwise })
     }
 
     fn convolve(&mut self, conv: &Conv, pair: &Pair, low: f32) -> Result<ValueId, Diagnostic> {
         let (dims, codes) = (conv.codes.dims().to_vec(), conv.codes.to_f64s());
         let outputs = conv.scales.len();
-        let weight = self.g.add_const("codes", Tensor::new(dims.clone(), codes.iter().map(|&c| c as f32).collect()));
+        let weight = self.g.add_const("codes", Tensor::new(dims.clone(), codes.iter().map(|&c| c as i8).collect()));
+        let zero = self.g.add_const("zero", Tensor::scalar(conv.x.zero()));
         let attrs = self.g.node(conv.n).attrs.clone();
-        let op = self.g.node(conv.n).op;
-        let sum = self.after(conv.n, op, &[conv.x.steps, weight], attrs)?;
-        // Native code may transform images to convolve them; the sums are whole numbers.
-        let sum = self.op(&ROUND, &[sum])?;
-        let by_channel = |values: Vec<f32>| {
-            let mut shape = vec![1; dims.len()];
-            shape[1] = outputs;
-            Tensor::new(shape, values)
-        };
+        let sum = self.after(conv.n, &CONV_INTEGER, &[conv.x.value, weight, zero], attrs)?;
+        let mut along = vec![1; dims.len()];
+        along[1] = outputs;
+        let by_channel = |values: Vec<f32>| Tensor::new(along.clone(), values);
         let ratio = conv.x.scale / pair.scale;
         if conv.depthwise {
             let least = |&scale: &f32| if scale.abs() < 1e-6 { 1e-6 } else { scale };
             let scales: Vec<f32> = conv.scales.iter().map(least).collect();
             let zero = f64::from(pair.zero) * f64::from(pair.scale);
-            let whole = |(&b, &s): (&f32, &f32)| ((f64::from(b) + zero) / f64::from(conv.x.scale * s)).round() as f32;
-            let bias = by_channel(conv.bias.iter().zip(&scales).map(whole).collect());
+            let whole = |(&b, &s): (&f32, &f32)| ((f64::from(b) + zero) / f64::from(conv.x.scale * s)).round() as i32;
+            let bias = conv.bias.iter().zip(&scales).map(whole).collect::<Vec<i32>>();
             let factors = by_channel(scales.iter().map(|s| s * ratio).collect());
-            let x = self.with(&ADD, sum, bias)?;
+            let x = self.with(&ADD, sum, Tensor::new(along.clone(), bias))?;
+            let x = self.cast(x, DType::F32)?;
             let x = self.with(&MUL, x, factors)?;
-            return self.clipped(x, low, pair.zero);
+            return self.clipped(x, low);
         }
         let each = codes.len() / outputs.max(1);
         let sums: Vec<f32> = codes.chunks(each.max(1)).map(|row| row.iter().sum::<f64>() as f32).collect();
-        let offset = conv.x.zero + 128.0;
+        let offset = conv.x.zero + HIGHER;
         let bias = (0..outputs).map(|i| {
             let shift = sums[i] * conv.scales[i] * offset * conv.x.scale;
             (conv.bias[i] - shift) / pair.scale + pair.zero
         });
         let bias = by_channel(bias.collect());
-        let x = self.with(&ADD, sum, by_channel(sums.iter().map(|s| s * offset).collect()))?;
+        let higher = sums.iter().map(|s| (s * offset) as i32).collect::<Vec<i32>>();
+        let x = self.with(&ADD, sum, Tensor::new(along.clone(), higher))?;
+        let x = self.cast(x, DType::F32)?;
         let x = self.with(&MUL, x, by_channel(conv.scales.clone()))?;
         let x = self.alone(x)?;
         let x = self.times(x, ratio)?;
         let x = self.alone(x)?;
         let x = self.with(&ADD, x, bias)?;
-        self.clipped(x, low, pair.zero)
+        self.clipped(x, low)
     }
 
-    /// Integers within the range, less the zero point.
-    fn clipped(&mut self, x: ValueId, low: f32, zero: f32) -> Result<ValueId, Diagnostic> {
+    /// Integers within the range.
+    fn clipped(&mut self, x: ValueId, low: f32) -> Result<ValueId, Diagnostic> {
         let x = self.clip(x, low, 127.0)?;
-        let x = self.whole(x)?;
-        self.plus(x, -zero)
+        self.whole(x)
+    }
+
+    fn cast(&mut self, x: ValueId, to: DType) -> Result<ValueId, Diagnostic> {
+        let at = self.behind(&[x]);
+        self.place(at, &CAST, &[x], Attrs::new().with("to", to))
     }
 
     /// Rounded, halves away from zero.
@@ -244,10 +265,15 @@ impl Engine {
         self.op(op, &[x, operand])
     }
 
-    /// Behind what makes the first operand.
+    /// Behind what makes the operands.
     fn op(&mut self, op: &'static OpDecl, inputs: &[ValueId]) -> Result<ValueId, Diagnostic> {
+        let at = self.behind(inputs);
+        self.place(at, op, inputs, Attrs::new())
+    }
+
+    fn behind(&self, inputs: &[ValueId]) -> usize {
         let at = inputs.iter().filter_map(|&v| self.g.producer(v)).filter_map(|n| self.g.position(n)).max();
-        self.place(at.map_or(0, |at| at + 1), op, inputs, Attrs::new())
+        at.map_or(0, |at| at + 1)
     }
 
     fn after(
