@@ -1,15 +1,20 @@
 //! Convolutions on integers: which they are, and what the engine needs to know of them.
 
-use crate::net::{Main, Net, Quant, Tid};
+use crate::net::{Layouts, Main, Net, NetOp, NetTensor, Quant, Tid};
 use half::f16;
+use mnnc_ir::Tensor;
 use mnnc_schema::mnn::{
-    DataType, DepthwiseBias, IDSTQuanT, OpParameterT, OpType, PoolType, QuantizedFloatParamT, TensorDescribeT,
-    TensorQuantInfoT,
+    BinaryOpOperation, BinaryOpT, DataType, DepthwiseBias, IDSTQuanT, OpParameterT, OpType, PReluT, PoolType,
+    QuantizedFloatParamT, TensorDescribeT, TensorQuantInfoT,
 };
 use std::collections::HashMap;
 
 /// Least and largest integer of an activation.
 const RANGE: (i8, i8) = (-128, 127);
+/// What of two tensors of integers the engine computes right.
+const EXACT: [BinaryOpOperation; 3] = [BinaryOpOperation::ADD, BinaryOpOperation::SUB, BinaryOpOperation::MUL];
+/// The number of resizing to the nearest in the format.
+const NEAREST: i32 = 1;
 /// Type codes of coded weights that hold integers.
 const CODED: [i32; 2] = [1, 2];
 
@@ -17,6 +22,7 @@ const CODED: [i32; 2] = [1, 2];
 pub(crate) fn mark(net: &mut Net) {
     spread(net);
     part_pools(net);
+    part_ops(net);
     clamp_sums(net);
     let quants: HashMap<Tid, Quant> = net.tensors.iter().filter_map(|(t, tensor)| Some((t, tensor.quant?))).collect();
     for op in &mut net.ops {
@@ -83,6 +89,72 @@ fn part_pools(net: &mut Net) {
     }
     for (tid, quant) in parted {
         net.tensors[tid].quant = Some(quant);
+    }
+}
+
+/// Keeps other ops out of integer kernels that are wrong, or far less exact than they need to be. On x86 the engine takes maxima and the like of bytes that lie
+/// 128 higher as if they were not, interpolates the bytes of one scale into those of another, and rounds what groups of a convolution add up.
+///
+/// An op computes in float if what it reads has no scale. So it reads a product with 1 in place of its operand; an op that hands scales on makes a tensor
+/// without one, too, of which such a product is the result.
+fn part_ops(net: &mut Net) {
+    let ops = std::mem::take(&mut net.ops);
+    for mut op in ops {
+        let quants: Vec<Option<Quant>> = op.inputs.iter().chain(&op.outputs).map(|&t| net.tensors[t].quant).collect();
+        let parted = quants.iter().all(Option::is_some) && !is_right(&op, &quants);
+        if !parted {
+            net.ops.push(keeping_slopes(op, &quants));
+            continue;
+        }
+        let x = op.inputs[0];
+        op.inputs[0] = bare(net, x);
+        times_one(net, x, op.inputs[0]);
+        let y = op.outputs[0];
+        if op.ty == OpType::Interp {
+            op.outputs[0] = bare(net, y);
+        }
+        let made = op.outputs[0];
+        net.ops.push(op);
+        if made != y {
+            times_one(net, made, y);
+        }
+    }
+}
+
+/// A tensor like this one, without a scale.
+fn bare(net: &mut Net, like: Tid) -> Tid {
+    let tensor = NetTensor { quant: None, ..net.tensors[like].clone() };
+    let name = format!("{}:float:{}", tensor.name, net.ops.len());
+    net.tensors.push(NetTensor { name, ..tensor })
+}
+
+fn times_one(net: &mut Net, x: Tid, y: Tid) {
+    let one = net.constant("one".to_string(), Tensor::scalar(1f32));
+    let main = BinaryOpT { op_type: BinaryOpOperation::MUL, t: DataType::DT_FLOAT, ..BinaryOpT::default() };
+    net.push(OpType::BinaryOp, OpParameterT::BinaryOp(Box::new(main)), vec![x, one], vec![y], Layouts::FollowAll);
+}
+
+/// A leaky ReLU would hand the scale of its result on to what it reads, which has a larger range; the same as an op with slopes does not.
+fn keeping_slopes(op: NetOp, quants: &[Option<Quant>]) -> NetOp {
+    match &op.main {
+        Main::Param(OpParameterT::Relu(relu)) if relu.slope != 0.0 && matches!(quants, [None, Some(_)]) => {
+            let slopes = PReluT { slope_count: 1, slope: Some(vec![relu.slope]) };
+            NetOp { ty: OpType::PReLU, main: Main::Param(OpParameterT::PRelu(Box::new(slopes))), ..op }
+        }
+        _ => op,
+    }
+}
+
+/// Whether the engine's kernel on integers gives what the op means.
+fn is_right(op: &NetOp, quants: &[Option<Quant>]) -> bool {
+    let Main::Param(main) = &op.main else { return true };
+    match main {
+        OpParameterT::BinaryOp(binary) => EXACT.contains(&binary.op_type),
+        OpParameterT::Interp(interp) => interp.resize_type == NEAREST && quants[0] == quants[1],
+        OpParameterT::Convolution2D(conv) => {
+            op.ty != OpType::Convolution || conv.common.as_ref().is_none_or(|common| common.group <= 1)
+        }
+        _ => true,
     }
 }
 

@@ -7,6 +7,7 @@
 
 use super::model::Slot;
 use super::op::{OpCx, TensorId};
+use super::propagate::propagate;
 use mnnc_ir::diag::Diagnostic;
 use mnnc_ir::{Attrs, OpError, Tensor, ValueId};
 use mnnc_schema::mnn::{DataType, DepthwiseBias, Net, Op, OpType, UnaryOpOperation as U};
@@ -19,6 +20,8 @@ pub(crate) struct Scale {
     pub(crate) zero: i8,
     low: f32,
     high: f32,
+    /// The tensor that the file states it for.
+    pub(super) origin: usize,
 }
 
 /// The scales of a file, and which tensors hold quantised values by now.
@@ -58,21 +61,13 @@ impl Scales {
             if !(-128.0..=127.0).contains(&zero) || zero.fract() != 0.0 {
                 return Err(Diagnostic::bad_input(format!("tensor {name} has the zero point {zero}; it is an int8")));
             }
-            of.insert(index, Scale { scale: info.scale(), zero: zero as i8, low: info.min(), high: info.max() });
+            of.insert(
+                index,
+                Scale { scale: info.scale(), zero: zero as i8, low: info.min(), high: info.max(), origin: index },
+            );
         }
+        propagate(net, &mut of);
         Ok(Scales { of, ..Scales::default() })
-    }
-
-    /// Lets what only moves one tensor hand its scale on to a result without one, as MNN does.
-    pub(crate) fn hand_on(&mut self, op: &Op, inputs: &[TensorId], outputs: &[usize]) {
-        let (&[x], &[y]) = (inputs, outputs) else { return };
-        let moves = matches!(
-            op.type_(),
-            OpType::Reshape | OpType::Squeeze | OpType::Unsqueeze | OpType::Flatten | OpType::Permute
-        );
-        if let (true, Some(&scale)) = (moves, self.of.get(&x.0)) {
-            self.of.entry(y).or_insert(scale);
-        }
     }
 
     /// Whether MNN computes this op in int8.
@@ -97,11 +92,20 @@ impl Scales {
             | OpType::Unsqueeze
             | OpType::Flatten
             | OpType::Permute
+            | OpType::ConvertTensor
+            | OpType::DepthToSpace
+            | OpType::SpaceToDepth
+            | OpType::Slice
+            | OpType::StridedSlice
+            | OpType::Crop
             | OpType::Concat => from.iter().all(|f| to.iter().all(|t| f.scale == t.scale && f.zero == t.zero)),
             OpType::Pooling => unchanged,
             // Over all of a picture, it becomes a pooling.
             OpType::Pooling3D => unchanged && op.main_as_pool3_d().is_some_and(|p| p.is_global()),
-            OpType::ReLU => unchanged && op.main_as_relu().is_none_or(|r| r.slope() == 0.0),
+            OpType::ReLU => {
+                let one = from.iter().all(|f| to.iter().all(|t| f.origin == t.origin));
+                one && op.main_as_relu().is_none_or(|r| r.slope() == 0.0)
+            }
             OpType::Softmax | OpType::LayerNorm | OpType::BinaryOp | OpType::Scale | OpType::Interp | OpType::PReLU => {
                 true
             }

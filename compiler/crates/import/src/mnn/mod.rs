@@ -17,6 +17,7 @@ mod common;
 mod format;
 mod model;
 mod op;
+mod propagate;
 mod rows;
 mod table;
 mod tensor;

@@ -50,7 +50,6 @@ impl<'i, 's, 'f> OpCx<'i, 's, 'f> {
 
     /// The values of the op's outputs and their formats, the values under the tensors' names.
     pub(crate) fn run(&mut self, row: &Row) -> Result<Vec<(ValueId, Format)>, OpError> {
-        self.imp.scales.hand_on(&self.op, self.inputs, self.outputs);
         let integer = self.imp.scales.runs_in_int8(&self.op, self.inputs, self.outputs);
         let restored = if integer { self.quantise_inputs()? } else { Vec::new() };
         let made = (row.convert)(self);
