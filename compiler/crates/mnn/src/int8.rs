@@ -1,13 +1,13 @@
 //! Convolutions on integers: which they are, and what the engine needs to know of them.
 
-use crate::net::{Layouts, Main, Net, NetOp, NetTensor, Quant, Tid};
+use crate::net::{Layouts, Main, Net, NetOp, NetTensor, Quant, Tid, Ty};
 use half::f16;
 use mnnc_ir::Tensor;
 use mnnc_schema::mnn::{
     BinaryOpOperation, BinaryOpT, DataType, DepthwiseBias, IDSTQuanT, OpParameterT, OpType, PReluT, PoolType,
     QuantizedFloatParamT, TensorDescribeT, TensorQuantInfoT,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Least and largest integer of an activation.
 const RANGE: (i8, i8) = (-128, 127);
@@ -99,6 +99,7 @@ fn part_pools(net: &mut Net) {
 /// without one, too, of which such a product is the result.
 fn part_ops(net: &mut Net) {
     let ops = std::mem::take(&mut net.ops);
+    let mut one = None;
     for mut op in ops {
         let quants: Vec<Option<Quant>> = op.inputs.iter().chain(&op.outputs).map(|&t| net.tensors[t].quant).collect();
         let parted = quants.iter().all(Option::is_some) && !is_right(&op, &quants);
@@ -108,7 +109,8 @@ fn part_ops(net: &mut Net) {
         }
         let x = op.inputs[0];
         op.inputs[0] = bare(net, x);
-        times_one(net, x, op.inputs[0]);
+        let one = *one.get_or_insert_with(|| net.new_constant("one".to_string(), Tensor::scalar(1f32)));
+        times_one(net, one, x, op.inputs[0]);
         let y = op.outputs[0];
         if op.ty == OpType::Interp {
             op.outputs[0] = bare(net, y);
@@ -116,7 +118,7 @@ fn part_ops(net: &mut Net) {
         let made = op.outputs[0];
         net.ops.push(op);
         if made != y {
-            times_one(net, made, y);
+            times_one(net, one, made, y);
         }
     }
 }
@@ -128,8 +130,7 @@ fn bare(net: &mut Net, like: Tid) -> Tid {
     net.tensors.push(NetTensor { name, ..tensor })
 }
 
-fn times_one(net: &mut Net, x: Tid, y: Tid) {
-    let one = net.constant("one".to_string(), Tensor::scalar(1f32));
+fn times_one(net: &mut Net, one: Tid, x: Tid, y: Tid) {
     let main = BinaryOpT { op_type: BinaryOpOperation::MUL, t: DataType::DT_FLOAT, ..BinaryOpT::default() };
     net.push(OpType::BinaryOp, OpParameterT::BinaryOp(Box::new(main)), vec![x, one], vec![y], Layouts::FollowAll);
 }
@@ -173,20 +174,27 @@ fn clamp_sums(net: &mut Net) {
     }
 }
 
-/// What only moves elements has the same integers on both sides: the writer's own reshapes and conversions learn it from what they move.
+/// What only moves elements has the same integers on both sides: the tensors that the writer makes between learn it from what is moved.
 fn spread(net: &mut Net) {
-    let moves: Vec<(Tid, Tid)> = (net.ops.iter())
-        .filter(|op| matches!(op.ty, OpType::Reshape | OpType::ConvertTensor))
-        .filter_map(|op| Some((*op.inputs.first()?, *op.outputs.first()?)))
-        .collect();
-    for &(from, to) in &moves {
+    let pairs = |of: &[OpType]| -> Vec<(Tid, Tid)> {
+        let moving = net.ops.iter().filter(|op| of.contains(&op.ty));
+        moving.flat_map(|op| op.inputs.iter().flat_map(|&x| op.outputs.iter().map(move |&y| (x, y)))).collect()
+    };
+    // A reshape may read its shape, too, which is no float.
+    let onwards = pairs(&[OpType::Reshape, OpType::ConvertTensor, OpType::Slice]);
+    let back = pairs(&[OpType::Reshape, OpType::ConvertTensor, OpType::Concat]);
+    for (from, to) in onwards {
         if net.tensors[to].quant.is_none() && !net.outputs.contains(&to) {
             net.tensors[to].quant = net.tensors[from].quant;
         }
     }
     let uses = net.use_counts();
-    for &(from, to) in moves.iter().rev() {
-        if net.tensors[from].quant.is_none() && uses.get(&from) == Some(&1) && !net.inputs.contains(&from) {
+    let constants: HashSet<Tid> =
+        net.ops.iter().filter(|op| op.ty == OpType::Const).flat_map(|op| op.outputs.clone()).collect();
+    for (from, to) in back.into_iter().rev() {
+        let tensor = &net.tensors[from];
+        let own = tensor.ty == Ty::Float && uses.get(&from) == Some(&1) && !net.inputs.contains(&from);
+        if tensor.quant.is_none() && own && !constants.contains(&from) {
             net.tensors[from].quant = net.tensors[to].quant;
         }
     }

@@ -134,8 +134,15 @@ impl Net {
         if let Some(&there) = self.consts.get(&key) {
             return there;
         }
+        let tid = self.new_constant(name, tensor);
+        self.consts.insert(key, tid);
+        tid
+    }
+
+    /// The tensor of a constant that stands here, shared with none.
+    pub(crate) fn new_constant(&mut self, name: String, tensor: Tensor) -> Tid {
         let shape = tensor.dims().iter().map(|&d| Some(d)).collect();
-        let tid = self.tensor(name, shape, ty);
+        let tid = self.tensor(name, shape, Ty::of(tensor.dtype()));
         self.ops.push(NetOp {
             ty: OpType::Const,
             main: Main::Const(tensor),
@@ -143,7 +150,6 @@ impl Net {
             outputs: vec![tid],
             layouts: Layouts::Plain,
         });
-        self.consts.insert(key, tid);
         tid
     }
 
