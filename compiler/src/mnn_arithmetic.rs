@@ -49,7 +49,8 @@ impl Bytes {
 pub(crate) fn as_engine(graph: &Graph) -> Result<Graph, Diagnostic> {
     let mut engine = Engine { g: graph.clone(), bytes: HashMap::new() };
     for n in graph.schedule().to_vec() {
-        if let Some(pair) = pair(graph, n) {
+        // What is rounded may be what was rounded before.
+        if let Some(pair) = pair(&engine.g, n) {
             engine.round(&pair)?;
         }
     }
