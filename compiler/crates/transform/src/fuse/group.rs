@@ -241,8 +241,11 @@ impl<'g> Group<'g> {
             at += 1;
             for &v in g.node(n).inputs().iter().flatten() {
                 let Some(p) = g.producer(v) else { continue };
+                // What is rounded to bytes has fewer of them than what it is made of, and another anchor to be made behind.
+                let stored = self.anchored && g.ty(v).dtype.size() == 1;
                 let inside = |u: &NodeId| self.members.contains(u);
-                if inside(&p)
+                if stored
+                    || inside(&p)
                     || taken.contains(&p)
                     || g.is_result(v)
                     || !g.value(v).users().iter().all(|u| inside(u) || dequantising.contains(u))
