@@ -8,6 +8,7 @@ use crate::families::igemm::spec::{Number, Window};
 use crate::families::sides::{
     can_reduce, fits_image, from_offset, image_strides, image_wish, image_wishes, place_image, vectors,
 };
+use crate::families::taps::{self, PIXEL};
 use crate::families::window;
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
@@ -69,20 +70,12 @@ impl Family for Conv {
     }
 }
 
-/// Channels of a tap where the taps of a row lie together.
-const TAP: usize = 4;
-/// bf16 numbers that a row of a tile holds.
-const TILE: usize = 32;
-
 /// Few channels, rounded to bf16, four of them together, with a border that holds the whole of the last tile row.
 fn first_layer(lo: &mut Lowering, x: ValueId, g: &Geometry) -> Result<Placed, OpError> {
     let from = lo.input(x, Wish::Plain)?;
-    let steps = (TAP * g.window.kernel[1]).div_ceil(TILE);
-    let last = (g.shape.axes[1].output - 1) * g.window.stride[1] + steps * TILE / TAP;
-    let right = last.saturating_sub(g.halo.left + g.shape.axes[1].input);
-    let halo = Halo { right: right.max(g.halo.right), ..g.halo };
+    let halo = taps::halo(g.halo, &g.shape.axes[1], g.taps_together());
     let dims = [g.shape.batch, g.shape.inputs, g.shape.axes[0].input, g.shape.axes[1].input];
-    let to = lo.reduced_image(x, &dims, TAP, halo)?;
+    let to = lo.reduced_image(x, &dims, PIXEL, halo)?;
     lo.copy(x, &from, &to);
     Ok(to)
 }
@@ -186,7 +179,11 @@ impl Geometry {
     /// Whether the taps of a filter row are read as the channels of overlapping pixels of four channels each: what tiles do with the
     /// few channels of a first layer.
     fn pixels_of_taps(&self, target: &Target) -> bool {
-        target.has_tiles() && self.reduced(target) && self.shape.inputs <= TAP && self.window.dilation[1] == 1
+        target.has_tiles() && self.reduced(target) && self.shape.inputs <= PIXEL && self.window.dilation[1] == 1
+    }
+    /// Taps of a filter row that tiles read together.
+    fn taps_together(&self) -> usize {
+        taps::together(self.window.kernel[1], Number::Bf16)
     }
     /// Output rows and columns.
     pub(super) fn out(&self) -> [usize; 2] {
@@ -225,14 +222,14 @@ impl Lowered<'_> {
         let [kh, kw] = self.g.window.kernel;
         let inputs = shape.inputs;
         let of_taps = self.input.storage.dtype == DType::BF16 && self.g.pixels_of_taps(&self.target);
-        let at = move |o: usize, [c, y, x]: [usize; 3]| {
-            let [c, x] = if of_taps { [c % TAP, c / TAP] } else { [c, x] };
+        let at = move |o: usize, k: [usize; 3]| {
+            let [c, y, x] = if of_taps { taps::place(k) } else { k };
             (x < kw && c < inputs).then_some(((o * inputs + c) * kh + y) * kw + x)
         };
         let weights = Weights::new(lo.graph(), self.weights, [0, 1], Box::new(at));
         let weights = weights.ok_or_else(|| OpError::unsupported("the weights are not constant"))?;
         let input = image_strides(&self.input.storage, &self.input.storage.dims);
-        let mut dense = Dense {
+        let dense = Dense {
             family: "conv",
             images: shape.batch,
             groups: shape.groups,
@@ -251,11 +248,7 @@ impl Lowered<'_> {
             terms: inputs * kh * kw,
             epilogue: &epilogue,
         };
-        if of_taps {
-            dense.inputs = (TAP * kw).next_multiple_of(TILE);
-            dense.block_in = dense.inputs;
-            dense.window.kernel[1] = 1;
-        }
+        let dense = if of_taps { dense.reading_taps(self.g.taps_together()) } else { dense };
         let name = lo.graph().node(view.node).name.clone();
         dense.lower(lo, &name)
     }

@@ -11,9 +11,9 @@ use crate::families::integer::{Sums, Weights, range, zero_point};
 use crate::families::sides::{
     byte_image_wish, fits_typed_image, from_offset, image_strides, image_wishes, place_image,
 };
+use crate::families::taps::{self, PIXEL};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
-use crate::storage::Halo;
 use mnnc_ir::{DType, OpError, ValueId};
 use mnnc_ops::family::quant::CONV_INTEGER;
 use mnnc_vector::Target;
@@ -21,8 +21,6 @@ use mnnc_vector::Target;
 /// The family.
 pub struct ConvInteger;
 
-/// Channels of a pixel of a first layer.
-const PIXEL: usize = 4;
 /// Filter columns from which on tiles do a first layer.
 const TAPS: usize = 5;
 
@@ -53,7 +51,7 @@ impl Convolution {
     fn wish(&self, target: &Target) -> Wish {
         let halo = self.g.halo.filled(self.zero);
         if self.of_taps(target) {
-            Wish::Pixels(self.tap_halo().filled(self.zero))
+            Wish::Pixels(taps::halo(self.g.halo, &self.g.shape.axes[1], self.taps_together()).filled(self.zero))
         } else if self.few() && target.lanes() > 4 {
             Wish::Pixels(halo)
         } else if self.fits_tiles(target) {
@@ -76,15 +74,7 @@ impl Convolution {
 
     /// Taps of a filter row, filled up to whole rows of tiles.
     fn taps_together(&self) -> usize {
-        self.g.window.kernel[1].next_multiple_of(tiles::ELEMENTS)
-    }
-
-    /// The border with all of the last tile row.
-    fn tap_halo(&self) -> Halo {
-        let (g, columns) = (&self.g, &self.g.shape.axes[1]);
-        let end = (columns.output - 1) * g.window.stride[1] + self.taps_together();
-        let right = end.saturating_sub(g.halo.left + columns.input);
-        Halo { right: right.max(g.halo.right), ..g.halo }
+        taps::together(self.g.window.kernel[1], Number::U8)
     }
 
     /// Whether the channels of a pixel would be whole rows of tiles, if they lay together.
@@ -126,14 +116,14 @@ impl Family for ConvInteger {
         let s = &input.storage;
         // Blocks that are there already are read as they are, by vectors.
         let on_tiles = c.fits_tiles(&target) && s.as_interleaved(target.lanes()).is_some();
-        let at = |o: usize, [i, y, x]: [usize; 3]| f32::from(c.weights.at(((o * shape.inputs + i) * kh + y) * kw + x));
         let of_taps = c.of_taps(&target);
-        let at = move |o: usize, [i, y, x]: [usize; 3]| {
-            let [i, x] = if of_taps { [i % PIXEL, i / PIXEL] } else { [i, x] };
-            if i < shape.inputs && x < kw { at(o, [i, y, x]) } else { 0.0 }
+        let at = |o: usize, k: [usize; 3]| {
+            let [i, y, x] = if of_taps { taps::place(k) } else { k };
+            let there = i < shape.inputs && x < kw;
+            if there { f32::from(c.weights.at(((o * shape.inputs + i) * kh + y) * kw + x)) } else { 0.0 }
         };
         let product = operand::Weights::computed(Box::new(at));
-        let mut dense = Dense {
+        let dense = Dense {
             family: "conv_integer",
             images: shape.batch,
             groups: shape.groups,
@@ -152,11 +142,7 @@ impl Family for ConvInteger {
             terms: shape.inputs * taps,
             epilogue: &epilogue,
         };
-        if of_taps {
-            dense.inputs = PIXEL * c.taps_together();
-            dense.block_in = dense.inputs;
-            dense.window.kernel[1] = 1;
-        }
+        let dense = if of_taps { dense.reading_taps(c.taps_together()) } else { dense };
         let name = lo.graph().node(view.node).name.clone();
         dense.lower(lo, &name)
     }

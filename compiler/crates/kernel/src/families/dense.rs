@@ -11,6 +11,7 @@ use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Spec, Strides, Window};
 use crate::families::igemm::{self, tiles};
 use crate::families::sides::{PlacedEpilogue, from_offset};
+use crate::families::taps::PIXEL;
 use crate::lowering::Lowering;
 use crate::schedule::Operand;
 use mnnc_ir::OpError;
@@ -74,6 +75,14 @@ struct Slice {
 }
 
 impl Dense<'_> {
+    /// The same convolution, so many [taps](crate::families::taps) of a filter row read as channels of a pixel.
+    pub fn reading_taps(mut self, together: usize) -> Self {
+        self.inputs = PIXEL * together;
+        self.block_in = self.inputs;
+        self.window.kernel[1] = 1;
+        self
+    }
+
     fn problem(&self, lanes: usize) -> Problem {
         Problem {
             // Pairs of bf16 are cut as single numbers are.

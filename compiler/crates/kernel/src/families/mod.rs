@@ -23,6 +23,7 @@ pub mod product;
 pub mod quantize_rows;
 pub mod rows;
 pub mod sides;
+pub mod taps;
 pub mod tile;
 pub mod walk;
 pub mod window;
