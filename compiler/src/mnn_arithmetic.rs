@@ -21,6 +21,7 @@ use mnnc_ops::family::cast::CAST;
 use mnnc_ops::family::clip::CLIP;
 use mnnc_ops::family::math::{ABS, FLOOR, SIGN};
 use mnnc_ops::family::quant::{CONV_INTEGER, DEQUANTIZE_LINEAR};
+use mnnc_transform::{Hooks, Manager, Pipeline};
 
 /// What unsigned bytes are higher than the file's.
 const HIGHER: f32 = 128.0;
@@ -54,6 +55,8 @@ pub(crate) fn as_engine(graph: &Graph) -> Result<Graph, Diagnostic> {
             engine.round(&pair)?;
         }
     }
+    // What was rounded otherwise is read by nobody any more.
+    Manager::new(&Hooks::default()).run(&mut engine.g, &Pipeline::parse("dce")?)?;
     mnnc_quant::calibrate::expand_constants(&mut engine.g)?;
     Ok(engine.g)
 }
@@ -76,7 +79,7 @@ fn pair(g: &Graph, n: NodeId) -> Option<Pair> {
     let scale = scalar(q.input(1))?;
     let zero = q.input(2).map_or(Some(0.0), |v| scalar(Some(v)))?;
     let unsigned = g.ty(node.input(0)?).dtype == DType::U8;
-    Some(Pair { x: q.input(0)?, rounded: node.outputs()[0], scale, zero: if unsigned { zero - 128.0 } else { zero } })
+    Some(Pair { x: q.input(0)?, rounded: node.outputs()[0], scale, zero: if unsigned { zero - HIGHER } else { zero } })
 }
 
 /// A convolution that the engine computes on integers.
@@ -184,10 +187,10 @@ impl Engine {
     fn convolve(&mut self, conv: &Conv, pair: &Pair, low: f32) -> Result<ValueId, Diagnostic> {
         let (dims, codes) = (conv.codes.dims().to_vec(), conv.codes.to_f64s());
         let outputs = conv.scales.len();
-        let weight = self.g.add_const("codes", Tensor::new(dims.clone(), codes.iter().map(|&c| c as i8).collect()));
+        let weight = self.g.add_const("codes", conv.codes.clone());
         let zero = self.g.add_const("zero", Tensor::scalar(conv.x.zero()));
         let attrs = self.g.node(conv.n).attrs.clone();
-        let sum = self.after(conv.n, &CONV_INTEGER, &[conv.x.value, weight, zero], attrs)?;
+        let sum = self.op_of(&CONV_INTEGER, &[conv.x.value, weight, zero], attrs)?;
         let mut along = vec![1; dims.len()];
         along[1] = outputs;
         let by_channel = |values: Vec<f32>| Tensor::new(along.clone(), values);
@@ -230,8 +233,7 @@ impl Engine {
     }
 
     fn cast(&mut self, x: ValueId, to: DType) -> Result<ValueId, Diagnostic> {
-        let at = self.behind(&[x]);
-        self.place(at, &CAST, &[x], Attrs::new().with("to", to))
+        self.op_of(&CAST, &[x], Attrs::new().with("to", to))
     }
 
     /// Rounded, halves away from zero.
@@ -266,38 +268,16 @@ impl Engine {
         self.op(op, &[x, operand])
     }
 
-    /// Behind what makes the operands.
     fn op(&mut self, op: &'static OpDecl, inputs: &[ValueId]) -> Result<ValueId, Diagnostic> {
-        let at = self.behind(inputs);
-        self.place(at, op, inputs, Attrs::new())
+        self.op_of(op, inputs, Attrs::new())
     }
 
-    fn behind(&self, inputs: &[ValueId]) -> usize {
-        let at = inputs.iter().filter_map(|&v| self.g.producer(v)).filter_map(|n| self.g.position(n)).max();
-        at.map_or(0, |at| at + 1)
-    }
-
-    fn after(
-        &mut self,
-        n: NodeId,
-        op: &'static OpDecl,
-        inputs: &[ValueId],
-        attrs: Attrs,
-    ) -> Result<ValueId, Diagnostic> {
-        let at = self.g.position(n).map_or(0, |at| at + 1);
-        self.place(at, op, inputs, attrs)
-    }
-
-    fn place(
-        &mut self,
-        at: usize,
-        op: &'static OpDecl,
-        inputs: &[ValueId],
-        attrs: Attrs,
-    ) -> Result<ValueId, Diagnostic> {
-        let main = self.g.main();
+    /// Behind what makes the operands.
+    fn op_of(&mut self, op: &'static OpDecl, inputs: &[ValueId], attrs: Attrs) -> Result<ValueId, Diagnostic> {
+        let last = inputs.iter().filter_map(|&v| self.g.producer(v)).filter_map(|n| self.g.position(n)).max();
         let spec = NodeSpec::new(op, inputs.iter().copied()).attrs(attrs);
-        let n = self.g.insert_node(main, at, spec).map_err(|e| Diagnostic::internal(e.message))?;
+        let at = last.map_or(0, |at| at + 1);
+        let n = self.g.insert_node(self.g.main(), at, spec).map_err(|e| Diagnostic::internal(e.message))?;
         Ok(self.g.node(n).outputs()[0])
     }
 }
