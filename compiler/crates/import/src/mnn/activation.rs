@@ -7,7 +7,7 @@
 
 use super::model::Slot;
 use super::op::{OpCx, TensorId};
-use super::propagate::propagate;
+use super::propagate::{moves, propagate};
 use mnnc_ir::diag::Diagnostic;
 use mnnc_ir::{Attrs, OpError, Tensor, ValueId};
 use mnnc_schema::mnn::{DataType, DepthwiseBias, Net, Op, OpType, UnaryOpOperation as U};
@@ -86,19 +86,9 @@ impl Scales {
                 inputs.len() == 1
                     && op.main_as_convolution2_d().is_some_and(|c| c.weight().is_none_or(|w| w.is_empty()))
             }
-            // Moves bytes as they are.
-            OpType::Reshape
-            | OpType::Squeeze
-            | OpType::Unsqueeze
-            | OpType::Flatten
-            | OpType::Permute
-            | OpType::ConvertTensor
-            | OpType::DepthToSpace
-            | OpType::SpaceToDepth
-            | OpType::Slice
-            | OpType::StridedSlice
-            | OpType::Crop
-            | OpType::Concat => from.iter().all(|f| to.iter().all(|t| f.scale == t.scale && f.zero == t.zero)),
+            op if moves(op) || matches!(op, OpType::Crop | OpType::Concat) => {
+                from.iter().all(|f| to.iter().all(|t| f.scale == t.scale && f.zero == t.zero))
+            }
             OpType::Pooling => unchanged,
             // Over all of a picture, it becomes a pooling.
             OpType::Pooling3D => unchanged && op.main_as_pool3_d().is_some_and(|p| p.is_global()),

@@ -13,9 +13,27 @@ type Edges = BTreeMap<usize, BTreeSet<usize>>;
 /// Rounds of handing on.
 const ROUNDS: usize = 3;
 
+/// Whether an op moves the bytes of one tensor as they are.
+pub(super) fn moves(op: OpType) -> bool {
+    matches!(
+        op,
+        OpType::ConvertTensor
+            | OpType::Flatten
+            | OpType::Permute
+            | OpType::Reshape
+            | OpType::Slice
+            | OpType::StridedSlice
+            | OpType::Squeeze
+            | OpType::Unsqueeze
+            | OpType::DepthToSpace
+            | OpType::SpaceToDepth
+    )
+}
+
 /// Operands through which an op hands scales on, if it does.
 fn operands(op: OpType) -> Option<usize> {
     match op {
+        op if moves(op) => Some(1),
         OpType::ReLU
         | OpType::ReLU6
         | OpType::Pooling
@@ -23,17 +41,7 @@ fn operands(op: OpType) -> Option<usize> {
         | OpType::Interp
         | OpType::CropAndResize
         | OpType::ROIPooling
-        | OpType::ConvertTensor
-        | OpType::Flatten
-        | OpType::Permute
         | OpType::Transpose
-        | OpType::Reshape
-        | OpType::Slice
-        | OpType::StridedSlice
-        | OpType::Squeeze
-        | OpType::Unsqueeze
-        | OpType::DepthToSpace
-        | OpType::SpaceToDepth
         | OpType::Padding => Some(1),
         OpType::Concat | OpType::Pack => Some(usize::MAX),
         _ => None,
