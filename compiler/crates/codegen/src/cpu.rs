@@ -23,6 +23,7 @@ const FP16: u32 = 1 << 8;
 const I8MM: u32 = 1 << 9;
 const AMX_BF16: u32 = 1 << 10;
 const AMX_INT8: u32 = 1 << 11;
+const VBMI: u32 = 1 << 12;
 
 /// The capabilities, as bits of the capability word, that code for `cpu` needs.
 pub(crate) fn needs(cpu: Cpu) -> u32 {
@@ -38,6 +39,7 @@ pub(crate) fn needs(cpu: Cpu) -> u32 {
         (Features::BF16, BF16),
         (Features::AMX_BF16, AMX_BF16),
         (Features::AMX_INT8, AMX_INT8),
+        (Features::VBMI, VBMI),
         (Features::DOTPROD, DOTPROD),
         (Features::FP16, FP16),
         (Features::I8MM, I8MM),
@@ -189,6 +191,8 @@ fn define_x64(module: &mut dyn Module, name: &str, tiles: bool) -> Result<FuncId
         let vnni_512 = grant(b, &vnni, VNNI_512);
         let vnni = [v3, all(b, a71, &[4])];
         grant(b, &vnni, VNNI_256);
+        let vbmi = [v4, all(b, c7, &[1])];
+        grant(b, &vbmi, VBMI);
         let bf16 = [v4, all(b, a71, &[5])];
         let bf16 = grant(b, &bf16, BF16);
         // AMX-TILE, whose state the system must have (XCR0) and grant to the process: it is asked only where the code has a use

@@ -69,8 +69,8 @@ mod tests {
     #[test]
     fn features_are_added_and_taken_away() {
         assert_eq!(x64("x86-64-v4+bf16+vnni").unwrap().features, Features::BF16 | Features::VNNI);
-        assert_eq!(x64("znver4-vnni").unwrap().features, Features::BF16);
-        assert_eq!(x64("znver4-vnni-bf16+vnni").unwrap().features, Features::VNNI);
+        assert_eq!(x64("znver4-vnni").unwrap().features, Features::BF16 | Features::VBMI);
+        assert_eq!(x64("znver4-vnni-bf16+vnni").unwrap().features, Features::VNNI | Features::VBMI);
         assert_eq!(x64("skylake-avx512").unwrap().features, Features::empty());
         assert_eq!(x64("native+vnni").unwrap(), Cpu { features: Features::VNNI, ..Cpu::new(Level::X64V3) });
         let shown = x64("x86-64-v4+vnni+bf16").unwrap();

@@ -68,7 +68,7 @@ impl Level {
         match self {
             Level::X64V1 | Level::X64V2 => Features::empty(),
             Level::X64V3 => VNNI,
-            Level::X64V4 => VNNI.union(BF16).union(AMX),
+            Level::X64V4 => VNNI.union(BF16).union(AMX).union(VBMI),
             Level::A64 => DOT.union(Features::I8MM).union(Features::FP16),
         }
     }
@@ -166,6 +166,7 @@ pub struct Target {
 
 const VNNI: Features = Features::VNNI;
 const BF16: Features = Features::BF16;
+const VBMI: Features = Features::VBMI;
 const AMX: Features = Features::AMX_BF16.union(Features::AMX_INT8);
 const DOT: Features = Features::DOTPROD;
 
@@ -189,14 +190,14 @@ const NAMES: &[(&str, Level, Features, Core)] = &[
     ("alderlake", Level::X64V3, VNNI, Core::Avx2),
     ("znver2", Level::X64V3, Features::empty(), Core::Zen3),
     ("znver3", Level::X64V3, Features::empty(), Core::Zen3),
-    ("znver4", Level::X64V4, VNNI.union(BF16), Core::Zen4),
-    ("znver5", Level::X64V4, VNNI.union(BF16), Core::Zen5),
+    ("znver4", Level::X64V4, VNNI.union(VBMI).union(BF16), Core::Zen4),
+    ("znver5", Level::X64V4, VNNI.union(VBMI).union(BF16), Core::Zen5),
     ("skylake-avx512", Level::X64V4, Features::empty(), Core::SkylakeServer),
     ("cascadelake", Level::X64V4, VNNI, Core::SkylakeServer),
-    ("icelake-server", Level::X64V4, VNNI, Core::IceLakeServer),
+    ("icelake-server", Level::X64V4, VNNI.union(VBMI), Core::IceLakeServer),
     ("cooperlake", Level::X64V4, VNNI.union(BF16), Core::SkylakeServer),
-    ("sapphirerapids", Level::X64V4, VNNI.union(BF16).union(AMX), Core::SapphireRapids),
-    ("graniterapids", Level::X64V4, VNNI.union(BF16).union(AMX), Core::SapphireRapids),
+    ("sapphirerapids", Level::X64V4, VNNI.union(VBMI).union(BF16).union(AMX), Core::SapphireRapids),
+    ("graniterapids", Level::X64V4, VNNI.union(VBMI).union(BF16).union(AMX), Core::SapphireRapids),
     ("armv8-a", Level::A64, Features::empty(), Core::Neon),
     ("neon", Level::A64, Features::empty(), Core::Neon),
     ("cortex-a53", Level::A64, Features::empty(), Core::Neon),
@@ -314,6 +315,7 @@ fn host() -> Cpu {
     let level = if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("bmi2") {
         features.set(VNNI, has!("avx512vnni"));
         features.set(BF16, has!("avx512bf16"));
+        features.set(VBMI, has!("avx512vbmi"));
         let [bf16, int8] = tiles();
         features.set(Features::AMX_BF16, has!("avx512bf16") && bf16);
         features.set(Features::AMX_INT8, has!("avx512vnni") && int8);

@@ -34,6 +34,8 @@ enum Chain {
     Bytes { clipped: bool },
     /// The same with a quantised operand added.
     Residual,
+    /// Requantised, so many times again behind a function of the bytes, and with a quantised operand added or not.
+    Activated { times: usize, residual: bool },
 }
 
 struct Net {
@@ -124,7 +126,12 @@ impl Net {
                 y = self.node(&mut b, "add", &[y, offsets], none());
             }
         }
-        if chain == Chain::Residual {
+        if let Chain::Activated { times, .. } = chain {
+            for _ in 0..=times {
+                y = self.softsign(&mut b, y);
+            }
+        }
+        if matches!(chain, Chain::Residual | Chain::Activated { residual: true, .. }) {
             let r = residual.expect("an operand");
             let r = self.param(&mut b, r);
             let r = self.node(&mut b, "cast", &[r], none().with("to", DType::F32));
@@ -134,7 +141,7 @@ impl Net {
             let r = self.node(&mut b, "mul", &[r, scale], none());
             y = self.node(&mut b, "add", &[y, r], none());
         }
-        if matches!(chain, Chain::Bytes { .. } | Chain::Residual) {
+        if !matches!(chain, Chain::Sums | Chain::Floats) {
             if g.coin() {
                 y = self.node(&mut b, "relu", &[y], none());
             }
@@ -156,6 +163,23 @@ impl Net {
         self.graph.set_results(b.region, vec![y]);
         let spec = NodeSpec::new(mnnc_ops::lookup("fused").expect("an op"), b.outer).regions([b.region]);
         self.graph.emit(spec).unwrap_or_else(|e| panic!("{}: {e:?}", self.what))
+    }
+    /// `100 x / (1 + |x|)` of `x` rounded to signed or unsigned bytes: exact on every level, and many instructions.
+    fn softsign(&mut self, b: &mut Body, x: ValueId) -> ValueId {
+        let none = Attrs::new;
+        let x = self.node(b, "round", &[x], none());
+        let (zero, to) = if self.dims(x)[0] == 1 { (0.0, DType::I8) } else { (130.0, DType::U8) };
+        let zero = self.number(b, zero);
+        let x = self.node(b, "add", &[x, zero], none());
+        let x = self.node(b, "cast", &[x], none().with("to", to));
+        let x = self.node(b, "cast", &[x], none().with("to", DType::F32));
+        let x = self.node(b, "sub", &[x, zero], none());
+        let (scale, one, most) = (self.number(b, 0.07), self.number(b, 1.0), self.number(b, 100.0));
+        let x = self.node(b, "mul", &[x, scale], none());
+        let y = self.node(b, "abs", &[x], none());
+        let y = self.node(b, "add", &[y, one], none());
+        let y = self.node(b, "div", &[x, y], none());
+        self.node(b, "mul", &[y, most], none())
     }
     #[allow(clippy::too_many_arguments, reason = "a convolution")]
     fn conv(
@@ -221,7 +245,9 @@ impl Net {
 }
 
 fn any_chain(g: &mut Gen) -> Chain {
-    g.pick(&[Chain::Sums, Chain::Floats, Chain::Bytes { clipped: true }, Chain::Bytes { clipped: false }])
+    let times = g.below(4);
+    let activated = Chain::Activated { times, residual: false };
+    g.pick(&[Chain::Sums, Chain::Floats, Chain::Bytes { clipped: true }, Chain::Bytes { clipped: false }, activated])
 }
 
 /// One convolution: every remainder of channels, strides, dilations, groups, first layers.
@@ -270,7 +296,12 @@ fn layers_pass_bytes_to_each_other() {
         let a = net.conv(&mut g, x, channels, kernel, [1, 1], 1, chain, None);
         let (kernel, chain) = (g.pick(&[[1, 1], [3, 3]]), requantised(&mut g));
         let b = net.conv(&mut g, a, channels, kernel, [1, 1], 1, chain, None);
-        let c = net.conv(&mut g, b, channels, [3, 3], [1, 1], 1, Chain::Residual, Some(a));
+        let sum = g.pick(&[
+            Chain::Residual,
+            Chain::Activated { times: 0, residual: true },
+            Chain::Activated { times: 3, residual: true },
+        ]);
+        let c = net.conv(&mut g, b, channels, [3, 3], [1, 1], 1, sum, Some(a));
         let (kernel, stride, outputs) = (g.pick(&[[1, 1], [3, 3], [3, 1]]), [1 + g.below(2), 1], 1 + g.below(70));
         let chain = any_chain(&mut g);
         let y = net.conv(&mut g, c, outputs, kernel, stride, 1, chain, None);

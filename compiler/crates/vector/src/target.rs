@@ -31,6 +31,8 @@ bitflags::bitflags! {
         const AMX_BF16 = 1 << 5;
         /// x86: AMX tiles with products of bytes (`tdpbusd`); granted as for [`Features::AMX_BF16`].
         const AMX_INT8 = 1 << 6;
+        /// x86: AVX-512 VBMI (`vpermt2b`).
+        const VBMI = 1 << 7;
     }
 }
 
@@ -184,6 +186,11 @@ impl Target {
     /// Whether AMX tiles may be used for products of bytes.
     pub const fn has_int8_tiles(&self) -> bool {
         matches!(self.isa, Isa::X64Avx512) && self.features.contains(Features::VNNI.union(Features::AMX_INT8))
+    }
+
+    /// Whether bytes of a vector may be looked up in tables of 128 bytes.
+    pub const fn has_wide_byte_tables(&self) -> bool {
+        matches!(self.isa, Isa::X64Avx512) && self.features.contains(Features::VBMI)
     }
 
     /// Name with the optional features, as at the head of the text form: `avx512+bf16`.

@@ -237,6 +237,7 @@ impl Verifier<'_> {
                 let index = matches!(op, Op::PermuteConst(_));
                 require(!index || t.iter().all(|i| (*i as usize) < lanes), "indexes lanes that do not exist")
             }
+            Op::LookupBytes(t) => require(t.len() == 64, "needs 256 bytes"),
             Op::LoadLow(n) | Op::StoreLow(n) => {
                 let n = *n as usize;
                 require(n < lanes && (matches!(n, 1 | 2 | 4 | 8) || (neon && n == 3)), "no such number of lanes")

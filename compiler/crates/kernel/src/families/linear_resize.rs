@@ -109,7 +109,7 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
         let plane = place.of(b, input, &Strides { row: 0, ..spec.input });
         let y = place.of(b, output, &spec.output);
         let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
-        let results = Results::new(b, y, &sides);
+        let results = Results::new(b, y, &sides).behind(b, spec.f.as_ref(), false);
         let entry = advance(b, rows, row, ENTRY);
         let lines: Vec<Gpr> = [0, 4]
             .into_iter()
@@ -137,7 +137,7 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
                     .collect();
                 let v = b.mul(along[0], upper);
                 let v = b.fma(v, along[1], lower);
-                results.store(b, spec.f.as_ref(), &spec.output, &spec.sides, v, [0, c, 0], lanes);
+                results.store(b, &spec.output, &spec.sides, v, [0, c, 0], lanes);
             }
         };
         let width = spec.out[1];

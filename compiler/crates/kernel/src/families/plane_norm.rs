@@ -155,13 +155,13 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
             let at: Var<Gpr> = b.var(x);
             let y = here.of(b, output, &spec.output);
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| here.of(b, p, &s.strides)).collect();
-            let results = Results::new(b, y, &sides);
+            let results = Results::new(b, y, &sides).behind(b, spec.f.as_ref(), false);
             let pixels = |b: &mut KernelBuilder, n: usize| {
                 for c in 0..n {
                     let v = b.load(b.get(at).at((c * spec.input.pixel) as i32));
                     let v = b.sub(v, mean);
                     let v = b.fma(shift, v, factor);
-                    results.store(b, spec.f.as_ref(), &spec.output, &spec.sides, v, [0, c, 0], bytes / 4);
+                    results.store(b, &spec.output, &spec.sides, v, [0, c, 0], bytes / 4);
                 }
             };
             let [rows, cols] = spec.size;

@@ -1,10 +1,11 @@
 //! Pointers that walk over images, in kernels.
 
-use crate::families::epilogue;
+use crate::families::epilogue::Chain;
 use crate::families::igemm::spec::{Number, Strides};
 use crate::families::sides::Side;
 use mnnc_ir::scalar::ScalarFn;
 use mnnc_vector::{Elem, Gpr, IntType, KernelBuilder, Mask, Mem, Var, Vector};
+use std::rc::Rc;
 
 /// `base + index * stride`.
 pub fn advance(b: &mut KernelBuilder, base: Gpr, index: Gpr, stride: usize) -> Gpr {
@@ -37,8 +38,8 @@ pub struct Results {
     sides: Vec<Var<Gpr>>,
     /// Lanes of each vector that are channels, where the others are to be stored as zero.
     live: Vec<Mask>,
-    /// What the epilogue converts to integers is [in range](epilogue::bounds::converts_in_range).
-    bounded: bool,
+    /// The epilogue.
+    chain: Option<Rc<Chain>>,
 }
 
 /// Where an image-like operand starts for the current unit.
@@ -75,14 +76,14 @@ impl Place {
 }
 
 impl Results {
-    /// Loads the pointers: side operands from argument `first` on, then the output.
+    /// From these places on, behind no epilogue.
     pub fn new(b: &mut KernelBuilder, output: Gpr, sides: &[Gpr]) -> Results {
         let sides = sides.iter().map(|&s| b.var(s)).collect();
-        Results { output: b.var(output), sides, live: Vec::new(), bounded: false }
+        Results { output: b.var(output), sides, live: Vec::new(), chain: None }
     }
-    /// For an epilogue whose conversions to integers are [in range](epilogue::bounds::converts_in_range), or are not.
-    pub fn bounded(self, bounded: bool) -> Results {
-        Results { bounded, ..self }
+    /// Behind an epilogue, if there is one, whose conversions to integers are [in range](crate::families::epilogue::bounds::converts_in_range), or are not.
+    pub fn behind(self, b: &KernelBuilder, f: Option<&ScalarFn>, bounded: bool) -> Results {
+        Results { chain: f.map(|f| Rc::new(Chain::new(&b.target(), f, bounded))), ..self }
     }
     /// Has lanes that are no channel stored as zero, as blocks of bf16 promise. There are `channels` from the first place of
     /// the operand on.
@@ -112,7 +113,7 @@ impl Results {
             output: copy(self.output),
             sides: self.sides.iter().map(|&s| copy(s)).collect(),
             live: self.live.clone(),
-            bounded: self.bounded,
+            chain: self.chain.clone(),
         }
     }
     /// Moves by rows and pixels.
@@ -132,14 +133,13 @@ impl Results {
     pub fn store(
         &self,
         b: &mut KernelBuilder,
-        f: Option<&ScalarFn>,
         output: &Strides,
         sides: &[Side],
         value: Vector,
         [row, col, block]: [usize; 3],
         lanes: usize,
     ) {
-        let result = self.finished(b, f, sides, value, [row, col, block], lanes);
+        let result = self.finished(b, sides, value, [row, col, block], lanes);
         let mem = self.mem(b, output, [row, col, block]);
         store_part(b, output.number, result, mem, lanes);
     }
@@ -155,7 +155,6 @@ impl Results {
     pub fn store_tile(
         &self,
         b: &mut KernelBuilder,
-        f: Option<&ScalarFn>,
         output: &Strides,
         sides: &[Side],
         values: &[Vector],
@@ -178,13 +177,16 @@ impl Results {
                     };
                     let value = |[r, c, j]: [usize; 3]| values[(r * cols + c) * blocks + j];
                     if let [at] = run[..] {
-                        self.store(b, f, output, sides, value(at), at, lanes_of(at[2]));
+                        self.store(b, output, sides, value(at), at, lanes_of(at[2]));
                         continue;
                     }
-                    let done: Vec<Vector> =
-                        run.iter().map(|&at| self.finished(b, f, sides, value(at), at, lanes_of(at[2]))).collect();
                     let bytes = run.iter().map(|at| lanes_of(at[2])).sum();
-                    let packed = b.narrow_in_order(&done);
+                    let packed = match &self.chain {
+                        None => b.narrow_in_order(&run.iter().map(|&at| value(at)).collect::<Vec<_>>()),
+                        Some(chain) => chain.emit_packed(b, run.len(), &mut |b, v, i| {
+                            self.argument(b, i, sides, value(run[v]), run[v], lanes_of(run[v][2]))
+                        }),
+                    };
                     let mem =
                         b.get(self.output).at((row * output.row + first * output.pixel + output.vector(block)) as i32);
                     b.store_bytes(packed, mem, bytes);
@@ -198,7 +200,6 @@ impl Results {
     pub fn store_block(
         &self,
         b: &mut KernelBuilder,
-        f: Option<&ScalarFn>,
         output: &Strides,
         sides: &[Side],
         values: [Vector; 2],
@@ -207,11 +208,11 @@ impl Results {
         let lanes = b.lanes();
         if output.number != Number::Bf16 {
             for (j, v) in values.into_iter().enumerate() {
-                self.store(b, f, output, sides, v, [row, col, j], lanes);
+                self.store(b, output, sides, v, [row, col, j], lanes);
             }
             return;
         }
-        let [low, high] = [0, 1].map(|j| self.finished(b, f, sides, values[j], [row, col, j], lanes));
+        let [low, high] = [0, 1].map(|j| self.finished(b, sides, values[j], [row, col, j], lanes));
         let packed = b.pack_bf16(low, high);
         let mem = b.get(self.output).at((row * output.row + col * output.pixel) as i32);
         b.store(packed, mem);
@@ -221,22 +222,14 @@ impl Results {
     fn finished(
         &self,
         b: &mut KernelBuilder,
-        f: Option<&ScalarFn>,
         sides: &[Side],
         value: Vector,
         [row, col, block]: [usize; 3],
         lanes: usize,
     ) -> Vector {
-        let result = match f {
+        let result = match &self.chain {
             None => value,
-            Some(f) => epilogue::emit_bounded(b, f, self.bounded, &mut |b, i| match i.checked_sub(1) {
-                None => value,
-                Some(i) => {
-                    let s = &sides[i].strides;
-                    let mem = b.get(self.sides[i]).at((row * s.row + col * s.pixel + s.vector(block)) as i32);
-                    if sides[i].splat { splat(b, s.number, mem) } else { load_part(b, s.number, mem, lanes) }
-                }
-            }),
+            Some(chain) => chain.emit(b, &mut |b, i| self.argument(b, i, sides, value, [row, col, block], lanes)),
         };
         match self.live.get(block) {
             None => result,
@@ -245,6 +238,22 @@ impl Results {
                 b.select(live, result, zero)
             }
         }
+    }
+
+    /// An argument of the epilogue: the value, or a side operand.
+    fn argument(
+        &self,
+        b: &mut KernelBuilder,
+        i: usize,
+        sides: &[Side],
+        value: Vector,
+        [row, col, block]: [usize; 3],
+        lanes: usize,
+    ) -> Vector {
+        let Some(i) = i.checked_sub(1) else { return value };
+        let s = &sides[i].strides;
+        let mem = b.get(self.sides[i]).at((row * s.row + col * s.pixel + s.vector(block)) as i32);
+        if sides[i].splat { splat(b, s.number, mem) } else { load_part(b, s.number, mem, lanes) }
     }
 }
 

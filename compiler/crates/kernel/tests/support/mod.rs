@@ -47,6 +47,14 @@ pub fn byte_targets() -> Vec<Target> {
         for (t, _) in dot.into_iter().filter(|(t, dot)| *dot && have.contains(t)).collect::<Vec<_>>() {
             have.push(Target { features: Features::VNNI, ..t });
         }
+        let tables = Target { features: Features::VNNI | Features::VBMI, ..Target::AVX512 };
+        if have.contains(&Target { features: Features::VNNI, ..Target::AVX512 })
+            && is_x86_feature_detected!("avx512vbmi")
+        {
+            have.push(tables);
+        } else {
+            eprintln!("skipped: no VBMI");
+        }
         // Leaf 7: AMX-TILE and AMX-INT8 are bits 24 and 25 of edx.
         let vnni = Target { features: Features::VNNI, ..Target::AVX512 };
         if have.contains(&vnni) && has_tiles(24, 25) {
@@ -409,6 +417,7 @@ fn unrounded(f: &ScalarFn, k: &LoopKernel, args: &[*mut u8], axes: &[usize], e: 
         ScalarNode::Unary(u, a) => match u {
             Unary::Exp => go(*a).exp(),
             Unary::Sqrt => go(*a).sqrt(),
+            Unary::Abs => go(*a).abs(),
             Unary::Neg => -go(*a),
             Unary::Not => f64::from(go(*a) == 0.0),
             Unary::Round => go(*a).round_ties_even(),
@@ -449,6 +458,12 @@ fn unrounded(f: &ScalarFn, k: &LoopKernel, args: &[*mut u8], axes: &[usize], e: 
                 go(*b)
             }
         }
+        // Floats saturate.
+        ScalarNode::Cast(a) if f.dtype(*a) == DType::F32 => match f.dtype(e) {
+            DType::U8 => f64::from(go(*a) as u8),
+            DType::I8 => f64::from(go(*a) as i8),
+            _ => go(*a),
+        },
         ScalarNode::Cast(a) => go(*a),
         ScalarNode::Arg(_) => panic!("a loop body has no arguments"),
     }

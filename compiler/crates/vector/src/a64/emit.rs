@@ -190,6 +190,7 @@ impl Emitter {
             | Op::Permute
             | Op::PermuteBytes
             | Op::PermuteConst(_)
+            | Op::LookupBytes(_)
             | Op::BroadcastLane(_)
             | Op::Parts(_)
             | Op::Half(_)

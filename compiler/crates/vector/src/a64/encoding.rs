@@ -193,6 +193,7 @@ pub(super) const UZP2_4S: u32 = 0x4e80_5800;
 pub(super) const ZIP1_2D: u32 = 0x4ec0_3800;
 pub(super) const ZIP2_2D: u32 = 0x4ec0_7800;
 pub(super) const ADD_16B: u32 = 0x4e20_8400;
+pub(super) const SUB_16B: u32 = 0x6e20_8400;
 pub(super) const UQADD_16B: u32 = 0x6e20_0c00;
 pub(super) const UQSUB_16B: u32 = 0x6e20_2c00;
 pub(super) const UMIN_16B: u32 = 0x6e20_6c00;

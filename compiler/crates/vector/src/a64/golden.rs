@@ -135,6 +135,7 @@ fn vectors_of_three() {
         (s(ZIP1_2D), "zip1 v1.2d, v20.2d, v31.2d"),
         (s(ZIP2_2D), "zip2 v1.2d, v20.2d, v31.2d"),
         (s(ADD_16B), "add v1.16b, v20.16b, v31.16b"),
+        (s(SUB_16B), "sub v1.16b, v20.16b, v31.16b"),
         (s(UQADD_16B), "uqadd v1.16b, v20.16b, v31.16b"),
         (s(UQSUB_16B), "uqsub v1.16b, v20.16b, v31.16b"),
         (s(UMIN_16B), "umin v1.16b, v20.16b, v31.16b"),

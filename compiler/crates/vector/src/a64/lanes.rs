@@ -48,6 +48,26 @@ impl Emitter {
                 self.asm.load_const(d, &words);
                 self.rrr(enc::TBL, d, a, d);
             }
+            Op::LookupBytes(table) => {
+                // Row by row of 16 bytes: where the index, less 16 for each row before, is none of this row's, the table gives 0.
+                let [row, x, step] = [0, 1, 2].map(|i| c.temp(i));
+                self.word(enc::movi_16b(step, 16));
+                for (r, words) in table.chunks_exact(4).enumerate() {
+                    match r {
+                        0 => self.asm.load_const(d, words),
+                        _ => self.asm.load_const(row, words),
+                    }
+                    match r {
+                        0 => self.rrr(enc::TBL, d, d, a),
+                        1 => self.rrr(enc::SUB_16B, x, a, step),
+                        _ => self.rrr(enc::SUB_16B, x, x, step),
+                    }
+                    if r > 0 {
+                        self.rrr(enc::TBL, row, row, x);
+                        self.rrr(enc::ORR_V, d, d, row);
+                    }
+                }
+            }
             Op::BroadcastLane(lane) => self.word(enc::dup_lane(d, a, (*lane).into())),
             Op::Reduce(ReduceOp::Add) => {
                 // Lanes 2, 3 onto 0, 1, then those two.

@@ -53,6 +53,7 @@ pub(crate) fn constraints(_: &Kernel, inst: &Inst) -> Constraints {
         Op::Fma(_) | Op::FmaLane(..) | Op::DotU8S8 => Constraints::tied(0),
         Op::MulAdd => Constraints::tied(2),
         Op::Gather(_) | Op::LoadMasked | Op::PermuteConst(_) | Op::Reduce(ReduceOp::Add) => Constraints::early(),
+        Op::LookupBytes(_) => Constraints::early().with_temp(Class::Vec).with_temp(Class::Vec).with_temp(Class::Vec),
         Op::Shuffle(ShuffleOp::NarrowI32 | ShuffleOp::NarrowI16) => Constraints::early(),
         Op::StoreConvert(_) | Op::MaskFirst | Op::PermuteBytes | Op::Vec(VecOp::DotI16) => {
             Constraints::default().with_temp(Class::Vec)

@@ -60,6 +60,13 @@ impl KernelBuilder {
         Vector(self.emit_like(v.0, Op::PermuteBytes, &[v.0, index.0], None))
     }
 
+    /// Every byte `x` becomes `table[x]`. Two lookups in 128 bytes with [`Target::has_wide_byte_tables`](crate::Target::has_wide_byte_tables), else
+    /// sixteen in 16 bytes.
+    pub fn lookup_bytes(&mut self, v: Vector, table: &[u8; 256]) -> Vector {
+        let words: Vec<u32> = table.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+        Vector(self.emit_like(v.0, Op::LookupBytes(Arc::from(words)), &[v.0], None))
+    }
+
     /// Lanes in the opposite order.
     pub fn reverse(&mut self, v: Vector) -> Vector {
         let lanes = self.width_of(v.0).lanes() as u32;

@@ -483,6 +483,8 @@ pub enum Op {
     PermuteBytes,
     /// Lane `i` is `a[table_i]`.
     PermuteConst(Arc<[u32]>),
+    /// Every byte `x` becomes byte `x` of a table of 256, given as 64 words, the lowest byte first.
+    LookupBytes(Arc<[u32]>),
     /// One lane in all lanes.
     BroadcastLane(u8),
     /// 128-bit parts `[a[x], a[y], b[z], b[w]]` for 512 bits (`x | y<<2 | z<<4 | w<<6`), `[a[x], b[y]]` for 256 bits (`x | y<<1`).

@@ -89,7 +89,7 @@ impl Op {
             Op::Compare(..) => (&[V, V], &[M], LastArg),
             Op::Select => (&[M, V, V], &[V], No),
             Op::Shuffle(_) | Op::Align(_) | Op::Permute | Op::PermuteBytes | Op::Parts(_) => (&[V, V], &[V], No),
-            Op::PermuteConst(_) | Op::BroadcastLane(_) => (&[V], &[V], No),
+            Op::PermuteConst(_) | Op::LookupBytes(_) | Op::BroadcastLane(_) => (&[V], &[V], No),
             Op::Reduce(ReduceOp::Add | ReduceOp::Min | ReduceOp::Max) => (&[V], &[V], No),
             Op::Half(_) => (&[V], &[H], No),
             Op::Concat => (&[H, H], &[V], No),

@@ -49,6 +49,7 @@ impl Op {
             Op::Permute => name = "permute".into(),
             Op::PermuteBytes => name = "permute_bytes".into(),
             Op::PermuteConst(t) => (name, imm) = ("permute_const".into(), words(t)),
+            Op::LookupBytes(t) => (name, imm) = ("lookup_bytes".into(), words(t)),
             Op::BroadcastLane(n) => (name, imm) = ("broadcast_lane".into(), vec![(*n).into()]),
             Op::Parts(s) => (name, imm) = ("parts".into(), vec![(*s).into()]),
             Op::Half(false) => name = "low_half".into(),
@@ -100,6 +101,7 @@ fn table(name: &str, words: Arc<[u32]>) -> Option<Op> {
         "table_addr" => Op::TableAddr(words),
         "table" => Op::Table(words),
         "permute_const" => Op::PermuteConst(words),
+        "lookup_bytes" => Op::LookupBytes(words),
         _ => return None,
     })
 }

@@ -187,6 +187,7 @@ impl Emitter<'_> {
             | Op::Permute
             | Op::PermuteBytes
             | Op::PermuteConst(_)
+            | Op::LookupBytes(_)
             | Op::BroadcastLane(_)
             | Op::Parts(_)
             | Op::Half(_)

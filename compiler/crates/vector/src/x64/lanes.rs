@@ -2,7 +2,7 @@
 
 use super::codes;
 use super::emit::{Ctx, Emitter};
-use super::operands::{O, vec, xmm};
+use super::operands::{O, mask, vec, xmm};
 use crate::compile::EncodeError;
 use crate::ir::{Op, ReduceOp, ShuffleOp};
 use crate::target::{Isa, Width};
@@ -38,6 +38,8 @@ impl Emitter<'_> {
                 self.vop(&codes::MOVU_LOAD, w, &[d, O::C(id, false)])?;
                 self.vop(&codes::PERMPS, w, &[d, d, a])
             }
+            Op::LookupBytes(table) if self.kernel.target.has_wide_byte_tables() => self.lookup_by_halves(c, table),
+            Op::LookupBytes(table) => self.lookup_by_rows(c, table),
             Op::BroadcastLane(lane) => self.broadcast_lane(w, c.res(0), c.arg(0), *lane),
             Op::Parts(select) => {
                 let (d, a, b) = (O::R(c.dst()), O::R(c.src(0)), O::R(c.src(1)));
@@ -61,6 +63,48 @@ impl Emitter<'_> {
             Op::Reduce(op) => self.reduce(c, *op),
             _ => Err(EncodeError::new("not a lane instruction")),
         }
+    }
+
+    /// Each byte in both halves of the table; its high bit says which it is. Whole registers, whatever the width: the tables need them.
+    fn lookup_by_halves(&mut self, c: &Ctx<'_>, table: &[u32]) -> Result<(), EncodeError> {
+        let w = Width::W512;
+        let reg = |n: usize| O::R(vec(w, n));
+        let (high, low, index) = (reg(c.res(0)), reg(c.temp(0)), reg(c.arg(0)));
+        let k = mask(c.temp(1));
+        let [a, b, x, y] = [0, 16, 32, 48].map(|i| O::C(self.constant(&table[i..i + 16]), false));
+        self.op(Code::EVEX_Vpmovb2m_kr_zmm, &[O::R(k), index])?;
+        self.vop(&codes::MOVU_LOAD, w, &[low, a])?;
+        self.vop(&codes::MOVU_LOAD, w, &[high, x])?;
+        self.op(Code::EVEX_Vpermt2b_zmm_k1z_zmm_zmmm512, &[low, index, b])?;
+        self.op(Code::EVEX_Vpermt2b_zmm_k1z_zmm_zmmm512, &[high, index, y])?;
+        self.masked(Code::EVEX_Vpblendmb_zmm_k1z_zmm_zmmm512, &[high, low, high], k, false)
+    }
+
+    /// Row by row of 16 bytes. A byte of the index loses 16 each time and selects until it is negative, so that it selects from all rows up
+    /// to its own: each holds what differs from the one before. The upper 128 follow with their high bit turned.
+    fn lookup_by_rows(&mut self, c: &Ctx<'_>, table: &[u32]) -> Result<(), EncodeError> {
+        let w = c.width;
+        let (sum, row, x, index) = (O::R(c.dst()), O::R(vec(w, c.temp(0))), O::R(vec(w, c.temp(1))), O::R(c.src(0)));
+        let splat = |e: &mut Self, byte: u32| O::C(e.constant(&vec![byte * 0x0101_0101; w.lanes()]), false);
+        let (step, turn) = (splat(self, 16), splat(self, 0x80));
+        for r in 0..16 {
+            let first = r % 8 == 0;
+            let words: Vec<u32> =
+                (4 * r..4 * r + 4).map(|i| if first { table[i] } else { table[i] ^ table[i - 4] }).collect();
+            match r {
+                0 => self.vop(&codes::MOVA, w, &[x, index])?,
+                8 => self.vop(&codes::XOR, w, &[x, index, turn])?,
+                _ => self.vop(&codes::PSUBSB, w, &[x, x, step])?,
+            }
+            let words = O::C(self.constant(&words), false);
+            let to = if r == 0 { sum } else { row };
+            self.vop(&codes::BROADCAST128, w, &[to, words])?;
+            self.vop(&codes::PSHUFB, w, &[to, to, x])?;
+            if r > 0 {
+                self.vop(&codes::XOR, w, &[sum, sum, row])?;
+            }
+        }
+        Ok(())
     }
 
     fn shuffle(&mut self, c: &Ctx<'_>, op: ShuffleOp) -> Result<(), EncodeError> {

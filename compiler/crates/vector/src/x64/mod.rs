@@ -69,6 +69,10 @@ pub(crate) fn constraints(kernel: &Kernel, inst: &Inst) -> Constraints {
         }
         Op::Align(_) if !avx512 => Constraints::early(),
         Op::PermuteConst(_) if width != Width::W128 => Constraints::early(),
+        Op::LookupBytes(_) => {
+            let wide = kernel.target.has_wide_byte_tables();
+            Constraints::early().with_temp(Class::Vec).with_temp(if wide { Class::Mask } else { Class::Vec })
+        }
         Op::Reduce(_) => Constraints::default().with_temp(Class::Vec),
         Op::MaskConst(_) if avx512 => Constraints::default().with_temp(Class::Gpr),
         Op::MaskFirst if avx512 => Constraints::default().with_temp(Class::Vec),

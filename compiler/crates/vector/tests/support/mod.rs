@@ -38,6 +38,7 @@ pub fn with_features(features: Features) -> Option<Target> {
         have.set(Features::AMX_BF16, granted && edx >> 22 & 1 == 1);
         have.set(Features::AMX_INT8, granted && edx >> 25 & 1 == 1);
         have.set(Features::VNNI, is_x86_feature_detected!("avx512vnni"));
+        have.set(Features::VBMI, is_x86_feature_detected!("avx512vbmi"));
     }
     if !have.contains(features) {
         eprintln!("skipped: this CPU has no {features:?}");
@@ -121,6 +122,7 @@ impl Drop for Jit {
 pub fn runnable_targets() -> Vec<Target> {
     let mut targets = native_targets();
     targets.extend(native_dot_targets());
+    targets.extend(with_features(Features::VBMI));
     match qemu::runner() {
         Some(_) => targets.extend([Target::NEON, Target { features: Features::I8MM, ..Target::NEON }]),
         None => eprintln!("skipped: no aarch64-linux-gnu-gcc or qemu-aarch64"),

@@ -108,6 +108,11 @@ fn indices(seed: u32, n: usize) -> Vec<u32> {
     (0..n as u32).map(|i| (seed.rotate_left(i * 5) >> 3) % n as u32).collect()
 }
 
+/// A table of bytes from a random number.
+fn byte_table(seed: u32) -> [u8; 256] {
+    std::array::from_fn(|i| ((seed | 1).wrapping_mul((i as u32 + 1).wrapping_mul(0x9e37_79b9)) >> 24) as u8)
+}
+
 const K: f32 = 2.5;
 const N: u32 = 0x0012_3457;
 
@@ -354,6 +359,8 @@ fn bytes() -> Vec<RefOp> {
                 let bytes: Vec<u8> = all.iter().map(|x| x.cast_signed().clamp(0, 255) as u8).collect();
                 bytes.chunks(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
             };
+        "lookup_bytes" 1 anywhere, |b, v, n| b.lookup_bytes(v[0], &byte_table(n)),
+            |a, n, _| map1(a, |x| u32::from_le_bytes(x.to_le_bytes().map(|i| byte_table(n)[usize::from(i)])));
         "permute_bytes" 2 anywhere, |b, v, _| b.permute_bytes(v[0], v[1]),
             |a, _, _| byte_parts(a, |x, i| i.iter().map(|i| if *i < 128 { x[usize::from(*i % 16)] } else { 0 }).collect());
     }

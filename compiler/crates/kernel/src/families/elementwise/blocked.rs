@@ -1,6 +1,6 @@
 //! A chain over images in channel blocks.
 
-use crate::families::epilogue;
+use crate::families::epilogue::Chain;
 use crate::families::igemm::spec::{Number, Strides};
 use crate::families::sides::Side;
 use crate::families::walk::{Place, bump, load, splat, store_part};
@@ -48,6 +48,7 @@ impl Spec {
 /// Compiles the kernel.
 pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
     let mut b = KernelBuilder::new(target, name);
+    let chain = Chain::new(target, &spec.f, spec.bounded);
     let sides: Vec<Gpr> = (0..spec.sides.len()).map(|i| b.arg(i)).collect();
     let output = b.arg(spec.sides.len());
     let (begin, end) = (b.begin(), b.end());
@@ -66,6 +67,7 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
         let last = spec.channels.div_ceil(b.lanes()) as i32 - 1;
         let within = if live.is_some() { b.int_min(panel, last) } else { panel };
         let at = Pointers {
+            chain: &chain,
             live,
             output: {
                 let p = place.of(b, output, &spec.output);
@@ -96,14 +98,15 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
     b.compile()
 }
 
-struct Pointers {
+struct Pointers<'a> {
+    chain: &'a Chain,
     /// Lanes that are channels, where the others are stored as zero.
     live: Option<Mask>,
     output: Var<Gpr>,
     sides: Vec<Var<Gpr>>,
 }
 
-fn step(b: &mut KernelBuilder, spec: &Spec, at: &Pointers, rows: usize, pixels: isize) {
+fn step(b: &mut KernelBuilder, spec: &Spec, at: &Pointers<'_>, rows: usize, pixels: isize) {
     let mut go = |p: Var<Gpr>, s: &Strides| {
         let (forward, back) = if pixels >= 0 { (pixels as usize, 0) } else { (0, pixels.unsigned_abs()) };
         bump(b, p, rows * s.row + forward * s.pixel, back * s.pixel);
@@ -114,21 +117,18 @@ fn step(b: &mut KernelBuilder, spec: &Spec, at: &Pointers, rows: usize, pixels: 
     }
 }
 
-fn pixels(b: &mut KernelBuilder, spec: &Spec, at: &Pointers, n: usize) {
-    let results: Vec<Vector> = (0..n)
-        .map(|c| {
-            epilogue::emit_bounded(b, &spec.f, spec.bounded, &mut |b, i| {
-                let side = &spec.sides[i];
-                let mem = b.get(at.sides[i]).at((c * side.strides.pixel) as i32);
-                if side.splat { splat(b, side.strides.number, mem) } else { load(b, side.strides.number, mem) }
-            })
-        })
-        .collect();
+fn pixels(b: &mut KernelBuilder, spec: &Spec, at: &Pointers<'_>, n: usize) {
+    let argument = |b: &mut KernelBuilder, c: usize, i: usize| {
+        let side = &spec.sides[i];
+        let mem = b.get(at.sides[i]).at((c * side.strides.pixel) as i32);
+        if side.splat { splat(b, side.strides.number, mem) } else { load(b, side.strides.number, mem) }
+    };
     if spec.output.number == Number::U8 && spec.output.pixel == b.lanes() && n > 1 {
-        let bytes = b.narrow_in_order(&results);
+        let bytes = at.chain.emit_packed(b, n, &mut |b, c, i| argument(b, c, i));
         let mem = b.get(at.output).at(0);
         return b.store_bytes(bytes, mem, n * b.lanes());
     }
+    let results: Vec<Vector> = (0..n).map(|c| at.chain.emit(b, &mut |b, i| argument(b, c, i))).collect();
     for (c, v) in results.into_iter().enumerate() {
         let mem = b.get(at.output).at((c * spec.output.pixel) as i32);
         match spec.output.number {

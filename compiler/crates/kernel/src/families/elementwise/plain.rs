@@ -1,6 +1,6 @@
 //! A chain over dense, row-major tensors with broadcasting.
 
-use crate::families::epilogue;
+use crate::families::epilogue::Chain;
 use crate::families::igemm::spec::Number;
 use crate::families::walk::{advance, load_part, splat, store_part};
 use mnnc_ir::scalar::ScalarFn;
@@ -114,6 +114,7 @@ pub fn parts(dims: &[usize], operands: &[Vec<usize>], sizes: &[usize]) -> Vec<Pa
 /// Compiles the kernel.
 pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
     let mut b = KernelBuilder::new(target, name);
+    let chain = Chain::new(target, &spec.f, spec.bounded);
     let part = &spec.part;
     let args: Vec<Gpr> = (0..part.strides.len()).map(|i| b.arg(i)).collect();
     let tail = part.row % b.lanes();
@@ -133,7 +134,7 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
                 rest = b.int_div(rest, extent as u32);
             }
         }
-        Row { spec, at: &at }.emit(b, tail);
+        Row { spec, chain: &chain, at: &at }.emit(b, tail);
     });
     b.compile()
 }
@@ -141,6 +142,7 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
 /// One row of elements.
 struct Row<'a> {
     spec: &'a Spec,
+    chain: &'a Chain,
     at: &'a [Gpr],
 }
 
@@ -176,12 +178,12 @@ impl Row<'_> {
     fn vectors(&self, b: &mut KernelBuilder, place: Place, count: usize) {
         let lanes = b.lanes();
         let at = |j: usize| Place { first: place.first + j * lanes, ..place };
-        let values: Vec<Vector> = (0..count).map(|j| self.value(b, at(j), lanes)).collect();
         let output = self.at.len() - 1;
         if self.spec.output() == Number::U8 && count > 1 {
-            let bytes = b.narrow_in_order(&values);
+            let bytes = self.chain.emit_packed(b, count, &mut |b, j, i| self.argument(b, i, at(j), lanes));
             return b.store_bytes(bytes, self.mem(output, place), count * lanes);
         }
+        let values: Vec<Vector> = (0..count).map(|j| self.value(b, at(j), lanes)).collect();
         for (j, value) in values.into_iter().enumerate() {
             store_part(b, self.spec.output(), value, self.mem(output, at(j)), lanes);
         }
@@ -198,14 +200,17 @@ impl Row<'_> {
 
     /// The formula of the first `lanes` elements of a vector.
     fn value(&self, b: &mut KernelBuilder, place: Place, lanes: usize) -> Vector {
-        epilogue::emit_bounded(b, &self.spec.f, self.spec.bounded, &mut |b, i| {
-            let number = self.spec.numbers[i];
-            if self.spec.part.strides[i].1 {
-                load_part(b, number, self.mem(i, place), lanes)
-            } else {
-                splat(b, number, self.at[i].at(0))
-            }
-        })
+        self.chain.emit(b, &mut |b, i| self.argument(b, i, place, lanes))
+    }
+
+    /// An argument of the formula.
+    fn argument(&self, b: &mut KernelBuilder, i: usize, place: Place, lanes: usize) -> Vector {
+        let number = self.spec.numbers[i];
+        if self.spec.part.strides[i].1 {
+            load_part(b, number, self.mem(i, place), lanes)
+        } else {
+            splat(b, number, self.at[i].at(0))
+        }
     }
 }
 

@@ -2,20 +2,23 @@
 //!
 //! Formulas are typed: lanes of `f32`, of `i32`, and of 8-bit integers extended to 32 bits. A chain from `i32` sums to requantised bytes
 //! is emitted operation by operation as the reference evaluates it, a product and a sum never contracted into one rounding, so that
-//! the bytes are equal, bit for bit. A result of 8 bits may be left out of its range: stores of bytes saturate.
+//! the bytes are equal, bit for bit; but what depends on nothing but one byte is a [table](lookup) where that is cheaper. A result of 8 bits may be
+//! left out of its range: stores of bytes saturate.
 
 pub mod bounds;
 mod integer;
 mod known;
+mod lookup;
 mod quotient;
 mod support;
 
 pub use support::{emits, is_number, is_supported};
 
 use known::{emit_known, known};
+use lookup::Lookup;
 use mnnc_ir::DType;
 use mnnc_ir::scalar::{Binary, Cmp, Expr, ScalarFn, ScalarNode, Unary};
-use mnnc_vector::{Cmp as Rel, CmpType, KernelBuilder, Mask, Src, Vector};
+use mnnc_vector::{Cmp as Rel, CmpType, KernelBuilder, Mask, Src, Target, Vector};
 
 /// A node's value: still a constant, so that it can be an operand in memory, or in a register.
 #[derive(Copy, Clone)]
@@ -26,47 +29,120 @@ pub(super) enum Val {
     Mask(Mask),
 }
 
-/// Emits the formula on one vector of elements; `arg` gives the vector of an argument and is called once for each
-/// use, at the place of its use, so that loads stay close to where they are needed.
+/// A formula made ready for a target: emitted once for each vector of a kernel.
+pub struct Chain {
+    f: ScalarFn,
+    bounded: bool,
+    /// Nodes that are looked up in a table wherever they are needed.
+    lookups: Vec<Option<Lookup>>,
+    /// How the result is looked up where the bytes of several vectors are together: that costs a part of a lookup for each.
+    packed: Option<Lookup>,
+}
+
+impl Chain {
+    /// For a formula that is [emitted](emits); `bounded` says that what is converted to integers is [in range](bounds::converts_in_range).
+    pub fn new(target: &Target, f: &ScalarFn, bounded: bool) -> Chain {
+        let indices = lookup::indices(f);
+        let pays = |e: Expr, cost: usize| {
+            let index = indices[e.0 as usize]?;
+            if lookup::cost(f, e, index) > cost { lookup::tabulate(f, e, index) } else { None }
+        };
+        let cost = lookup::cost_of_one(target);
+        let lookups = (0..f.nodes.len()).map(|i| pays(Expr(i as u32), cost)).collect();
+        let packed = if f.dtype(f.result) == DType::U8 { pays(f.result, cost / 4 + 1) } else { None };
+        Chain { f: f.clone(), bounded, lookups, packed }
+    }
+
+    /// Emits the formula on one vector of elements; `arg` gives the vector of an argument and is called once for each
+    /// use, at the place of its use, so that loads stay close to where they are needed.
+    pub fn emit(&self, b: &mut KernelBuilder, arg: &mut dyn FnMut(&mut KernelBuilder, usize) -> Vector) -> Vector {
+        self.emit_node_of(b, self.f.result, false, arg)
+    }
+
+    /// Emits the formula on one to four vectors, and puts the bytes of all results into one, those of the first vector first. `arg` is told
+    /// which vector it is for.
+    pub fn emit_packed(
+        &self,
+        b: &mut KernelBuilder,
+        vectors: usize,
+        arg: &mut dyn FnMut(&mut KernelBuilder, usize, usize) -> Vector,
+    ) -> Vector {
+        let of = self.packed.as_ref().map_or(self.f.result, |l| l.index);
+        // Narrowing saturates unsigned bytes; of signed ones it must get the bits.
+        let signed = self.f.dtype(of) == DType::I8;
+        let values: Vec<Vector> = (0..vectors)
+            .map(|v| {
+                let value = self.emit_node_of(b, of, signed, &mut |b, i| arg(b, v, i));
+                if signed { b.and(value, 0xff) } else { value }
+            })
+            .collect();
+        let bytes = b.narrow_in_order(&values);
+        match &self.packed {
+            Some(l) => b.lookup_bytes(bytes, &l.table),
+            None => bytes,
+        }
+    }
+
+    /// A node and what it needs; one of 8 bits may be left out of its range unless it is to be `saturated`.
+    fn emit_node_of(
+        &self,
+        b: &mut KernelBuilder,
+        node: Expr,
+        saturated: bool,
+        arg: &mut dyn FnMut(&mut KernelBuilder, usize) -> Vector,
+    ) -> Vector {
+        let f = &self.f;
+        let live = self.needed(node);
+        let mut vals: Vec<Option<Val>> = vec![None; f.nodes.len()];
+        for i in (0..f.nodes.len()).filter(|i| live[*i]) {
+            let e = Expr(i as u32);
+            let range = integer::Range { bounded: self.bounded, saturated: saturated || e != node };
+            vals[i] = Some(match (&self.lookups[i], integer::conversion(f, e)) {
+                (Some(l), _) => look_up(b, l, f.dtype(e), &vals),
+                (None, Some(c)) => c.emit(b, &vals, range),
+                (None, None) => emit_node(b, f, e, &vals, arg),
+            });
+        }
+        let result = vals[node.0 as usize].expect("a node needs itself");
+        vector(b, result)
+    }
+
+    /// Nodes that a node depends on, and itself.
+    fn needed(&self, node: Expr) -> Vec<bool> {
+        let mut live = vec![false; self.f.nodes.len()];
+        live[node.0 as usize] = true;
+        for i in (0..self.f.nodes.len()).rev().filter(|i| *i <= node.0 as usize) {
+            if live[i] {
+                let of = match &self.lookups[i] {
+                    Some(l) => vec![l.index],
+                    None => operands(&self.f, Expr(i as u32)),
+                };
+                of.iter().for_each(|e| live[e.0 as usize] = true);
+            }
+        }
+        live
+    }
+}
+
+/// Emits the formula on one vector of elements: [`Chain::emit`] of a formula of floats that is needed once.
 ///
 /// # Panics
 /// If the formula is not one that is [emitted](emits).
 pub fn emit(b: &mut KernelBuilder, f: &ScalarFn, arg: &mut dyn FnMut(&mut KernelBuilder, usize) -> Vector) -> Vector {
-    emit_bounded(b, f, false, arg)
+    Chain::new(&b.target(), f, false).emit(b, arg)
 }
 
-/// As [`emit`]; `bounded` says that what is converted to integers is [in range](bounds::converts_in_range).
-pub fn emit_bounded(
-    b: &mut KernelBuilder,
-    f: &ScalarFn,
-    bounded: bool,
-    arg: &mut dyn FnMut(&mut KernelBuilder, usize) -> Vector,
-) -> Vector {
-    let live = reachable(f);
-    let mut vals: Vec<Option<Val>> = vec![None; f.nodes.len()];
-    for i in (0..f.nodes.len()).filter(|i| live[*i]) {
-        let e = Expr(i as u32);
-        vals[i] = Some(match integer::conversion(f, e) {
-            Some(c) => c.emit(b, &vals, integer::Range { bounded, saturated: e != f.result }),
-            None => emit_node(b, f, e, &vals, arg),
-        });
+/// The lanes of a byte by those of the byte that selects it.
+fn look_up(b: &mut KernelBuilder, l: &Lookup, dtype: DType, vals: &[Option<Val>]) -> Val {
+    let index = vals[l.index.0 as usize].expect("operands come first");
+    let index = vector(b, index);
+    let bytes = b.lookup_bytes(index, &l.table);
+    if dtype == DType::I8 {
+        let top = b.shl_i32(bytes, 24);
+        Val::Vec(b.shr_i32(top, 24))
+    } else {
+        Val::Vec(b.and(bytes, 0xff))
     }
-    let result = vals[f.result.0 as usize].expect("the result is reachable");
-    vector(b, result)
-}
-
-/// Nodes that the result depends on.
-fn reachable(f: &ScalarFn) -> Vec<bool> {
-    let mut live = vec![false; f.nodes.len()];
-    live[f.result.0 as usize] = true;
-    for i in (0..f.nodes.len()).rev() {
-        if live[i] {
-            for e in operands(f, Expr(i as u32)) {
-                live[e.0 as usize] = true;
-            }
-        }
-    }
-    live
 }
 
 fn operands(f: &ScalarFn, e: Expr) -> Vec<Expr> {

@@ -110,7 +110,7 @@ impl Emitter<'_> {
                 (a, b.var(zero))
             });
             let panel = Panel { weights, bias, ahead };
-            let results = Results::new(b, output, &sides).bounded(spec.bounded);
+            let results = Results::new(b, output, &sides).behind(b, spec.epilogue.as_ref(), spec.bounded);
             let results = results.zero_behind(b, &spec.output, spec.channels_out, place);
             let cursor = Cursor { input: b.var(input), results };
             self.rows(b, &cursor, panel, first_row);
@@ -183,8 +183,7 @@ impl Emitter<'_> {
             })
             .collect();
         let extent = [tile.rows, tile.cols, blocks];
-        let f = spec.epilogue.as_ref();
-        at.results.store_tile(b, f, &spec.output, &spec.sides, &sums, extent, spec.last_lanes.min(self.lanes));
+        at.results.store_tile(b, &spec.output, &spec.sides, &sums, extent, spec.last_lanes.min(self.lanes));
     }
 
     /// The loops of a nest from the `level`-th on.

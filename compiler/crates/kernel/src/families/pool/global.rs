@@ -294,7 +294,7 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
             b.store_masked(value, to.at(0), mask);
         } else {
             let results = Results::new(b, to, &[]).zero_behind(b, &spec.output, spec.channels, place);
-            results.store(b, None, &spec.output, &[], value, [0, 0, 0], lanes);
+            results.store(b, &spec.output, &[], value, [0, 0, 0], lanes);
         }
     });
     b.compile()

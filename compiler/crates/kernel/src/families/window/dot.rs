@@ -205,7 +205,7 @@ impl Emitter<'_> {
                 input: b.var(from),
                 weights: advance(b, weights, place.panel, spec.window.kernel[0] * self.taps.vectors() * vector),
                 start: advance(b, start, place.panel, vector),
-                results: Results::new(b, to, &sides).bounded(spec.bounded),
+                results: Results::new(b, to, &sides).behind(b, spec.epilogue.as_ref(), spec.bounded),
                 tables,
             };
             if spec.groups == 1 {
@@ -271,8 +271,7 @@ impl Emitter<'_> {
                 }
             }
         }
-        let f = spec.epilogue.as_ref();
-        at.results.store_tile(b, f, &spec.output, &spec.sides, &sums, [rows, run.cols, 1], self.lanes);
+        at.results.store_tile(b, &spec.output, &spec.sides, &sums, [rows, run.cols, 1], self.lanes);
     }
 }
 

@@ -71,7 +71,7 @@ impl Emitter<'_> {
             let planes: Vec<Gpr> = inputs.iter().map(|&i| plane(b, i)).collect();
             let output = place.of(b, output, &spec.output);
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
-            let results = Results::new(b, output, &sides).bounded(spec.bounded).zero_behind(
+            let results = Results::new(b, output, &sides).behind(b, spec.epilogue.as_ref(), spec.bounded).zero_behind(
                 b,
                 &spec.output,
                 spec.channels,
@@ -147,8 +147,7 @@ impl Emitter<'_> {
                         }
                     }
                     let max = max.expect("a window has a tap");
-                    let f = spec.epilogue.as_ref();
-                    results.store(b, f, &spec.output, &spec.sides, max, [0, c, 0], self.lanes);
+                    results.store(b, &spec.output, &spec.sides, max, [0, c, 0], self.lanes);
                 }
                 self.step(b, column, results, &run, inside);
             });

@@ -121,7 +121,7 @@ impl Emitter<'_> {
                     Taps::Rows(inputs, b.var(zero))
                 }
             };
-            let results = Results::new(b, output, &sides).bounded(spec.bounded).zero_behind(
+            let results = Results::new(b, output, &sides).behind(b, spec.epilogue.as_ref(), spec.bounded).zero_behind(
                 b,
                 &spec.output,
                 spec.channels,
@@ -204,8 +204,7 @@ impl Emitter<'_> {
                 *sum = b.f32_to_i32_nearest(*sum);
             }
         }
-        let f = spec.epilogue.as_ref();
-        at.results.store_tile(b, f, &spec.output, &spec.sides, &sums, [tile.rows, tile.cols, 1], self.lanes);
+        at.results.store_tile(b, &spec.output, &spec.sides, &sums, [tile.rows, tile.cols, 1], self.lanes);
     }
 
     fn accumulate(&self, b: &mut KernelBuilder, sum: Option<Vector>, v: Vector, tap: usize, w: &Weights) -> Vector {

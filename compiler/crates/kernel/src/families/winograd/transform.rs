@@ -103,7 +103,7 @@ pub fn output(band: &Band, finish: &Finish, target: &Target, name: &str) -> Resu
         };
         let image = place(b, image, &band.image);
         let sides: Vec<Gpr> = sides.iter().zip(&finish.sides).map(|(&p, s)| place(b, p, &s.strides)).collect();
-        let results = Results::new(b, image, &sides);
+        let results = Results::new(b, image, &sides).behind(b, finish.epilogue.as_ref(), false);
         let from: Var<Gpr> = b.var(from);
         let partial = finish.extent[0] % m;
         let row_of_tiles = |b: &mut KernelBuilder, rows: usize| {
@@ -163,9 +163,8 @@ impl Back<'_> {
             let row: Vec<Vector> = half.iter().map(|c| c[r]).collect();
             for (c, y) in size.output(b, &row).into_iter().enumerate().take(cols) {
                 let y = b.add(y, self.bias);
-                let f = self.finish.epilogue.as_ref();
                 let lanes = b.lanes();
-                self.results.store(b, f, &self.band.image, &self.finish.sides, y, [r, c, 0], lanes);
+                self.results.store(b, &self.band.image, &self.finish.sides, y, [r, c, 0], lanes);
             }
         }
     }

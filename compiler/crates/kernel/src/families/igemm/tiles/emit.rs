@@ -90,7 +90,7 @@ impl<'a> Emitter<'a> {
                 b.var(zero)
             });
             let unit = Unit { weights, bias, strides, scratch, line };
-            let results = Results::new(b, output, &sides).bounded(spec.bounded).zero_behind(
+            let results = Results::new(b, output, &sides).behind(b, spec.epilogue.as_ref(), spec.bounded).zero_behind(
                 b,
                 &spec.output,
                 spec.channels_out,
@@ -310,15 +310,14 @@ impl<'a> Emitter<'a> {
     /// The pixel so many behind the pointers.
     fn pixel(&self, b: &mut KernelBuilder, unit: &Unit, results: &Results, sums: Var<Gpr>, pixel: usize) {
         let spec = self.spec;
-        let f = spec.epilogue.as_ref();
         let values = self.sums(b, unit, sums, pixel);
         if let ([low, high], true) = (&values[..], spec.output.half > 0) {
-            results.store_block(b, f, &spec.output, &spec.sides, [*low, *high], [0, pixel]);
+            results.store_block(b, &spec.output, &spec.sides, [*low, *high], [0, pixel]);
             return;
         }
         for (j, value) in values.into_iter().enumerate() {
             let lanes = if j + 1 == spec.blocks { spec.last_lanes } else { b.lanes() };
-            results.store(b, f, &spec.output, &spec.sides, value, [0, pixel, j], lanes);
+            results.store(b, &spec.output, &spec.sides, value, [0, pixel, j], lanes);
         }
     }
 
@@ -330,7 +329,7 @@ impl<'a> Emitter<'a> {
         }
         let values: Vec<Vector> = (0..count).flat_map(|p| self.sums(b, unit, sums, p)).collect();
         let shape = [1, count, spec.blocks];
-        results.store_tile(b, spec.epilogue.as_ref(), &spec.output, &spec.sides, &values, shape, spec.last_lanes);
+        results.store_tile(b, &spec.output, &spec.sides, &values, shape, spec.last_lanes);
     }
 
     /// The sums of a pixel, bias included.
