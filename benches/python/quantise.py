@@ -26,6 +26,18 @@ def qdq(path, inputs, folder):
     return quantised
 
 
+FIRST_WITH_AXES = 13  # The first opset whose DequantizeLinear has a scale for each channel.
+
+
+def with_axes(path):
+    """The model as ONNX Runtime's quantiser can write it with scales for each channel: older ones are converted."""
+    import onnx
+
+    model = onnx.load(path)
+    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    return path if opset >= FIRST_WITH_AXES else onnx.version_converter.convert_version(model, FIRST_WITH_AXES)
+
+
 def make(path, inputs, quantised):
     import logging
 
@@ -43,7 +55,7 @@ def make(path, inputs, quantised):
     logging.getLogger().setLevel(logging.ERROR)  # It advises a preprocessing that changes nothing here.
     partial = quantised + ".partial"
     quantize_static(
-        path,
+        with_axes(path),
         partial,
         Random(),
         quant_format=QuantFormat.QDQ,

@@ -122,7 +122,7 @@ fn whole(target: Target, level: OptLevel, prefer: Prefer, dynamic: &str) -> Stri
     }
     text += if level == OptLevel::O0 { ",fold,dce" } else { ",(fold,simplify,cse,dce)*" };
     if target == Target::Native && level > OptLevel::O0 {
-        text += ",fuse,dce";
+        text += ",repeat-dequantize,fuse,dce";
     }
     text
 }

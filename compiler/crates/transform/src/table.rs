@@ -22,6 +22,7 @@ pub static PASSES: &[Pass] = &[
     quant::lower::PASS,
     quant::spell::PASS,
     quant::expand::PASS,
+    quant::repeat::PASS,
     // fuse
     fuse::conv::PASS,
     fuse::activation::PASS,

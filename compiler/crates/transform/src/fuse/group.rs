@@ -68,14 +68,16 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<(), Diagnostic> {
     // one's result waits either way, its input need not.
     let anchors = nodes.iter().rev().filter(|&&n| is_anchor(g, n)).copied();
     let mut groups: Vec<Group> = Vec::new();
-    // Anchors that dequantise their data themselves.
+    // Anchors that dequantise their data themselves, and the nodes that they have a copy of.
     let mut dequantising: HashSet<NodeId> = HashSet::new();
+    let mut copied: HashSet<NodeId> = HashSet::new();
     for n in anchors {
         let mut group = Group::begin(g, n, true);
         group.dequantise();
-        group.grow(cx, &taken);
-        if group.prologue.is_some() {
+        group.grow(cx, &taken, &copied);
+        if let Some(p) = group.prologue {
             dequantising.insert(n);
+            copied.insert(p);
         }
         if group.integer() {
             // A quantised residual is read as it is stored.
@@ -86,7 +88,7 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<(), Diagnostic> {
     for &n in nodes.iter().filter(|&&n| is_elementwise(g, n)) {
         if !taken.contains(&n) {
             let mut group = Group::begin(g, n, false);
-            group.grow(cx, &taken);
+            group.grow(cx, &taken, &copied);
             group.absorb(cx, &taken, &dequantising);
             group.keep(&mut taken, &mut groups);
         }
@@ -166,8 +168,8 @@ impl<'g> Group<'g> {
     }
 
     /// Takes in readers of the tail for as long as the group keeps a single result.
-    fn grow(&mut self, cx: &PassCx, taken: &HashSet<NodeId>) {
-        while let Some(more) = self.extension(taken) {
+    fn grow(&mut self, cx: &PassCx, taken: &HashSet<NodeId>, copied: &HashSet<NodeId>) {
+        while let Some(more) = self.extension(taken, copied) {
             let Some(&last) = more.last() else { return };
             let mut members = self.members.clone();
             members.extend(&more);
@@ -180,8 +182,8 @@ impl<'g> Group<'g> {
     }
 
     /// The smallest set of nodes behind the tail, in order, of which only the last is read by others: one node, or a diamond
-    /// such as `x * sigmoid(x)`.
-    fn extension(&self, taken: &HashSet<NodeId>) -> Option<Vec<NodeId>> {
+    /// such as `x * sigmoid(x)`. What a copied node reads is read by the copy, too.
+    fn extension(&self, taken: &HashSet<NodeId>, copied: &HashSet<NodeId>) -> Option<Vec<NodeId>> {
         const MAX_DIAMOND: usize = 16;
         let g = self.g;
         let mut set: Vec<NodeId> = Vec::new();
@@ -194,7 +196,8 @@ impl<'g> Group<'g> {
                 if set.contains(&u) {
                     continue;
                 }
-                if taken.contains(&u) || set.len() == MAX_DIAMOND || !self.may_join(u) {
+                let elsewhere = taken.contains(&u) || copied.contains(&u);
+                if elsewhere || set.len() == MAX_DIAMOND || !self.may_join(u) {
                     return None;
                 }
                 set.push(u);

@@ -4,5 +4,6 @@ pub mod dynamic;
 pub mod expand;
 pub mod lower;
 pub mod moved;
+pub mod repeat;
 pub mod spell;
 pub mod weight;

@@ -18,6 +18,8 @@ use mnnc_vector::{CompileError, CompiledKernel, KernelBuilder, Target, Var, Vect
 /// The family.
 pub struct GlobalPool;
 
+/// Bytes whose sum fits an `i32`.
+const MOST_BYTES: usize = 1 << 23;
 /// Sums in flight at once.
 const UNROLL: usize = 8;
 
@@ -72,8 +74,7 @@ fn pooled(view: &View) -> Option<Pooled> {
     let dims = ty.static_dims().filter(|d| d.len() == 4)?;
     let bytes = match (&view.prologue, ty.dtype) {
         (None, DType::F32) => None,
-        // Sums of bytes that `f32` holds exactly.
-        (Some(f), DType::U8) if dims[2].checked_mul(dims[3])? <= 1 << 16 => Some(Affine::of(f)?),
+        (Some(f), DType::U8) if dims[2].checked_mul(dims[3])? <= MOST_BYTES => Some(Affine::of(f)?),
         _ => return None,
     };
     let average = match anchor.op.name {
