@@ -3,7 +3,8 @@
 //! A subnormal (below 2^-126) costs x86 cores some hundred cycles where it meets arithmetic; a network whose activations
 //! fade runs several times slower for values that cannot matter. Flushing changes a result by less than 2^-126, which is
 //! nothing unless somebody takes its logarithm, divides by it, or asks whether it is zero. So a step flushes if it is arithmetic that keeps
-//! small differences small, and so is everything that reads its results.
+//! small differences small, and so is everything that reads its results. Where the results are bytes there is no difference: 2^-126, times
+//! what a few moderate factors make of it, moves no number across the middle between two bytes, for that middle is a number of 24 bits.
 
 use super::Job;
 use crate::schedule::Subnormals;
@@ -23,6 +24,9 @@ const LINEAR: &[&str] = &[
     "global_max_pool",
     "resize",
 ];
+
+/// Anchors of integers: what stands behind them is arithmetic in `f32`.
+const INTEGER: &[&str] = &["conv_integer", "matmul_integer"];
 
 /// Further anchors that bound what a small operand can do.
 const BOUNDED: &[&str] = &[
@@ -65,14 +69,36 @@ const DEPTH: usize = 8;
 pub(super) fn of(graph: &Graph, jobs: &[Job]) -> Vec<Subnormals> {
     let by_node: HashMap<NodeId, &Job> = jobs.iter().map(|j| (j.view.node, j)).collect();
     let flush = |job: &Job| {
-        let arithmetic = job.view.anchor.is_none_or(|a| LINEAR.contains(&a.op.name)) && keeps_small(job);
-        arithmetic && is_f32(graph, job) && readers_accept(graph, job, &by_node, DEPTH)
+        let known = |name| LINEAR.contains(&name) || INTEGER.contains(&name);
+        let arithmetic = job.view.anchor.is_none_or(|a| known(a.op.name)) && keeps_small(job);
+        let bytes = is_of(graph, job, &[DType::U8, DType::I8]) && has_moderate_factors(graph, job);
+        arithmetic && (bytes || is_of(graph, job, &[DType::F32]) && readers_accept(graph, job, &by_node, DEPTH))
     };
     jobs.iter().map(|j| if flush(j) { Subnormals::Flush } else { Subnormals::Keep }).collect()
 }
 
-fn is_f32(graph: &Graph, job: &Job) -> bool {
-    job.view.outputs.iter().all(|&v| graph.ty(v).dtype == DType::F32)
+fn is_of(graph: &Graph, job: &Job, types: &[DType]) -> bool {
+    job.view.outputs.iter().all(|&v| types.contains(&graph.ty(v).dtype))
+}
+
+/// Whether no constant that the formula multiplies by is large.
+fn has_moderate_factors(graph: &Graph, job: &Job) -> bool {
+    const LARGEST: f64 = 1e6;
+    let Some(e) = &job.view.epilogue else { return true };
+    let first = usize::from(job.view.anchor.is_some());
+    let moderate = |x: &Expr| match e.f.node(*x) {
+        ScalarNode::Const(c) => c.abs() <= LARGEST,
+        ScalarNode::Arg(i) => {
+            let side = i.checked_sub(first).and_then(|i| e.sides.get(i));
+            let constant = side.and_then(|&v| graph.constant(v));
+            constant.is_none_or(|t| t.to_f64s().iter().all(|c| c.abs() <= LARGEST))
+        }
+        _ => true,
+    };
+    e.f.nodes.iter().all(|(node, _)| match node {
+        ScalarNode::Binary(Binary::Mul, a, b) => moderate(a) && moderate(b),
+        _ => true,
+    })
 }
 
 fn readers_accept(graph: &Graph, job: &Job, jobs: &HashMap<NodeId, &Job>, depth: usize) -> bool {
