@@ -104,6 +104,9 @@ impl Storage {
     /// [`blocked`](Self::blocked) has it.
     pub fn interleaved(dtype: DType, dims: &[usize], block: usize, halo: Halo) -> Option<Storage> {
         let channels = dims.get(1)?.checked_next_multiple_of(block)?.max(block);
+        if channels == block {
+            return Storage::blocked(dtype, dims, block, halo);
+        }
         let whole = Storage::blocked(dtype, dims, channels, halo)?;
         Some(Storage { block: Some(block), ..whole }.with_plane(block.checked_mul(dtype.size())?))
     }

@@ -11,7 +11,7 @@ use crate::families::integer::{Sums, Weights, range, zero_point};
 use crate::families::sides::{
     byte_image_wish, fits_typed_image, from_offset, image_strides, image_wishes, place_image,
 };
-use crate::families::taps::{self, PIXEL};
+use crate::families::taps::{self, PIXEL, Together};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
 use mnnc_ir::{DType, OpError, ValueId};
@@ -54,7 +54,7 @@ impl Convolution {
             Wish::Pixels(taps::halo(self.g.halo, &self.g.shape.axes[1], self.taps_together()).filled(self.zero))
         } else if self.few() && target.lanes() > 4 {
             Wish::Pixels(halo)
-        } else if self.fits_tiles(target) {
+        } else if self.together(target, self.g.shape.inputs.next_multiple_of(target.lanes())).is_some() {
             Wish::Interleaved(halo)
         } else {
             byte_image_wish(target, halo)
@@ -77,12 +77,12 @@ impl Convolution {
         taps::together(self.g.window.kernel[1], Number::U8)
     }
 
-    /// Whether the channels of a pixel would be whole rows of tiles, if they lay together.
-    fn fits_tiles(&self, target: &Target) -> bool {
-        let shape = &self.g.shape;
-        shape.groups == 1
-            && tiles::fits(target, Number::U8, shape.inputs / Number::U8.element(), self.g.out())
-            && shape.inputs.is_multiple_of(Number::U8.element())
+    /// What tiles read at once of pixels that lie together, so many bytes apart, if they are faster than vectors.
+    fn together(&self, target: &Target, pitch: usize) -> Option<Together> {
+        let (shape, window) = (&self.g.shape, &self.g.window);
+        let together = Together::new(window, shape.inputs, pitch);
+        let fits = shape.groups == 1 && tiles::fits(target, Number::U8, together.elements(), self.g.out());
+        (fits && together.pays(window, shape.inputs)).then_some(together)
     }
 }
 
@@ -114,11 +114,15 @@ impl Family for ConvInteger {
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?.behind(Some(range(&sums)));
         let bias: Vec<i32> = sums.iter().map(|s| s.bias).collect();
         let s = &input.storage;
-        // Blocks that are there already are read as they are, by vectors.
-        let on_tiles = c.fits_tiles(&target) && s.as_interleaved(target.lanes()).is_some();
         let of_taps = c.of_taps(&target);
+        // Blocks that are there already are read as they are, by vectors.
+        let together = s.as_interleaved(target.lanes()).and_then(|s| c.together(&target, s.strides[3]));
         let at = |o: usize, k: [usize; 3]| {
-            let [i, y, x] = if of_taps { taps::place(k) } else { k };
+            let [i, y, x] = match together {
+                Some(t) => t.place(k),
+                None if of_taps => taps::place(k),
+                None => k,
+            };
             let there = i < shape.inputs && x < kw;
             if there { f32::from(c.weights.at(((o * shape.inputs + i) * kh + y) * kw + x)) } else { 0.0 }
         };
@@ -132,7 +136,7 @@ impl Family for ConvInteger {
             window: c.g.window,
             out: c.g.out(),
             number: Number::U8,
-            block_in: if on_tiles { shape.inputs } else { s.block.unwrap_or(1) },
+            block_in: s.block.unwrap_or(1),
             input: from_offset(&input.read(), s.first_tap(c.g.halo)),
             input_strides: image_strides(s, &s.dims),
             output: from_offset(&output.write(), output.storage.offset),
@@ -142,7 +146,11 @@ impl Family for ConvInteger {
             terms: shape.inputs * taps,
             epilogue: &epilogue,
         };
-        let dense = if of_taps { dense.reading_taps(c.taps_together()) } else { dense };
+        let dense = match together {
+            Some(t) => dense.reading(t.bytes, t.rows),
+            None if of_taps => dense.reading_taps(c.taps_together()),
+            None => dense,
+        };
         let name = lo.graph().node(view.node).name.clone();
         dense.lower(lo, &name)
     }

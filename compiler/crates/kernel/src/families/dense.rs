@@ -76,10 +76,17 @@ struct Slice {
 
 impl Dense<'_> {
     /// The same convolution, so many [taps](crate::families::taps) of a filter row read as channels of a pixel.
-    pub fn reading_taps(mut self, together: usize) -> Self {
-        self.inputs = PIXEL * together;
-        self.block_in = self.inputs;
-        self.window.kernel[1] = 1;
+    pub fn reading_taps(self, together: usize) -> Self {
+        self.reading(PIXEL * together, true)
+    }
+
+    /// The same convolution, so many neighbouring channels read for each tap, or for each filter row: the channels of its taps.
+    pub fn reading(mut self, channels: usize, rows: bool) -> Self {
+        self.inputs = channels;
+        self.block_in = channels;
+        if rows {
+            self.window.kernel[1] = 1;
+        }
         self
     }
 
@@ -191,7 +198,7 @@ impl Dense<'_> {
         for slice in self.slices(lo) {
             // Channels an element of the input, and elements in the order of the reduction: tiles take whole rows.
             let element = self.number.element();
-            let whole = if self.on_tiles(&target) { tiles::ELEMENTS } else { 1 };
+            let whole = if self.on_tiles(&target) { tiles::row(self.block_in / element) } else { 1 };
             let spec = Spec {
                 images: self.images,
                 number: self.number,

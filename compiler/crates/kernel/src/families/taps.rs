@@ -1,6 +1,8 @@
-//! First layers on tiles: the taps of a filter row are read as the channels of overlapping pixels of four channels each.
+//! Taps of a filter row that tiles read as the channels of overlapping pixels: of four channels each in first layers, of all channels where they
+//! lie together.
 
 use crate::families::igemm::spec::Number;
+use crate::families::igemm::spec::Window;
 use crate::families::igemm::tiles;
 use crate::storage::Halo;
 use mnnc_ops::family::conv::Axis;
@@ -23,4 +25,45 @@ pub fn halo(halo: Halo, columns: &Axis, together: usize) -> Halo {
 /// The channel, filter row and column that a channel of a filter row is.
 pub fn place([c, y, _]: [usize; 3]) -> [usize; 3] {
     [c % PIXEL, y, c / PIXEL]
+}
+
+/// What tiles of bytes read at once of an image whose pixels lie together.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Together {
+    /// Bytes from pixel to pixel.
+    pitch: usize,
+    /// Bytes that are read for a tap, or for a filter row.
+    pub bytes: usize,
+    /// Whether that is a filter row: its taps follow one another.
+    pub rows: bool,
+}
+
+/// Cycles of a vector of sums that are no products: it is stored by tiles, and read again.
+const SUMS: usize = 3;
+
+impl Together {
+    /// Of pixels of so many channels, `pitch` bytes apart.
+    pub fn new(window: &Window, channels: usize, pitch: usize) -> Together {
+        let own = channels.next_multiple_of(tiles::ELEMENTS);
+        let rows = window.dilation[1] == 1 && pitch == own;
+        Together { pitch, bytes: if rows { window.kernel[1] * own } else { own }, rows }
+    }
+
+    /// Elements of the reduction.
+    pub fn elements(&self) -> usize {
+        self.bytes / Number::U8.element()
+    }
+
+    /// Whether tiles need less time than vectors, which do 128 products a cycle: a row of tiles takes one for each vector of sums.
+    pub fn pays(&self, window: &Window, channels: usize) -> bool {
+        let [kh, kw] = window.kernel;
+        let products = kh * kw * channels;
+        let rows = kh * if self.rows { 1 } else { kw } * self.elements() / tiles::row(self.elements());
+        products > 8 * (rows + SUMS)
+    }
+
+    /// The channel, filter row and column that a channel of what is read is.
+    pub fn place(&self, [c, y, x]: [usize; 3]) -> [usize; 3] {
+        if self.rows { [c % self.pitch, y, c / self.pitch] } else { [c, y, x] }
+    }
 }

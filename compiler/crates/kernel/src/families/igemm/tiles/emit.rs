@@ -1,8 +1,8 @@
 //! Writes the kernel.
 
 use super::super::spec::{Number, Spec, Strides};
-use super::ELEMENTS;
 use super::plan::{Pair, Plan, Run};
+use super::row;
 use crate::families::walk::{Place, Results, add, advance, bump};
 use mnnc_vector::{Gpr, Hint, KernelBuilder, TileShapes, Var, Vector};
 
@@ -19,6 +19,8 @@ const SHORT: usize = 6;
 pub(super) struct Emitter<'a> {
     spec: &'a Spec,
     plan: Plan,
+    /// Elements of the reduction in a row of the input's tiles, and rows of the weights' ones.
+    row: usize,
 }
 
 /// What a unit works with.
@@ -47,7 +49,7 @@ struct Loop {
 
 impl<'a> Emitter<'a> {
     pub(super) fn new(spec: &'a Spec) -> Emitter<'a> {
-        Emitter { spec, plan: Plan::new(spec) }
+        Emitter { spec, plan: Plan::new(spec), row: row(spec.block_in) }
     }
 
     /// Bytes of a step of the panel, and of a pixel of sums.
@@ -63,8 +65,9 @@ impl<'a> Emitter<'a> {
         let output = b.arg(3 + spec.sides.len());
         let scratch = b.scratch((self.plan.scratch * self.width()) as u32);
         let sums = (self.plan.pixels as u8, ROW as u8);
-        let panel = (ELEMENTS as u8, ROW as u8);
-        b.tile_config(&TileShapes { tiles: [sums, sums, sums, sums, sums, sums, panel, panel] });
+        let pixels = (self.plan.pixels as u8, 4 * self.row as u8);
+        let panel = (self.row as u8, ROW as u8);
+        b.tile_config(&TileShapes { tiles: [sums, sums, sums, sums, pixels, pixels, panel, panel] });
         let strides = [spec.window.stride[1] * spec.input.pixel, self.width()].map(|s| b.int(s as i64));
         if !spec.last_lanes.is_multiple_of(b.lanes()) {
             b.tail_mask(spec.last_lanes);
@@ -186,7 +189,7 @@ impl<'a> Emitter<'a> {
             Loop { count: spec.channels_in / block, stride: spec.input.plane },
             Loop { count: kh, stride: dh * spec.input.row },
             Loop { count: kw, stride: dw * spec.input.pixel },
-            Loop { count: block / ELEMENTS, stride: ROW },
+            Loop { count: block / self.row, stride: 4 * self.row },
         ]
         .into_iter()
         .filter(|l| l.count > 1)
@@ -214,7 +217,7 @@ impl<'a> Emitter<'a> {
             for s in 0..run.count {
                 self.step(b, unit, s, s * run.stride, ip, wp, below);
             }
-            bump(b, wp, run.count * ELEMENTS * self.width(), 0);
+            bump(b, wp, run.count * self.row * self.width(), 0);
             return;
         };
         b.repeat(l.count as u64, |b| {
@@ -238,7 +241,7 @@ impl<'a> Emitter<'a> {
         below: &[usize],
     ) {
         let (ip, wp) = (b.get(ip), b.get(wp));
-        let at = s * ELEMENTS * self.width();
+        let at = s * self.row * self.width();
         for (i, below) in (0u8..).zip(below) {
             b.tile_load(INPUT + i, ip, unit.strides[0], (disp + below) as i32);
             for j in 0..self.spec.blocks as u8 {
@@ -263,7 +266,7 @@ impl<'a> Emitter<'a> {
 
     /// Lines of each step of the next panel that a pair prefetches.
     fn lines(&self) -> usize {
-        (ELEMENTS * self.spec.blocks).div_ceil(self.plan.pairs())
+        (self.row * self.spec.blocks).div_ceil(self.plan.pairs())
     }
 
     /// The pairs of a panel take turns in prefetching.

@@ -13,8 +13,10 @@ mod plan;
 use super::spec::{Number, Spec};
 use mnnc_vector::{CompileError, CompiledKernel, KernelBuilder, Target};
 
-/// Elements of the reduction, pairs of bf16 or four bytes, that a row of a tile holds.
+/// Elements of the reduction, pairs of bf16 or four bytes, that a row of a tile holds at most.
 pub const ELEMENTS: usize = 16;
+/// Elements of bytes in a row from which on tiles are worth it.
+const FEWEST: usize = 8;
 /// Pixels from which on tiles are faster at bytes than vectors, which read as many weights and need no copy of the sums.
 const PIXELS: usize = 8;
 
@@ -23,12 +25,18 @@ pub fn takes(spec: &Spec, target: &Target) -> bool {
     fits(target, spec.number, spec.block_in, spec.out)
 }
 
+/// Elements in a row of the tiles that read `together` elements which lie together: rows are equally long, so that none reads beyond.
+pub fn row(together: usize) -> usize {
+    (1..=ELEMENTS).rev().find(|&n| together.is_multiple_of(n)).unwrap_or(1)
+}
+
 /// Whether numbers of which `together` elements lie together in a pixel are multiplied on tiles.
 pub fn fits(target: &Target, number: Number, together: usize, out: [usize; 2]) -> bool {
     match number {
         Number::Bf16 => target.has_tiles(),
         Number::U8 => {
-            let rows = together > 0 && together.is_multiple_of(ELEMENTS);
+            // Packed panels hold four steps in a row.
+            let rows = together > 0 && together.is_multiple_of(4) && row(together) >= FEWEST;
             target.has_int8_tiles() && rows && out[0] * out[1] >= PIXELS
         }
         _ => false,
