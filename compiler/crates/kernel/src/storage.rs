@@ -116,10 +116,14 @@ impl Storage {
         self
     }
 
-    /// Whether the blocks of a pixel lie together, and there are several.
+    /// Whether the blocks of a pixel lie together, and there are several, or those of other images between them.
     pub fn is_interleaved(&self) -> bool {
-        let element = self.dtype.size();
-        self.block.is_some_and(|b| self.dims[1] > b && self.strides[1] == b * element)
+        self.block.is_some_and(|b| self.strides[3] != b * self.dtype.size())
+    }
+
+    /// A range of whole blocks of channels of this interleaved image, as an image that begins so many bytes behind it.
+    pub fn interleaved_part(&self, dims: &[usize], start: usize) -> Option<Storage> {
+        Some(Storage { dims: dims.to_vec(), bytes: self.bytes.checked_sub(start)?, ..self.clone() })
     }
 
     /// The image with all channels in one block, as borders are filled.

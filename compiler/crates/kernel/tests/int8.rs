@@ -316,6 +316,57 @@ fn layers_pass_bytes_to_each_other() {
     assert!(in_place >= 15 * targets, "only {in_place} sums on {targets} targets were written over an operand");
 }
 
+/// Images side by side in one whose pixels lie together: parts written in place where they are whole blocks, one part of a concatenation of
+/// concatenations, other readers of a part, and slices of the whole.
+#[test]
+fn concatenations_are_exact() {
+    let bytes = Chain::Bytes { clipped: false };
+    for seed in 0..60 {
+        let mut g = Gen::new(7000 + seed);
+        let (mut net, x) = Net::new(&[1, 32, 4 + g.below(6), g.pick(&[7, 12, 17])]);
+        let mut parts: Vec<ValueId> = (0..2 + g.below(2))
+            .map(|_| {
+                let channels = g.pick(&[16, 32, 48, 64, 24, 40, 9]);
+                net.conv(&mut g, x, channels, [3, 3], [1, 1], 1, bytes, None)
+            })
+            .collect();
+        let first = parts[0];
+        let join = |net: &mut Net, parts: &[ValueId]| {
+            let concat = mnnc_ops::lookup("concat").expect("an op");
+            let spec = NodeSpec::new(concat, parts.iter().copied()).attrs(Attrs::new().with("axis", 1i64));
+            net.graph.emit(spec).expect("typed")
+        };
+        let mut whole = join(&mut net, &parts);
+        if g.coin() {
+            parts = vec![whole, net.conv(&mut g, first, 32, [1, 1], [1, 1], 1, bytes, None)];
+            whole = join(&mut net, &parts);
+        }
+        let (kernel, outputs) = (g.pick(&[[3, 3], [1, 3], [1, 1]]), 1 + g.below(70));
+        let chain = any_chain(&mut g);
+        let y = net.conv(&mut g, whole, outputs, kernel, [1, 1], 1, chain, None);
+        let z = net.conv(&mut g, first, 8, [3, 3], [1, 1], 1, bytes, None);
+        let half = net.dims(whole)[1] / 32 * 16;
+        let ints = |net: &mut Net, x: i64| net.constant(Tensor::new([1usize], vec![x]));
+        let (begin, end) = (ints(&mut net, 0), ints(&mut net, half as i64));
+        let axis = ints(&mut net, 1);
+        let spec = NodeSpec::new(mnnc_ops::lookup("slice").expect("an op"), [whole, begin, end, axis]);
+        let slice = net.graph.emit(spec).expect("typed");
+        let w = net.conv(&mut g, slice, 20, kernel, [1, 1], 1, bytes, None);
+        // All three are looked at.
+        let cast = |net: &mut Net, v: ValueId| {
+            let attrs = Attrs::new().with("to", DType::F32);
+            let v = net
+                .graph
+                .emit(NodeSpec::new(mnnc_ops::lookup("cast").expect("an op"), [v]).attrs(attrs))
+                .expect("typed");
+            net.graph.emit(NodeSpec::new(mnnc_ops::lookup("flatten").expect("an op"), [v])).expect("typed")
+        };
+        let all = [y, z, w].map(|v| cast(&mut net, v));
+        let all = join(&mut net, &all);
+        net.check(all, &mut g, seed % 2 == 0, &mut |_| {});
+    }
+}
+
 /// Products with a constant matrix: any number of rows, sums of any length, columns that end inside a vector.
 #[test]
 fn products_are_exact() {

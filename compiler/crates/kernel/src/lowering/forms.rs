@@ -162,8 +162,6 @@ impl FormPlan {
             for &y in node.outputs() {
                 let votes = votes.entry(y).or_default();
                 let form = match (graph.ty(y).rank(), votes.form(graph.ty(y).dtype)) {
-                    // Parts of a concatenation of channels lie in it as they are, where it is in blocks.
-                    (4, Form::Interleaved(h)) if concat_axis(graph, n) == Some(1) => Form::Blocked(h),
                     (4, form) => form,
                     _ => Form::Plain,
                 };
@@ -316,12 +314,23 @@ pub(super) fn offset_of(whole: &Storage, cut: &Cut) -> Option<usize> {
         None if whole.is_plain() => Some(cut.start * whole.strides[cut.dim]),
         None => None,
         Some(_) if cut.dim == 0 => Some(cut.start * whole.strides[0]),
-        Some(_) if whole.is_interleaved() => None,
         Some(b) if cut.dim == 1 => {
             let aligned = cut.start.is_multiple_of(b) && (len % b == 0 || cut.start + len == whole.dims[1]);
             aligned.then(|| cut.start / b * whole.strides[1])
         }
         Some(_) => None,
+    }
+}
+
+/// How a part of these dims lies that [begins](offset_of) `start` bytes behind the whole.
+pub(super) fn part_storage(whole: &Storage, dims: &[usize], start: usize) -> Option<Storage> {
+    match whole.block {
+        Some(b) if whole.is_interleaved() && dims.get(1) == whole.dims.get(1) => {
+            Storage::interleaved(whole.dtype, dims, b, whole.halo)
+        }
+        Some(_) if whole.is_interleaved() => whole.interleaved_part(dims, start),
+        Some(b) => Storage::blocked(whole.dtype, dims, b, whole.halo),
+        None => Storage::plain(whole.dtype, dims),
     }
 }
 

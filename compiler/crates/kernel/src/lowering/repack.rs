@@ -194,17 +194,15 @@ impl Lowering<'_> {
         if let Some(p) = self.homes.get(&v) {
             return Ok(p.clone());
         }
-        let storage = self.storage(v, self.plan.form(v))?;
-        let buffer = match *home {
-            Home::Output(i) => self.schedule.outputs[i],
+        let place = match *home {
+            Home::Output(i) => {
+                Placed { buffer: self.schedule.outputs[i], storage: self.storage(v, self.plan.form(v))? }
+            }
             Home::Within(parent, offset) => {
                 let whole = self.place_whole(parent)?;
-                let name = self.graph.value(v).name.clone();
-                let kind = BufferKind::Within(whole.buffer, offset);
-                self.schedule.buffers.push(Buffer { name, bytes: storage.bytes, kind })
+                self.part_of(&whole, v, offset)?
             }
         };
-        let place = Placed { buffer, storage };
         self.homes.insert(v, place.clone());
         Ok(place)
     }
@@ -230,15 +228,22 @@ impl Lowering<'_> {
             if placed {
                 continue;
             }
-            let storage = self.storage(x, self.plan.form(y))?;
-            let name = format!("{}.part", self.graph.value(x).name);
-            let kind = BufferKind::Within(whole.buffer, offset);
-            let buffer = self.schedule.buffers.push(Buffer { name, bytes: storage.bytes, kind });
             let from = self.input(x, Wish::Any)?;
-            self.copy(x, &from, &Placed { buffer, storage });
+            let to = self.part_of(&whole, x, offset)?;
+            self.copy(x, &from, &to);
         }
         self.placed.entry(y).or_default().push(whole);
         Ok(())
+    }
+
+    /// The place of a value within another one, from this byte of its buffer on.
+    fn part_of(&mut self, whole: &Placed, v: ValueId, offset: usize) -> Result<Placed, OpError> {
+        let dims = self.graph.ty(v).static_dims().ok_or_else(|| OpError::unsupported("a shape is dynamic"))?;
+        let storage = forms::part_storage(&whole.storage, &dims, offset).ok_or_else(forms::too_large)?;
+        let name = self.graph.value(v).name.clone();
+        let kind = BufferKind::Within(whole.buffer, offset);
+        let buffer = self.schedule.buffers.push(Buffer { name, bytes: storage.bytes, kind });
+        Ok(Placed { buffer, storage })
     }
 
     /// Results of a split or slice that are contiguous parts of the input as it lies.
@@ -253,7 +258,7 @@ impl Lowering<'_> {
         let mut out = Vec::new();
         for (y, cut) in outputs.into_iter().zip(&cuts) {
             let offset = forms::offset_of(&from.storage, cut)?;
-            let storage = part_storage(&from.storage, &cut.dims)?;
+            let storage = forms::part_storage(&from.storage, &cut.dims, offset)?;
             let name = self.graph.value(y).name.clone();
             let kind = BufferKind::Within(from.buffer, offset);
             let buffer = self.schedule.buffers.push(Buffer { name, bytes: storage.bytes, kind });
@@ -267,12 +272,4 @@ impl Lowering<'_> {
 fn elements(p: &Placed, access: Access) -> Operand {
     let start = p.storage.offset;
     Operand { buffer: p.buffer, offset: start, bytes: p.storage.bytes - start, access }
-}
-
-fn part_storage(whole: &Storage, dims: &[usize]) -> Option<Storage> {
-    match whole.block {
-        Some(b) if whole.is_interleaved() => Storage::interleaved(whole.dtype, dims, b, whole.halo),
-        Some(b) => Storage::blocked(whole.dtype, dims, b, whole.halo),
-        None => Storage::plain(whole.dtype, dims),
-    }
 }

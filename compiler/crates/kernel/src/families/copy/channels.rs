@@ -7,7 +7,7 @@ use super::moves::{Axis, From, Move};
 use crate::families::fingerprint;
 use crate::families::walk::{advance, bump};
 use crate::storage::Storage;
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Vector};
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
 
 /// Bytes of a part.
 const PART: usize = 16;
@@ -23,13 +23,13 @@ struct Pick {
     bytes: [u8; PART],
 }
 
-/// Byte strides of an image: from image to image, block to block, row to row.
+/// Byte strides of an image: from image to image, block to block, row to row, pixel to pixel.
 #[derive(Copy, Clone, PartialEq, Debug)]
-struct Steps([usize; 3]);
+struct Steps([usize; 4]);
 
 impl Steps {
     fn of(s: &Storage) -> Steps {
-        Steps([s.strides[0], s.strides[1], s.strides[2]])
+        Steps([s.strides[0], s.strides[1], s.strides[2], s.strides[3]])
     }
 }
 
@@ -49,14 +49,13 @@ impl Spec {
     /// The moves from `sources`, numbered as the inputs of the op are, that make up an image. `None` if they do anything but permute channels
     /// between blocked images.
     pub fn of(moves: &[Move], sources: &[Option<Storage>], to: &Storage) -> Option<Spec> {
-        let apart = |s: &Storage| !s.is_interleaved();
-        let block = to.block.filter(|&b| to.dtype.size() == 1 && PART.is_multiple_of(b) && b >= 4 && apart(to))?;
+        let block = to.block.filter(|&b| to.dtype.size() == 1 && PART.is_multiple_of(b) && b >= 4)?;
         let &[images, channels, rows, cols] = &to.dims[..] else { return None };
         let mut blocks: Vec<Vec<Pick>> = vec![Vec::new(); channels.div_ceil(block)];
         let mut used: Vec<usize> = Vec::new();
         for m in moves {
             let From::Input(i) = m.from else { return None };
-            let from = sources.get(i)?.as_ref().filter(|s| s.block == Some(block) && apart(s))?;
+            let from = sources.get(i)?.as_ref().filter(|s| s.block == Some(block))?;
             let [n, c, h, w] = &m.axes[..] else { return None };
             let still = |a: &Axis, d: usize, extent: usize| {
                 let same = a.pairs.len() == extent && a.pairs.iter().all(|p| p.0 == p.1);
@@ -137,6 +136,12 @@ impl Spec {
         b.compile()
     }
 
+    /// Pixels that are moved at once: a vector, or one where those of an image do not follow one another.
+    fn together(&self, lanes: usize) -> usize {
+        let follow = self.sources.iter().chain([&self.result]).all(|s| s.0[3] == lanes);
+        if follow { 4 } else { 1 }
+    }
+
     /// A row of one block of the result.
     fn block(&self, b: &mut KernelBuilder, picks: &[Pick], sources: &[Gpr], result: Gpr, to: usize) {
         let lanes = b.lanes();
@@ -149,14 +154,18 @@ impl Spec {
                 (!still).then(|| b.table(&words))
             })
             .collect();
-        let zero = b.int(0);
-        let at = b.var(zero);
+        // A source counts once, however many of its blocks are picked.
+        let mut ins: Vec<Option<Var<Gpr>>> = vec![None; sources.len()];
+        for p in picks {
+            ins[p.source].get_or_insert_with(|| b.var(sources[p.source]));
+        }
+        let out = b.var(result);
         let pixels = |b: &mut KernelBuilder, n: usize| {
-            let at = b.get(at);
             let mut all: Option<Vector> = None;
             for (p, table) in picks.iter().zip(&tables) {
                 let from = (p.block * self.sources[p.source].0[1]) as i32;
-                let v = b.load_part(sources[p.source].at_index(at, 1, from), n * lanes / 4);
+                let source = b.get(ins[p.source].expect("all that are picked"));
+                let v = b.load_part(source.at(from), n * lanes / 4);
                 let v = match table {
                     Some(table) => b.permute_bytes(v, *table),
                     None => v,
@@ -164,15 +173,23 @@ impl Spec {
                 all = Some(all.map_or(v, |a| b.or(a, v)));
             }
             let all = all.expect("a block has sources");
-            b.store_part(all, result.at_index(at, 1, to as i32), n * lanes / 4);
+            b.store_part(all, b.get(out).at(to as i32), n * lanes / 4);
         };
-        // A vector is four pixels.
-        b.repeat((self.cols / 4) as u64, |b| {
-            pixels(b, 4);
-            bump(b, at, 4 * lanes, 0);
+        let together = self.together(lanes);
+        let forward = |b: &mut KernelBuilder| {
+            for (p, s) in ins.iter().zip(&self.sources) {
+                if let Some(p) = p {
+                    bump(b, *p, together * s.0[3], 0);
+                }
+            }
+            bump(b, out, together * self.result.0[3], 0);
+        };
+        b.repeat((self.cols / together) as u64, |b| {
+            pixels(b, together);
+            forward(b);
         });
-        if !self.cols.is_multiple_of(4) {
-            pixels(b, self.cols % 4);
+        if !self.cols.is_multiple_of(together) {
+            pixels(b, self.cols % together);
         }
     }
 }
