@@ -94,7 +94,7 @@ fn windows(nodes: &[Candidate], i: usize, target: &Target) -> Option<Chain> {
         return None;
     }
     let head = Head::read(nodes[dense].view, window, target)?;
-    let strips = !head.chunks.iter().any(|c| c.ring.whole) && is_large(window);
+    let strips = !head.chunks.iter().any(|c| c.ring.whole) && is_large(window) && head.strips_pay(window, target);
     let point = point_behind(nodes, window, target).filter(|_| strips);
     // A pooling of the panel that a unit has just made finds it in L2.
     let pooled = |n: &Candidate| {
@@ -184,6 +184,22 @@ impl Head {
         });
         let chunks = chunks.into_iter().find_map(|(n, b)| Chunk::cut(&window, n, b, lanes))?;
         Some(Head { dense: g, window, chunks })
+    }
+
+    /// Whether strips cost less than they save. Each makes rows of the intermediate image again that the one before had made, as many as windows
+    /// of neighbouring rows share; without them, the second layer's result is written to and read from beyond L2.
+    fn strips_pay(&self, window: &View, target: &Target) -> bool {
+        const BYTES: f64 = 8.0; // A cycle, beyond L2.
+        let flops = 4.0 * target.lanes() as f64; // A cycle: two units.
+        let (shape, layer) = (&self.dense.shape, &self.window);
+        let bytes = window.graph.ty(window.outputs[0]).num_bytes().unwrap_or(0);
+        let row = bytes / (shape.batch * layer.rows.output).max(1);
+        let rows = (STRIP_BYTES / row.max(1)).max(1) * layer.rows.stride;
+        let again = layer.reach().saturating_sub(layer.rows.stride) as f64 / rows as f64;
+        let [kh, kw] = self.dense.window.kernel;
+        let sums: usize = shape.dims().iter().product();
+        let made = 2.0 * (sums * shape.inputs * kh * kw) as f64;
+        again * made / flops < 2.0 * bytes as f64 / BYTES
     }
 
     /// Channel blocks of a panel.
