@@ -108,7 +108,7 @@ fn whole(target: Target, level: OptLevel, prefer: Prefer, dynamic: &str) -> Stri
     // slices in place.
     let mut text = match target {
         Target::Native => {
-            with_lowering(level, prefer, "lower-bn,lower-gather,lower-point,move-weights,fuse-attention,sink-view")
+            with_lowering(level, prefer, "lower-bn,lower-blocks,lower-gather,lower-point,move-weights,fuse-attention,sink-view")
         }
         Target::Mnn => format!("spell-quant,{}", with_lowering(level, prefer, "")),
     };

@@ -14,6 +14,7 @@ pub static PASSES: &[Pass] = &[
     clean::simplify::PASS,
     clean::transpose::PASS,
     clean::pad::PASS,
+    clean::blocks::PASS,
     clean::bn::PASS,
     clean::gather::PASS,
     clean::point::PASS,

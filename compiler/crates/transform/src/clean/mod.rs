@@ -1,5 +1,6 @@
 //! What does nothing, or is done twice.
 
+pub mod blocks;
 pub mod bn;
 pub mod cse;
 pub mod dce;
