@@ -16,7 +16,11 @@ class Mnn(Engine):
         super().__init__()
         path = convert(job)
         if job["precision"] == "int8":
-            path = quantise(job, path, inputs)
+            try:
+                path = quantise(job, path, inputs)
+            except RuntimeError as error:
+                path = from_qdq(job)
+                self.notes.append(f"runs the model in QDQ form as mnnc writes it for MNN; its own quantiser: {error}")
         import MNN.expr
         import MNN.nn
 
@@ -82,6 +86,16 @@ def quantise(job, path, inputs):
             json.dump(config | {"feature_quantize_method": "KL", "weight_quantize_method": "MAX_ABS"}, file)
         tool(f"mnnquant({path!r}, {quantised!r}, {config_file!r})", quantised)
     return quantised
+
+
+def from_qdq(job):
+    """The model in int8 as the other engines get it, in MNN's format: its own converter leaves such a model in float."""
+    path = os.path.join(job["folder"], job["stem"] + ".peer_qdq.mnn")
+    words = [job["mnnc"], "compile", job["model"], "-o", path, "--no-verify", *job["shape_options"]]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip())
+    return path
 
 
 def tool(call, made):
