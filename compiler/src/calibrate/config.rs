@@ -46,7 +46,7 @@ pub struct Config {
     /// Bits of a weight.
     #[serde(default = "eight")]
     pub quant_bits: u8,
-    /// Whether MNN may search for a Winograd form in int8. Accepted; the format's plan is optional and none is written.
+    /// Whether MNN may search for a Winograd form in int8: [without effect](Config::without_effect), for the format's plan is optional.
     #[serde(rename = "winogradOpt")]
     pub winograd_opt: Option<bool>,
     /// Samples that share one step of the moving average (method EMA).
@@ -190,6 +190,18 @@ impl Config {
         Ok(config)
     }
 
+    /// What is asked for and changes nothing, with the reason.
+    pub fn without_effect(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        if self.winograd_opt == Some(true) {
+            all.push("winogradOpt has no effect: convolutions are int8 without a Winograd plan, which loses accuracy in int8".into());
+        }
+        if let Some(model) = &self.model {
+            all.push(format!("model `{model}` has no effect: the model is the one of the command line, as with MNN"));
+        }
+        all
+    }
+
     /// Parses and checks a configuration.
     ///
     /// # Errors
@@ -283,6 +295,9 @@ mod tests {
         let least = Config::parse(r#"{"path":"x"}"#).unwrap();
         assert_eq!((least.format, least.feature_clamp(), least.weight_clamp()), (PixelFormat::Bgr, 127, 127));
         assert_eq!(Config::parse(r#"{"path":"x","quant_bits":4}"#).unwrap().weight_clamp(), 7);
+        assert!(least.without_effect().is_empty());
+        let asked = Config::parse(r#"{"path":"x","winogradOpt":true,"model":"m.mnn"}"#).unwrap().without_effect();
+        assert!(asked[0].starts_with("winogradOpt has no effect: ") && asked[1].starts_with("model `m.mnn` has no effect: "));
     }
 
     #[test]

@@ -100,6 +100,7 @@ pub fn run(args: Args) -> Result<()> {
     bar.stage("writing");
     let done = compiler.compile(&quantized.model, emit, &args.output, !args.no_verify)?;
     let mut effect = effect_of(&model, &quantized, &done);
+    effect.notes.extend(config.without_effect());
     effect.accuracy = compared;
     let plain = effect::plain(&compiler);
     bar.stage("measuring time");
