@@ -297,7 +297,10 @@ mod tests {
         assert_eq!(Config::parse(r#"{"path":"x","quant_bits":4}"#).unwrap().weight_clamp(), 7);
         assert!(least.without_effect().is_empty());
         let asked = Config::parse(r#"{"path":"x","winogradOpt":true,"model":"m.mnn"}"#).unwrap().without_effect();
-        assert!(asked[0].starts_with("winogradOpt has no effect: ") && asked[1].starts_with("model `m.mnn` has no effect: "));
+        assert!(
+            asked[0].starts_with("winogradOpt has no effect: ")
+                && asked[1].starts_with("model `m.mnn` has no effect: ")
+        );
     }
 
     #[test]

@@ -107,9 +107,11 @@ fn whole(target: Target, level: OptLevel, prefer: Prefer, dynamic: &str) -> Stri
     // The file format has ops for batch normalisation and gather; native code has groups for the parts of the one, and reads
     // slices in place.
     let mut text = match target {
-        Target::Native => {
-            with_lowering(level, prefer, "lower-bn,lower-blocks,lower-gather,lower-point,move-weights,fuse-attention,sink-view")
-        }
+        Target::Native => with_lowering(
+            level,
+            prefer,
+            "lower-bn,lower-blocks,lower-gather,lower-point,move-weights,fuse-attention,sink-view",
+        ),
         Target::Mnn => format!("spell-quant,{}", with_lowering(level, prefer, "")),
     };
     if target == Target::Native && level > OptLevel::O0 {
