@@ -38,13 +38,15 @@ pub struct Together {
     pub rows: bool,
 }
 
+/// Channels of a block, to which those of a pixel are filled up: as many as a vector has lanes on processors with tiles.
+const BLOCK: usize = 16;
 /// Cycles of a vector of sums that are no products: it is stored by tiles, and read again.
 const SUMS: usize = 3;
 
 impl Together {
     /// Of pixels of so many channels, `pitch` bytes apart.
     pub fn new(window: &Window, channels: usize, pitch: usize) -> Together {
-        let own = channels.next_multiple_of(tiles::ELEMENTS);
+        let own = channels.next_multiple_of(BLOCK);
         let rows = window.dilation[1] == 1 && pitch == own;
         Together { pitch, bytes: if rows { window.kernel[1] * own } else { own }, rows }
     }

@@ -161,10 +161,7 @@ impl FormPlan {
             let node = graph.node(n);
             for &y in node.outputs() {
                 let votes = votes.entry(y).or_default();
-                let form = match (graph.ty(y).rank(), votes.form(graph.ty(y).dtype)) {
-                    (4, form) => form,
-                    _ => Form::Plain,
-                };
+                let form = if graph.ty(y).rank() == 4 { votes.form(graph.ty(y).dtype) } else { Form::Plain };
                 self.form.insert(y, form);
                 self.halo.insert(y, votes.halo);
             }

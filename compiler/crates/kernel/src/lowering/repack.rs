@@ -258,11 +258,7 @@ impl Lowering<'_> {
         let mut out = Vec::new();
         for (y, cut) in outputs.into_iter().zip(&cuts) {
             let offset = forms::offset_of(&from.storage, cut)?;
-            let storage = forms::part_storage(&from.storage, &cut.dims, offset)?;
-            let name = self.graph.value(y).name.clone();
-            let kind = BufferKind::Within(from.buffer, offset);
-            let buffer = self.schedule.buffers.push(Buffer { name, bytes: storage.bytes, kind });
-            out.push((y, Placed { buffer, storage }));
+            out.push((y, self.part_of(&from, y, offset).ok()?));
         }
         Some(out)
     }

@@ -177,10 +177,8 @@ impl Spec {
         };
         let together = self.together(lanes);
         let forward = |b: &mut KernelBuilder| {
-            for (p, s) in ins.iter().zip(&self.sources) {
-                if let Some(p) = p {
-                    bump(b, *p, together * s.0[3], 0);
-                }
+            for (p, s) in ins.iter().zip(&self.sources).filter_map(|(p, s)| Some(((*p)?, s))) {
+                bump(b, p, together * s.0[3], 0);
             }
             bump(b, out, together * self.result.0[3], 0);
         };

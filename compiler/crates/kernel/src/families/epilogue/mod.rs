@@ -48,8 +48,11 @@ impl Chain {
             if lookup::cost(f, e, index) > cost { lookup::tabulate(f, e, index) } else { None }
         };
         let cost = lookup::cost_of_one(target);
-        let lookups = (0..f.nodes.len()).map(|i| pays(Expr(i as u32), cost)).collect();
-        let packed = if f.dtype(f.result) == DType::U8 { pays(f.result, cost / 4 + 1) } else { None };
+        let lookups: Vec<Option<Lookup>> = (0..f.nodes.len()).map(|i| pays(Expr(i as u32), cost)).collect();
+        // What pays for one vector pays for four.
+        let one = || lookups[f.result.0 as usize].clone();
+        let bytes = f.dtype(f.result) == DType::U8;
+        let packed = if bytes { one().or_else(|| pays(f.result, cost / 4 + 1)) } else { None };
         Chain { f: f.clone(), bounded, lookups, packed }
     }
 
