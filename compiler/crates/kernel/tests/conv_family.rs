@@ -161,16 +161,19 @@ fn transformed_tiles_equal_the_reference() {
         let mut tuned = 0;
         for seed in 0..80 {
             let mut g = Gen::new(1000 + seed);
+            let dilation = [1, 1].map(|d| if g.below(3) == 0 { d + g.below(20) } else { d });
+            let pads = std::array::from_fn(|i| g.below(2 * dilation[i % 2] + 1));
+            let least = |d: usize| (2 * dilation[d] + 1).saturating_sub(pads[d] + pads[d + 2]).max(1);
             let case = Case {
                 batch: 1 + g.below(3),
                 inputs: 32 + g.below(40),
                 outputs: 32 + g.below(40),
                 groups: 1,
-                size: [3 + g.below(40), 3 + g.below(60)],
+                size: [least(0) + g.below(40), least(1) + g.below(60)],
                 kernel: [3, 3],
                 stride: [1, 1],
-                dilation: [1, 1],
-                pads: std::array::from_fn(|_| g.below(3)),
+                dilation,
+                pads,
             };
             let (graph, input, expected) = graph(&case, &mut g);
             // What the cost model chooses, or any other size, band and number of images.
@@ -190,8 +193,9 @@ fn transformed_tiles_equal_the_reference() {
             let worst = got.iter().zip(expected.iter()).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
             assert!(
                 worst <= WINOGRAD * largest,
-                "{target} seed {seed}: {choice}: off by {worst} of {largest}; size {:?} channels {}->{}",
+                "{target} seed {seed}: {choice}: off by {worst} of {largest}; size {:?} dilation {:?} channels {}->{}",
                 case.size,
+                case.dilation,
                 case.inputs,
                 case.outputs
             );

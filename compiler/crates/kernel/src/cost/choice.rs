@@ -2,7 +2,7 @@
 
 use super::Problem;
 use crate::families::tile::max_pixels_of;
-use crate::families::winograd::Size;
+use crate::families::winograd::{Phases, Size};
 use mnnc_vector::Target;
 use std::fmt;
 
@@ -35,7 +35,7 @@ pub struct Winograd {
     pub size: Size,
     /// Rows of tiles that are transformed and multiplied together.
     pub band: usize,
-    /// Images whose tiles are multiplied together; more than one only where a band is a whole image.
+    /// Images, or [phases](Phases) of their rows, whose tiles are multiplied together; more than one only where a band is a whole image.
     pub images: usize,
 }
 
@@ -56,10 +56,11 @@ impl Choice {
                     && !(d.panels_outside && p.own_weights)
             }
             Choice::Winograd(w) => {
-                let rows = p.out[0].div_ceil(w.size.outputs());
+                let phases = Phases::new(p, w.size);
+                let rows = phases.tiles(0);
                 p.is_winograd(target)
                     && (1..=rows).contains(&w.band)
-                    && (1..=p.images).contains(&w.images)
+                    && (1..=p.images * phases.count(0)).contains(&w.images)
                     && (w.images == 1 || w.band == rows)
             }
         }

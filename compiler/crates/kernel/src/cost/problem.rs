@@ -79,11 +79,11 @@ impl Problem {
         2.0 * (self.images * self.groups * self.outputs * self.pixels()) as f64 * (self.inputs * taps) as f64
     }
 
-    /// Whether tiles can be transformed: a dense 3x3 convolution of stride 1 with channels enough to fill vectors.
+    /// Whether tiles can be transformed: a dense 3x3 convolution of stride 1, dilated or not, with channels enough to fill vectors.
     pub fn is_winograd(&self, target: &Target) -> bool {
         self.number == Number::F32
             && self.packing == Packing::WHOLE
-            && self.window == Window { kernel: [3, 3], ..Window::POINT }
+            && self.window == Window { kernel: [3, 3], dilation: self.window.dilation, ..Window::POINT }
             && self.groups == 1
             && self.inputs >= 2 * target.lanes()
             && self.outputs >= target.lanes()

@@ -3,7 +3,7 @@
 use super::panels::usual_width;
 use super::{Choice, Direct, Planner, Problem, Winograd};
 use crate::families::tile::{max_pixels_of, split_evenly, tile_rows};
-use crate::families::winograd::Size;
+use crate::families::winograd::{Phases, Size};
 
 /// What a candidate must gain by the model to be taken instead of the usual one, which was measured: the model's own error.
 const MARGIN: f64 = 0.97;
@@ -158,7 +158,8 @@ impl Planner {
             if size.error(p.inputs) > self.error_budget {
                 continue;
             }
-            let [rows, cols] = p.out.map(|n| n.div_ceil(size.outputs()));
+            let phases = Phases::new(p, size);
+            let ([rows, cols], all) = (phases.grid(), p.images * phases.count(0));
             let mut last = 0;
             for bands in 1..=rows {
                 let band = rows.div_ceil(bands);
@@ -167,9 +168,9 @@ impl Planner {
                 }
                 last = band;
             }
-            let most = (MOST_TILES / (rows * cols)).min(p.images);
+            let most = (MOST_TILES / (rows * cols)).min(all);
             for n in 2..=most {
-                let images = split_evenly(p.images, n).first().map_or(1, |r| r.0);
+                let images = split_evenly(all, n).first().map_or(1, |r| r.0);
                 let w = Winograd { size, band: rows, images };
                 if images > 1 && out.last() != Some(&w) {
                     out.push(w);

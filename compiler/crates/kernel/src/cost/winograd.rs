@@ -2,6 +2,7 @@
 
 use super::stream::{Reread, beside};
 use super::{Class, Planner, Problem, Winograd};
+use crate::families::winograd::Phases;
 
 /// Cycles for each vector of products of the input's transform (loads, additions, a store) and of the output's.
 const TRANSFORMS: [f64; 2] = [3.5, 2.5];
@@ -12,17 +13,18 @@ impl Planner {
     /// Cycles of the whole convolution.
     pub(super) fn winograd_cycles(&self, p: &Problem, w: &Winograd) -> f64 {
         let lanes = self.target.lanes();
-        let tiles = p.out.map(|n| n.div_ceil(w.size.outputs()));
+        let phases = Phases::new(p, w.size);
+        let (tiles, images) = (phases.grid(), p.images * phases.count(0));
         let n = w.size.products();
         let weights = 4.0 * (n * p.inputs * p.outputs.next_multiple_of(lanes)) as f64;
         // Bands of so many tiles, and those at the end: `[how many, tiles]`.
         let (whole, last) = if w.images > 1 {
-            let (each, rest) = (tiles[0] * tiles[1], p.images % w.images);
-            ([p.images / w.images, w.images * each], [usize::from(rest > 0), rest * each])
+            let (each, rest) = (tiles[0] * tiles[1], images % w.images);
+            ([images / w.images, w.images * each], [usize::from(rest > 0), rest * each])
         } else {
             let rest = tiles[0] % w.band;
-            let last = if rest > 0 { p.images } else { 0 };
-            ([p.images * (tiles[0] / w.band), w.band * tiles[1]], [last, rest * tiles[1]])
+            let last = if rest > 0 { images } else { 0 };
+            ([images * (tiles[0] / w.band), w.band * tiles[1]], [last, rest * tiles[1]])
         };
         let bands = whole[0] + last[0];
         let multiply: f64 = [whole, last]
@@ -31,13 +33,13 @@ impl Planner {
             .map(|[count, tiles]| count as f64 * self.band_products(p, n, tiles))
             .sum();
         let buffers = 4.0 * (n * whole[1] * (p.inputs + p.outputs)) as f64;
-        let count = (p.images * tiles[0] * tiles[1]) as f64;
+        let count = (images * tiles[0] * tiles[1]) as f64;
         let vectors = count * n as f64 / lanes as f64;
         let transforms = vectors * (TRANSFORMS[0] * p.inputs as f64 + TRANSFORMS[1] * p.outputs as f64);
         let spilled = Reread::new(&self.machine, buffers, buffers).cycles() * bands as f64;
         let first = weights / self.far_rate();
         let again = bands.saturating_sub(1) as f64 * Reread::new(&self.machine, weights, weights + buffers).cycles();
-        let steps = STEP * (3 * bands) as f64;
+        let steps = STEP * (bands + 2 * images * tiles[0].div_ceil(w.band)) as f64;
         beside(multiply, first) + again + transforms + spilled + steps + self.images(p)
     }
 

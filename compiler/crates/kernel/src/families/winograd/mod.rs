@@ -1,9 +1,10 @@
 //! Dense 3x3 convolution of stride 1 by Winograd's minimal filtering: bands of tiles are transformed, multiplied product by
-//! product by the implicit GEMM, and transformed back.
+//! product by the implicit GEMM, and transformed back. Dilated ones are computed [phase](phases) by phase.
 //!
 //! Every band is three kinds of steps over two scratch buffers: `V[product][input block][tile][lane]`, then
 //! `M[product][output block][tile][lane]`. Small images of a batch share a band, so that the weights are read once. The stride from product to product is odd in cache lines, against aliasing.
 
+mod phases;
 mod points;
 mod transform;
 
@@ -21,6 +22,7 @@ use crate::schedule::{Access, BufferId, KernelId, Operand};
 use crate::storage::Halo;
 use mnnc_ir::{OpError, Tensor, ValueId};
 use mnnc_vector::Target;
+pub use phases::Phases;
 pub use points::Size;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -57,13 +59,11 @@ fn problem(g: &Geometry, target: &Target) -> Problem {
 }
 
 /// The border that whole tiles read.
-fn tile_halo(g: &Geometry, size: Size) -> Halo {
-    let m = size.outputs();
-    let reach = |d: usize| g.out()[d].next_multiple_of(m) + 2;
+fn tile_halo(g: &Geometry, phases: &Phases) -> Halo {
     let [rows, cols] = [g.shape.axes[0].input, g.shape.axes[1].input];
     Halo {
-        bottom: reach(0).saturating_sub(g.halo.top + rows),
-        right: reach(1).saturating_sub(g.halo.left + cols),
+        bottom: phases.reach(0).saturating_sub(g.halo.top + rows),
+        right: phases.reach(1).saturating_sub(g.halo.left + cols),
         ..g.halo
     }
 }
@@ -75,7 +75,8 @@ impl Family for Winograd {
 
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let (g, cut) = read(view, target)?;
-        let mut wishes = vec![(view.inputs.first().copied().flatten()?, Wish::Blocked(tile_halo(&g, cut.size)))];
+        let halo = tile_halo(&g, &Phases::new(&problem(&g, target), cut.size));
+        let mut wishes = vec![(view.inputs.first().copied().flatten()?, Wish::Blocked(halo))];
         wishes.extend(image_wishes(view, target));
         Some(wishes)
     }
@@ -84,27 +85,25 @@ impl Family for Winograd {
         let target = *lo.target();
         let missing = || OpError::unsupported("not a convolution of this family");
         let (g, cut) = read(view, &target).ok_or_else(missing)?;
-        lo.decided(problem(&g, &target), Choice::Winograd(cut));
+        let problem = problem(&g, &target);
+        let phases = Phases::new(&problem, cut.size);
+        lo.decided(problem, Choice::Winograd(cut));
         let [x, w] = [0, 1].map(|i| view.inputs.get(i).copied().flatten());
         let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
         let filter = compressed::numbers(lo.graph(), w).ok_or_else(missing)?;
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
-        let input = lo.input(x, Wish::Blocked(tile_halo(&g, cut.size)))?;
+        let input = lo.input(x, Wish::Blocked(tile_halo(&g, &phases)))?;
         let output = lo.output_in_place(view, Forms::BLOCKED, &view.inputs)?;
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let name = lo.graph().node(view.node).name.clone();
-        Emitter { g: &g, size: cut.size, rows: cut.band, images: cut.images, target, input, output, epilogue, name }
-            .steps(lo, &filter, bias)
+        Emitter { g: &g, phases, cut, target, input, output, epilogue, name }.steps(lo, &filter, bias)
     }
 }
 
 struct Emitter<'a> {
     g: &'a Geometry,
-    size: Size,
-    /// Rows of tiles in a band.
-    rows: usize,
-    /// Images whose bands are multiplied together.
-    images: usize,
+    phases: Phases,
+    cut: Cut,
     target: Target,
     input: Placed,
     output: Placed,
@@ -126,8 +125,15 @@ impl Emitter<'_> {
         self.target.lanes()
     }
 
-    fn tiles(&self) -> [usize; 2] {
-        self.g.out().map(|n| n.div_ceil(self.size.outputs()))
+    /// The row of the image that a row of a phase is.
+    fn row(&self, row: usize, phase: usize) -> usize {
+        phase + row * self.phases.step[0]
+    }
+
+    /// Rows of a phase that so many rows of tiles from `row` on have: tiles reach beyond the image, or, at the end of a phase that is shorter than
+    /// the first, lie there.
+    fn rows(&self, tiles: usize, row: usize, phase: usize) -> usize {
+        self.phases.extent(0, phase).saturating_sub(row).min(tiles * self.cut.size.outputs())
     }
 
     /// Bytes of one product of a band: all channel blocks of all tiles, and a line more.
@@ -137,9 +143,9 @@ impl Emitter<'_> {
 
     fn steps(&self, lo: &mut Lowering, filter: &[f32], bias: Option<&Tensor>) -> Result<(), OpError> {
         let s = &self.g.shape;
-        let (tiles, step) = (self.tiles(), self.rows);
-        let whole = self.images * step * tiles[1];
-        let scratch = |channels: usize| self.size.products() * self.product(channels, whole);
+        let (tiles, step) = (self.phases.grid(), self.cut.band);
+        let whole = self.cut.images * step * tiles[1];
+        let scratch = |channels: usize| self.cut.size.products() * self.product(channels, whole);
         let (v_bytes, m_bytes) = (scratch(s.inputs), scratch(s.outputs));
         let (v, m) = (lo.temp("tiles", v_bytes), lo.temp("products", m_bytes));
         let transformed = self.transform_filter(filter);
@@ -147,8 +153,9 @@ impl Emitter<'_> {
         let bias = bias.map_or_else(|| vec![0.0; s.outputs], Tensor::to_vec);
         let bias = weights(lo, &format!("{}.bias", self.name), pack::pack_channels(&bias, 0, padded));
         let mut packed: Option<Vec<Operand>> = None;
-        for image in (0..s.batch).step_by(self.images) {
-            let images = image..(image + self.images).min(s.batch);
+        let all = s.batch * self.phases.count(0);
+        for image in (0..all).step_by(self.cut.images) {
+            let images = image..(image + self.cut.images).min(all);
             for first in (0..tiles[0]).step_by(step) {
                 let band = [step.min(tiles[0] - first), tiles[1]];
                 let classes = self.classes(lo, &transformed, &mut packed, images.len() * band[0] * band[1])?;
@@ -160,9 +167,9 @@ impl Emitter<'_> {
 
     /// All filters transformed: `[output][input][product]`.
     fn transform_filter(&self, filter: &[f32]) -> Vec<f32> {
-        let n = self.size.products();
+        let n = self.cut.size.products();
         let mut out = vec![0f32; filter.len() / 9 * n];
-        out.par_chunks_mut(n).zip(filter.as_chunks::<9>().0).for_each(|(o, g)| self.size.filter(g, o));
+        out.par_chunks_mut(n).zip(filter.as_chunks::<9>().0).for_each(|(o, g)| self.cut.size.filter(g, o));
         out
     }
 
@@ -178,7 +185,7 @@ impl Emitter<'_> {
         let plane = tiles * lanes * 4;
         let strides =
             |channels| Strides { image: self.product(channels, tiles), plane, pixel: lanes * 4, ..Strides::default() };
-        let n = self.size.products();
+        let n = self.cut.size.products();
         let planner = lo.planner();
         let product = planner.band_problem(&problem(self.g, &self.target), n, tiles);
         let widths = planner.band_classes(&product);
@@ -240,13 +247,16 @@ impl Emitter<'_> {
     ) -> Result<(), OpError> {
         let (s, lanes) = (&self.g.shape, self.lanes());
         let dims = s.dims();
-        let row = first * self.size.outputs();
+        let row = first * self.cut.size.outputs();
+        // The image and the phase of its rows that an image of the band is.
+        let part = |i: usize| [i / self.phases.count(0), i % self.phases.count(0)];
         let scratch = |buffer, bytes, access| Operand { buffer, offset: 0, bytes, access };
         // The tiles of the images lie one after the other in every plane.
         let each = tiles[0] * tiles[1];
         let (total, own) = (images.len() * each, each * lanes * 4);
         let band = |channels: usize, image: Strides| Band {
-            size: self.size,
+            size: self.cut.size,
+            phases: self.phases,
             blocks: channels.div_ceil(lanes),
             tiles,
             image,
@@ -259,7 +269,8 @@ impl Emitter<'_> {
         let key = format!("winograd_input_{}_{}", self.target, fingerprint(&format!("{there:?}")));
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::input(&there, t, &key)))?;
         for (i, image) in images.clone().enumerate() {
-            let start = from.first_tap(self.g.halo) + image * from.strides[0] + row * from.strides[2];
+            let [image, phase] = part(image);
+            let start = from.first_tap(self.g.halo) + image * from.strides[0] + self.row(row, phase) * from.strides[2];
             let to = from_offset(&scratch(v, v_bytes, Access::Write), i * own);
             lo.step(kernel, vec![from_offset(&self.input.read(), start), to], there.units(), 0);
         }
@@ -273,23 +284,24 @@ impl Emitter<'_> {
                 from_offset(&scratch(m, m_bytes, Access::Write), offset),
             ];
             // Counted as the direct convolution that they replace.
-            let rows = (tiles[0] * self.size.outputs()).min(dims[2] - row);
+            let rows: usize = images.clone().map(|i| self.rows(tiles[0], row, part(i)[1])).sum();
             let channels = (class.spec.blocks * class.spec.panels * lanes).min(s.outputs - class.first * lanes);
-            let flops = 18 * images.len() * rows * dims[3] * s.inputs * channels;
+            let flops = 18 * rows * dims[3] * s.inputs * channels;
             lo.step(class.kernel, operands, class.units, flops as u64);
         }
 
         let to = &self.output.storage;
         let back = band(s.outputs, image_strides(to, &dims));
-        let finish = Finish {
-            extent: [(dims[2] - row).min(tiles[0] * self.size.outputs()), dims[3]],
-            epilogue: self.epilogue.f.clone(),
-            sides: self.epilogue.sides.clone(),
-        };
-        let key = format!("winograd_output_{}_{}", self.target, fingerprint(&format!("{back:?}{finish:?}")));
-        let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::output(&back, &finish, t, &key)))?;
         for (i, image) in images.enumerate() {
-            let at = |o: &Operand, s: &Strides| from_offset(o, image * s.image + row * s.row);
+            let [image, phase] = part(image);
+            let finish = Finish {
+                rows: self.rows(tiles[0], row, phase),
+                epilogue: self.epilogue.f.clone(),
+                sides: self.epilogue.sides.clone(),
+            };
+            let key = format!("winograd_output_{}_{}", self.target, fingerprint(&format!("{back:?}{finish:?}")));
+            let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::output(&back, &finish, t, &key)))?;
+            let at = |o: &Operand, s: &Strides| from_offset(o, image * s.image + self.row(row, phase) * s.row);
             let mut operands = vec![from_offset(&scratch(m, m_bytes, Access::Read), i * own), bias.clone()];
             for (o, side) in self.epilogue.operands.iter().zip(&self.epilogue.sides) {
                 operands.push(at(o, &side.strides));

@@ -1,6 +1,6 @@
 //! The kernels on both sides of the products: image to `[product][channel block][tile][lane]`, and back.
 
-use super::points::Size;
+use super::{Phases, Size};
 use crate::families::igemm::spec::Strides;
 use crate::families::sides::Side;
 use crate::families::walk::{Results, advance, bump};
@@ -12,9 +12,11 @@ use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var,
 pub struct Band {
     /// Outputs of a tile.
     pub size: Size,
+    /// Which pixels are one image for a tile.
+    pub phases: Phases,
     /// Channel blocks.
     pub blocks: usize,
-    /// Rows and columns of tiles.
+    /// Rows of tiles, and tiles of a row, those of all phases.
     pub tiles: [usize; 2],
     /// Strides of the image.
     pub image: Strides,
@@ -29,6 +31,11 @@ impl Band {
     pub fn units(&self) -> usize {
         self.blocks * self.tiles[0]
     }
+
+    /// Strides from row to row and from pixel to pixel of a phase.
+    fn apart(&self) -> [usize; 2] {
+        [self.phases.step[0] * self.image.row, self.phases.step[1] * self.image.pixel]
+    }
 }
 
 /// Arguments: image at the first tap of the band's first tile, products.
@@ -38,31 +45,35 @@ pub fn input(band: &Band, target: &Target, name: &str) -> Result<CompiledKernel,
     let (image, products) = (b.arg(0), b.arg(1));
     let (begin, end) = (b.begin(), b.end());
     let (n, m) = (band.size.inputs(), band.size.outputs());
+    let [down, right] = band.apart();
     b.for_range(begin, end, 1, |b, unit| {
         let row = b.int_rem(unit, band.tiles[0] as u32);
         let block = b.int_div(unit, band.tiles[0] as u32);
         let from = advance(b, image, block, band.image.plane);
-        let from = advance(b, from, row, m * band.image.row);
+        let from = advance(b, from, row, m * down);
         let to = advance(b, products, block, band.plane);
         let to = advance(b, to, row, band.tiles[1] * vector);
         let (from, to): (Var<Gpr>, Var<Gpr>) = (b.var(from), b.var(to));
-        b.repeat(band.tiles[1] as u64, |b| {
-            let (image, products) = (b.get(from), b.get(to));
-            let half: Vec<Vec<Vector>> = (0..n)
-                .map(|r| {
-                    let d: Vec<Vector> =
-                        (0..n).map(|c| b.load(image.at((r * band.image.row + c * band.image.pixel) as i32))).collect();
-                    band.size.input(b, &d)
-                })
-                .collect();
-            for c in 0..n {
-                let column: Vec<Vector> = half.iter().map(|r| r[c]).collect();
-                for (r, v) in band.size.input(b, &column).into_iter().enumerate() {
-                    b.store(v, products.at(((r * n + c) * band.product) as i32));
+        let tiles = band.phases.tiles(1);
+        b.repeat(band.phases.count(1) as u64, |b| {
+            b.repeat(tiles as u64, |b| {
+                let (image, products) = (b.get(from), b.get(to));
+                let half: Vec<Vec<Vector>> = (0..n)
+                    .map(|r| {
+                        let d: Vec<Vector> = (0..n).map(|c| b.load(image.at((r * down + c * right) as i32))).collect();
+                        band.size.input(b, &d)
+                    })
+                    .collect();
+                for c in 0..n {
+                    let column: Vec<Vector> = half.iter().map(|r| r[c]).collect();
+                    for (r, v) in band.size.input(b, &column).into_iter().enumerate() {
+                        b.store(v, products.at(((r * n + c) * band.product) as i32));
+                    }
                 }
-            }
-            bump(b, from, m * band.image.pixel, 0);
-            bump(b, to, vector, 0);
+                bump(b, from, m * right, 0);
+                bump(b, to, vector, 0);
+            });
+            bump(b, from, band.image.pixel, tiles * m * right);
         });
     });
     b.compile()
@@ -71,8 +82,8 @@ pub fn input(band: &Band, target: &Target, name: &str) -> Result<CompiledKernel,
 /// What the way back needs besides the band.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Finish {
-    /// Rows and columns of the band's part of the image; the last tiles may reach beyond.
-    pub extent: [usize; 2],
+    /// Rows of the phase that the band has; the last tiles may reach beyond.
+    pub rows: usize,
     /// What happens to every sum, bias added: `Arg(0)`; `Arg(1 + i)` is `sides[i]`.
     pub epilogue: Option<ScalarFn>,
     /// Further operands of the epilogue.
@@ -89,7 +100,7 @@ pub fn output(band: &Band, finish: &Finish, target: &Target, name: &str) -> Resu
     let image = b.arg(2 + sides.len());
     let (begin, end) = (b.begin(), b.end());
     let m = band.size.outputs();
-    let whole_rows = finish.extent[0] / m;
+    let whole_rows = finish.rows / m;
     b.for_range(begin, end, 1, |b, unit| {
         let row = b.int_rem(unit, band.tiles[0] as u32);
         let block = b.int_div(unit, band.tiles[0] as u32);
@@ -99,13 +110,13 @@ pub fn output(band: &Band, finish: &Finish, target: &Target, name: &str) -> Resu
         let bias = b.load(bias.at(0));
         let place = |b: &mut KernelBuilder, p: Gpr, s: &Strides| {
             let p = advance(b, p, block, s.plane);
-            advance(b, p, row, m * s.row)
+            advance(b, p, row, m * band.phases.step[0] * s.row)
         };
         let image = place(b, image, &band.image);
         let sides: Vec<Gpr> = sides.iter().zip(&finish.sides).map(|(&p, s)| place(b, p, &s.strides)).collect();
         let results = Results::new(b, image, &sides).behind(b, finish.epilogue.as_ref(), false);
         let from: Var<Gpr> = b.var(from);
-        let partial = finish.extent[0] % m;
+        let partial = finish.rows % m;
         let row_of_tiles = |b: &mut KernelBuilder, rows: usize| {
             let emitter = Back { band, finish, bias, results: &results, from, rows };
             emitter.row(b);
@@ -135,21 +146,31 @@ struct Back<'a> {
 
 impl Back<'_> {
     fn row(&self, b: &mut KernelBuilder) {
-        let m = self.band.size.outputs();
-        let (whole, rest) = (self.finish.extent[1] / m, self.finish.extent[1] % m);
-        b.repeat(whole as u64, |b| {
-            self.tile(b, m);
-            let vector = b.lanes() * 4;
-            bump(b, self.from, vector, 0);
-            self.results.bump(b, &self.band.image, &self.finish.sides, 0, m as isize);
-        });
-        if rest > 0 {
-            self.tile(b, rest);
+        let Band { size, phases, .. } = self.band;
+        let (m, vector) = (size.outputs(), b.lanes() * 4);
+        let go = |b: &mut KernelBuilder, pixels: isize| {
+            self.results.bump(b, &self.band.image, &self.finish.sides, 0, pixels);
+        };
+        for (outputs, count) in phases.runs(1) {
+            let (whole, rest) = (outputs / m, outputs % m);
+            b.repeat(count as u64, |b| {
+                b.repeat(whole as u64, |b| {
+                    self.tile(b, m);
+                    bump(b, self.from, vector, 0);
+                    go(b, (m * phases.step[1]) as isize);
+                });
+                if rest > 0 {
+                    self.tile(b, rest);
+                }
+                bump(b, self.from, (phases.tiles(1) - whole) * vector, 0);
+                go(b, 1 - (whole * m * phases.step[1]) as isize);
+            });
         }
     }
 
     fn tile(&self, b: &mut KernelBuilder, cols: usize) {
         let (size, n) = (self.band.size, self.band.size.inputs());
+        let [down, right] = self.band.phases.step;
         let from = b.get(self.from);
         // One side first, column by column, so that few products are in registers at once.
         let half: Vec<Vec<Vector>> = (0..n)
@@ -164,7 +185,7 @@ impl Back<'_> {
             for (c, y) in size.output(b, &row).into_iter().enumerate().take(cols) {
                 let y = b.add(y, self.bias);
                 let lanes = b.lanes();
-                self.results.store(b, &self.band.image, &self.finish.sides, y, [r, c, 0], lanes);
+                self.results.store(b, &self.band.image, &self.finish.sides, y, [r * down, c * right, 0], lanes);
             }
         }
     }
