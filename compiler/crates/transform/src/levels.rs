@@ -110,7 +110,7 @@ fn whole(target: Target, level: OptLevel, prefer: Prefer, dynamic: &str) -> Stri
         Target::Native => with_lowering(
             level,
             prefer,
-            "lower-bn,lower-blocks,lower-gather,lower-point,move-weights,fuse-attention,sink-view",
+            "lower-bn,lower-row,lower-blocks,lower-gather,lower-point,move-weights,fuse-attention,sink-view",
         ),
         Target::Mnn => format!("spell-quant,{}", with_lowering(level, prefer, "")),
     };
@@ -137,7 +137,9 @@ pub fn clean(level: OptLevel, prefer: Prefer) -> String {
 
 fn with_lowering(level: OptLevel, prefer: Prefer, lower: &str) -> String {
     if level == OptLevel::O0 {
-        return "fold,fold-shapes,fold,dce".to_string();
+        // Without images of one row there would be no kernel for windows over one dimension.
+        let row = if lower.is_empty() { "" } else { "lower-row,fold," };
+        return format!("fold,fold-shapes,fold,{row}dce");
     }
     let sharers = prefer.max_sharers();
     // A file that is to be small gets no constants larger than what they are computed from.

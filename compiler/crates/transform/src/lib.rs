@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `fold/` | evaluate at compile time: constants, shape arithmetic |
 //! | `clean/` | drop what does nothing: dead code, duplicates, identities, transposes |
+//! | `rank/` | windows over one dimension, for native code, as windows over images |
 //! | `quant/` | compressed weights stay compressed; in the end integers are computed with, or weights written out |
 //! | `fuse/` | recover and merge: conv+BN, activations, norms, gemm; groups for native kernels |
 
@@ -22,6 +23,7 @@ pub mod pass;
 pub mod pattern;
 pub mod pipeline;
 pub mod quant;
+pub mod rank;
 pub mod rules;
 pub mod table;
 

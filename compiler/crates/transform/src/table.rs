@@ -1,7 +1,7 @@
 //! Every pass, one line each.
 
 use crate::pass::Pass;
-use crate::{clean, fold, fuse, quant};
+use crate::{clean, fold, fuse, quant, rank};
 
 /// All passes.
 pub static PASSES: &[Pass] = &[
@@ -18,6 +18,8 @@ pub static PASSES: &[Pass] = &[
     clean::bn::PASS,
     clean::gather::PASS,
     clean::point::PASS,
+    // rank
+    rank::row::PASS,
     // quant
     quant::moved::PASS,
     quant::lower::PASS,

@@ -13,9 +13,9 @@ use crate::families::window;
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
 use crate::schedule::{Access, BufferId, Operand};
-use crate::storage::{Halo, Storage};
+use crate::storage::Halo;
 use mnnc_ir::{DType, OpError, Tensor, ValueId};
-use mnnc_ops::family::conv::{Axis, CONV, ConvShape};
+use mnnc_ops::family::conv::{CONV, ConvShape};
 use mnnc_vector::Target;
 
 /// The family.
@@ -28,11 +28,7 @@ impl Family for Conv {
 
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let geometry = Geometry::read(view, target)?;
-        let wish = match geometry.one_row {
-            true => Wish::Plain,
-            false if geometry.pixels_of_taps(target) => Wish::Plain,
-            false => geometry.wish(target),
-        };
+        let wish = if geometry.pixels_of_taps(target) { Wish::Plain } else { geometry.wish(target) };
         let mut wishes = vec![(view.inputs.first().copied().flatten()?, wish)];
         wishes.extend(image_wishes(view, target));
         Some(wishes)
@@ -45,28 +41,17 @@ impl Family for Conv {
         let [x, w] = [0, 1].map(|i| view.inputs.get(i).copied().flatten());
         let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
-        let y = view.outputs[0];
-        let (input, output) = if g.one_row {
-            (row_image(lo, x, &g)?, lo.temp_image(y, &g.shape.dims(), target.lanes(), Halo::default())?)
-        } else {
-            let input = if g.pixels_of_taps(&target) { first_layer(lo, x, &g)? } else { lo.input(x, g.wish(&target))? };
-            let reduced = match g.kind {
-                Kind::Dense => target.has_bf16(),
-                Kind::Depthwise => can_reduce(&input.storage, &target),
-            };
-            (input, lo.output_in_place(view, Forms { reduced, ..Forms::BLOCKED }, &view.inputs)?)
+        let input = if g.pixels_of_taps(&target) { first_layer(lo, x, &g)? } else { lo.input(x, g.wish(&target))? };
+        let reduced = match g.kind {
+            Kind::Dense => target.has_bf16(),
+            Kind::Depthwise => can_reduce(&input.storage, &target),
         };
+        let output = lo.output_in_place(view, Forms { reduced, ..Forms::BLOCKED }, &view.inputs)?;
         let node = Lowered { g: &g, weights: w, bias, input, output, target };
         match g.kind {
-            Kind::Dense => node.dense(view, lo)?,
-            Kind::Depthwise => node.depthwise(view, lo)?,
+            Kind::Dense => node.dense(view, lo),
+            Kind::Depthwise => node.depthwise(view, lo),
         }
-        if g.one_row {
-            let to = lo.output(y, Forms::PLAIN)?;
-            let to = Placed { buffer: to.buffer, storage: plain(&g.shape.dims())? };
-            lo.copy(y, &node.output, &to);
-        }
-        Ok(())
     }
 }
 
@@ -80,23 +65,6 @@ fn first_layer(lo: &mut Lowering, x: ValueId, g: &Geometry) -> Result<Placed, Op
     Ok(to)
 }
 
-/// The input of a convolution over one dimension, copied into an image of one row.
-fn row_image(lo: &mut Lowering, x: ValueId, g: &Geometry) -> Result<Placed, OpError> {
-    let from = lo.input(x, Wish::Plain)?;
-    let dims = [g.shape.batch, g.shape.groups * g.shape.inputs, 1, g.shape.axes[1].input];
-    let from = Placed { buffer: from.buffer, storage: plain(&dims)? };
-    let to = match g.wish(lo.target()) {
-        Wish::Planar(halo) => lo.temp_image(x, &dims, 1, halo)?,
-        _ => lo.temp_image(x, &dims, lo.target().lanes(), g.halo)?,
-    };
-    lo.copy(x, &from, &to);
-    Ok(to)
-}
-
-fn plain(dims: &[usize]) -> Result<Storage, OpError> {
-    Storage::plain(DType::F32, dims).ok_or_else(|| OpError::unsupported("a value is larger than the address space"))
-}
-
 #[derive(Copy, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     /// One group or several, through the implicit GEMM.
@@ -107,10 +75,7 @@ pub(super) enum Kind {
 
 /// What the family has to know of a node.
 pub(super) struct Geometry {
-    /// A convolution over one dimension has a second one of size 1 in front.
     pub(super) shape: ConvShape,
-    /// Over one dimension only: the operands have rank 3 and are seen as images of one row.
-    pub(super) one_row: bool,
     pub(super) window: Window,
     /// Zero border that the windows reach into.
     pub(super) halo: Halo,
@@ -123,13 +88,7 @@ impl Geometry {
         let anchor = view.anchor.filter(|a| a.is(&CONV))?;
         let facts = view.graph.facts(view.anchor_id?);
         let ctx = facts.of(anchor);
-        let mut shape = mnnc_ops::family::conv::shape(&ctx, 0, 1).ok()?;
-        let one_row = shape.axes.len() == 1;
-        if one_row {
-            // Side operands would have to be seen as images, too.
-            view.epilogue.as_ref().is_none_or(|e| e.sides.is_empty()).then_some(())?;
-            shape.axes.insert(0, Axis::UNIT);
-        }
+        let shape = mnnc_ops::family::conv::shape(&ctx, 0, 1).ok()?;
         let x = ctx.input(0).ok()?;
         let constant = |i: usize| match view.inputs.get(i).copied().flatten() {
             Some(v) => view.graph.constant(v).is_some_and(|t| t.dtype() == DType::F32),
@@ -139,10 +98,10 @@ impl Geometry {
         if x.dtype != DType::F32 || !weights || !constant(2) || !fits_image(view, &shape.dims()) {
             return None;
         }
-        Geometry::sized(shape, one_row, target)
+        Geometry::sized(shape, target)
     }
     /// The geometry of a shape. `None` if it is not one of images, or they are empty or too large to be addressed.
-    pub(super) fn sized(shape: ConvShape, one_row: bool, target: &Target) -> Option<Geometry> {
+    pub(super) fn sized(shape: ConvShape, target: &Target) -> Option<Geometry> {
         let [rows, cols] = shape.axes[..] else { return None };
         let (dims, lanes) = (shape.dims(), target.lanes());
         let kind =
@@ -158,7 +117,7 @@ impl Geometry {
         if bytes >= 1 << 31 || dims.contains(&0) || rows.input == 0 || cols.input == 0 || shape.inputs == 0 {
             return None;
         }
-        Some(Geometry { window: window::of(&rows, &cols), halo: window::halo(&rows, &cols), shape, one_row, kind })
+        Some(Geometry { window: window::of(&rows, &cols), halo: window::halo(&rows, &cols), shape, kind })
     }
     /// Few channels are read plane by plane: most of a block would be padding.
     pub(super) fn wish(&self, target: &Target) -> Wish {
@@ -167,14 +126,14 @@ impl Geometry {
             return Wish::Planar(self.halo);
         }
         match self.kind {
-            Kind::Depthwise if !self.one_row => image_wish(target, self.halo),
+            Kind::Depthwise => image_wish(target, self.halo),
             Kind::Dense if self.reduced(target) => Wish::Reduced(self.halo),
             _ => Wish::Blocked(self.halo),
         }
     }
     /// Whether pairs of bf16 are multiplied.
     fn reduced(&self, target: &Target) -> bool {
-        target.has_bf16() && self.kind == Kind::Dense && self.shape.groups == 1 && !self.one_row
+        target.has_bf16() && self.kind == Kind::Dense && self.shape.groups == 1
     }
     /// Whether the taps of a filter row are read as the channels of overlapping pixels of four channels each: what tiles do with the
     /// few channels of a first layer.

@@ -42,7 +42,7 @@ impl Convolution {
         let (x, w) = (input(0)?, input(1)?);
         let channels = shape.groups * shape.outputs;
         let fits = view.graph.ty(x).dtype == DType::U8 && fits_typed_image(view, &shape.dims());
-        let g = Geometry::sized(shape, false, target).filter(|g| fits && g.kind == Kind::Dense)?;
+        let g = Geometry::sized(shape, target).filter(|g| fits && g.kind == Kind::Dense)?;
         let weights = Weights::read(view.graph, w, input(3), true, channels)?;
         Some(Convolution { g, x, zero: zero_point(view, 2)?, weights })
     }

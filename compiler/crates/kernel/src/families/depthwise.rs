@@ -44,7 +44,7 @@ impl Node {
         let x = input(0).filter(|&x| graph.ty(x).dtype == DType::U8 && fits_typed_image(view, &dims))?;
         let zero = zero_point(view, 2)?;
         let weights = Weights::read(graph, input(1)?, input(3), true, shape.groups)?;
-        let g = Geometry::sized(shape, false, target).filter(|g| g.kind == Kind::Depthwise)?;
+        let g = Geometry::sized(shape, target).filter(|g| g.kind == Kind::Depthwise)?;
         let [kh, kw] = g.window.kernel;
         let taps = kh * kw;
         let of = |c: usize| Sums::of((0..taps).map(|t| weights.at(c * taps + t)), zero);

@@ -344,22 +344,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// An image in blocks of its own, zero border included, that belongs to value `v` but is none of its forms.
-    ///
-    /// # Errors
-    /// If the size overflows, or `dims` is not of rank 4.
-    pub(crate) fn temp_image(
-        &mut self,
-        v: ValueId,
-        dims: &[usize],
-        block: usize,
-        halo: Halo,
-    ) -> Result<Placed, OpError> {
-        let storage = Storage::blocked(self.graph.ty(v).dtype, dims, block, halo).ok_or_else(forms::too_large)?;
-        Ok(self.temp_in_storage(v, storage))
-    }
-
-    /// As [`temp_image`](Self::temp_image), rounded to bf16.
+    /// An image in blocks of bf16 of its own, zero border included, that belongs to value `v` but is none of its forms.
     ///
     /// # Errors
     /// If the size overflows, or `dims` is not of rank 4.

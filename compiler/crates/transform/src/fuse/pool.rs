@@ -1,4 +1,4 @@
-//! `fuse-pool`: global average pooling that was spelt as something more general. Runs after the norms are recovered, which
+//! `fuse-pool`: global pooling that was spelt as something more general. Runs after the norms are recovered, which
 //! look for means.
 
 use crate::pass::{Pass, PassCx};
@@ -9,7 +9,7 @@ use mnnc_ir::{Attrs, Graph, NodeId, NodeSpec, Patch, Plan};
 /// The pass.
 pub const PASS: Pass = Pass {
     name: "fuse-pool",
-    doc: "recover global average pooling",
+    doc: "recover global pooling",
     options: &[],
     run: |g, cx| {
         rules::apply(g, RULES, cx);
@@ -18,12 +18,12 @@ pub const PASS: Pass = Pass {
 };
 
 const RULES: &[Rule] = &[
-    Rule { name: "global average pool", roots: &["reduce_mean"], rewrite: global_average },
+    Rule { name: "global pool", roots: &["reduce_mean", "reduce_max"], rewrite: global },
     Rule { name: "whole average pool", roots: &["average_pool"], rewrite: whole_average },
 ];
 
-/// mean over all dimensions behind the channels = global average pooling
-fn global_average(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
+/// mean or maximum over all dimensions behind the channels = global pooling
+fn global(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let x = g.node(n).input(0)?;
     let (axes, keep) = reduced(g, n)?;
     let rank = g.ty(x).rank();
@@ -31,10 +31,19 @@ fn global_average(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
         return None;
     }
     let mut p = Patch::at(g, n);
-    let pooled = p.node(NodeSpec::new(op("global_average_pool")?, [x])).ok()?;
+    let pooled = p.node(NodeSpec::new(op(pooling(g, n)?)?, [x])).ok()?;
     let y = if keep { pooled } else { reshaped(&mut p, pooled, &dims(g, output(g, n)?)?)? };
     p.replace(output(g, n)?, y);
     Some(p.finish())
+}
+
+/// The pooling that a reduction over planes is.
+pub fn pooling(g: &Graph, n: NodeId) -> Option<&'static str> {
+    match g.node(n).op.name {
+        "reduce_mean" => Some("global_average_pool"),
+        "reduce_max" => Some("global_max_pool"),
+        _ => None,
+    }
 }
 
 /// average pooling by a window of the whole plane, unpadded = global average pooling

@@ -30,7 +30,7 @@ impl WindowLayer {
     /// `None` if the node is no such layer.
     pub fn read(view: &View, target: &Target) -> Option<WindowLayer> {
         if let Some(g) = conv::Geometry::read(view, target) {
-            let fits = g.kind == conv::Kind::Depthwise && !g.one_row;
+            let fits = g.kind == conv::Kind::Depthwise;
             return fits.then(|| WindowLayer { rows: g.shape.axes[0], cols: g.shape.axes[1], kind: Kind::Depthwise });
         }
         let dims = view.graph.ty(view.outputs[0]).static_dims()?;

@@ -1,0 +1,3 @@
+//! Windows over one dimension, as windows over images.
+
+pub mod row;
