@@ -163,6 +163,7 @@ pub static ALL: &[&OpDecl] = &[
     &quant::DYNAMIC_QUANTIZE_ROWS,
     &quant::Q_LINEAR_CONV,
     &quant::CONV_INTEGER,
+    &quant::CONV_TRANSPOSE_INTEGER,
     &quant::Q_LINEAR_MATMUL,
     &quant::MATMUL_INTEGER,
     // resize

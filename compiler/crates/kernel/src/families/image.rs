@@ -7,6 +7,7 @@ const IMAGE_OPS: &[&str] = &[
     "conv",
     "conv_integer",
     "conv_transpose",
+    "conv_transpose_integer",
     "max_pool",
     "average_pool",
     "global_average_pool",

@@ -26,7 +26,7 @@ const LINEAR: &[&str] = &[
 ];
 
 /// Anchors of integers: what stands behind them is arithmetic in `f32`.
-const INTEGER: &[&str] = &["conv_integer", "matmul_integer"];
+const INTEGER: &[&str] = &["conv_integer", "conv_transpose_integer", "matmul_integer"];
 
 /// Further anchors that bound what a small operand can do.
 const BOUNDED: &[&str] = &[

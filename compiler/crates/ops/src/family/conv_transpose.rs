@@ -2,7 +2,7 @@
 
 use crate::define::BASE;
 use crate::family::conv::{ConvShape, GROUP, check_bias, groups, same_types};
-use crate::loops::{self, affine, div, load_wide, map, reduce, wide};
+use crate::loops::{self, Stage, affine, div, load_wide, map, reduce, wide};
 use crate::product::{Matrix, product};
 use crate::real::{Evaluated, Real, eval_real, zeros};
 use crate::sample::{Gen, draft};
@@ -12,6 +12,26 @@ use mnnc_ir::decl::{EvalCtx, Sample};
 use mnnc_ir::scalar::{Cmp, Expr, ScalarBuilder, Source};
 use mnnc_ir::{AttrDecl, AttrKind, DTypeSet, Dim, OpCtx, OpDecl, OpError, Operand, SymTable, Tensor, TensorType};
 use rayon::prelude::*;
+
+/// Where windows lie.
+pub(super) const ATTRS: &[AttrDecl] = &[
+    KERNEL_SHAPE,
+    STRIDES,
+    PADS,
+    DILATIONS,
+    GROUP,
+    AUTO_PAD,
+    AttrDecl::optional(
+        "output_padding",
+        AttrKind::Ints,
+        "added to each spatial extent of the output, at its end; all 0 when unset",
+    ),
+    AttrDecl::optional(
+        "output_shape",
+        AttrKind::Ints,
+        "spatial extents of the output; pads follow from it when set",
+    ),
+];
 
 /// Transposed convolution over 1 to 3 spatial dimensions.
 pub static CONV_TRANSPOSE: OpDecl = OpDecl {
@@ -25,24 +45,7 @@ pub static CONV_TRANSPOSE: OpDecl = OpDecl {
         Operand::optional("b", DTypeSet::FLOAT),
     ],
     outputs: &[Operand::required("y", DTypeSet::FLOAT)],
-    attrs: &[
-        KERNEL_SHAPE,
-        STRIDES,
-        PADS,
-        DILATIONS,
-        GROUP,
-        AUTO_PAD,
-        AttrDecl::optional(
-            "output_padding",
-            AttrKind::Ints,
-            "added to each spatial extent of the output, at its end; all 0 when unset",
-        ),
-        AttrDecl::optional(
-            "output_shape",
-            AttrKind::Ints,
-            "spatial extents of the output; pads follow from it when set",
-        ),
-    ],
+    attrs: ATTRS,
     infer,
     eval: |ctx| eval_real!(ctx, ctx.input(0)?.dtype(), eval),
     compute: Some(compute),
@@ -139,6 +142,13 @@ impl Geometry {
 
 fn infer(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<TensorType>, OpError> {
     same_types(ctx, &[0, 1, 2])?;
+    let dims = infer_dims(ctx, syms)?;
+    check_bias(ctx, 2, dims[1])?;
+    Ok(vec![TensorType::new(ctx.input(0)?.dtype, dims)])
+}
+
+/// The shape of the result.
+pub(super) fn infer_dims(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<Dim>, OpError> {
     let geometry = Geometry::read(ctx)?;
     let (x, w) = (ctx.input(0)?, ctx.input(1)?);
     let g = groups(ctx)?;
@@ -153,7 +163,6 @@ fn infer(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<TensorType>, OpError> {
         return Err(OpError::invalid(format!("{c} input channels do not split into {g} groups")));
     }
     let m = syms.mul(w.dims[1], Dim::Const(g));
-    check_bias(ctx, 2, m)?;
     let mut dims = vec![x.dims[0], m];
     for (i, d) in x.dims[2..].iter().enumerate() {
         dims.push(match (d, &geometry.shape) {
@@ -162,65 +171,54 @@ fn infer(ctx: &OpCtx, syms: &mut SymTable) -> Result<Vec<TensorType>, OpError> {
             _ => syms.fresh(),
         });
     }
-    Ok(vec![TensorType::new(x.dtype, dims)])
-}
-
-/// A transposed convolution with every size known. In its axes, `input` and `output` are those of the op.
-struct Shape {
-    batch: usize,
-    groups: usize,
-    /// Input and output channels of a group.
-    inputs: usize,
-    outputs: usize,
-    axes: Vec<Axis>,
-}
-
-impl Shape {
-    fn new(ctx: &OpCtx) -> Result<Shape, OpError> {
-        let geometry = Geometry::read(ctx)?;
-        let (x, w) = (ctx.static_dims(0)?, ctx.static_dims(1)?);
-        let groups = groups(ctx)? as usize;
-        let size = |n: u64| usize::try_from(n).map_err(|_| OpError::invalid("the output extent overflows"));
-        let mut axes = Vec::new();
-        for (i, &input) in x[2..].iter().enumerate() {
-            let (output, begin) = geometry.extent(i, input as u64)?;
-            axes.push(Axis {
-                input,
-                output: size(output)?,
-                kernel: geometry.kernel[i] as usize,
-                stride: geometry.strides[i] as usize,
-                dilation: geometry.dilations[i] as usize,
-                begin: size(begin)?,
-                end: 0,
-            });
-        }
-        Ok(Shape { batch: x[0], groups, inputs: x[1] / groups, outputs: w[1], axes })
-    }
-    fn dims(&self) -> Vec<usize> {
-        [self.batch, self.groups * self.outputs].into_iter().chain(self.axes.iter().map(|a| a.output)).collect()
-    }
+    Ok(dims)
 }
 
 /// All sizes of a transposed convolution whose input types are static. `outputs` are those of a group, and output `o` of an
 /// axis gets input `i` through window element `o + begin - i * stride`.
 pub fn shape(ctx: &OpCtx) -> Result<ConvShape, OpError> {
-    let Shape { batch, groups, inputs, outputs, axes } = Shape::new(ctx)?;
-    Ok(ConvShape { batch, groups, inputs, outputs, axes })
+    let geometry = Geometry::read(ctx)?;
+    let (x, w) = (ctx.static_dims(0)?, ctx.static_dims(1)?);
+    let groups = groups(ctx)? as usize;
+    let size = |n: u64| usize::try_from(n).map_err(|_| OpError::invalid("the output extent overflows"));
+    let mut axes = Vec::new();
+    for (i, &input) in x[2..].iter().enumerate() {
+        let (output, begin) = geometry.extent(i, input as u64)?;
+        axes.push(Axis {
+            input,
+            output: size(output)?,
+            kernel: geometry.kernel[i] as usize,
+            stride: geometry.strides[i] as usize,
+            dilation: geometry.dilations[i] as usize,
+            begin: size(begin)?,
+            end: 0,
+        });
+    }
+    Ok(ConvShape { batch: x[0], groups, inputs: x[1] / groups, outputs: w[1], axes })
 }
 
 fn eval<T: Real>(ctx: &EvalCtx) -> Evaluated {
-    let s = Shape::new(&ctx.op)?;
+    let s = shape(&ctx.op)?;
     let (x, w) = (ctx.input(0)?.view::<T>(), ctx.input(1)?.view::<T>());
+    let bias = ctx.opt_input(2).map(Tensor::view::<T>);
+    let y = convolve(&x, &w, bias.as_deref(), &s)?;
+    Ok(vec![Tensor::new(s.dims(), y)])
+}
+
+/// The results, a bias of one number for each output channel added.
+///
+/// # Errors
+/// If they do not fit the memory.
+pub(super) fn convolve<T: Real>(x: &[T], w: &[T], bias: Option<&[T]>, s: &ConvShape) -> Result<Vec<T>, OpError> {
     let axes = lifted(&s.axes);
     let mut y = zeros::<T>(&s.dims())?;
     let pixels: usize = axes.iter().map(|a| a.output).product();
     let input: usize = axes.iter().map(|a| a.input).product();
     let taps: usize = axes.iter().map(|a| a.kernel).product();
     if y.is_empty() {
-        return Ok(vec![Tensor::new(s.dims(), y)]);
+        return Ok(y);
     }
-    if let Some(bias) = ctx.opt_input(2) {
-        let bias = bias.view::<T>();
+    if let Some(bias) = bias {
         y.chunks_mut(pixels).enumerate().for_each(|(i, p)| p.fill(bias[i % bias.len()]));
     }
     // The product of weights and input gives what every input adds to every window element; then these are added up.
@@ -233,7 +231,7 @@ fn eval<T: Real>(ctx: &EvalCtx) -> Evaluated {
         product((s.outputs * taps, input, s.inputs), left, |p, j, out| right.read_row(p, j, out), &mut parts);
         y.par_chunks_mut(pixels).zip(parts.par_chunks(taps * input)).for_each(|(y, parts)| spread(parts, &axes, y));
     }
-    Ok(vec![Tensor::new(s.dims(), y)])
+    Ok(y)
 }
 
 /// Adds the parts of one output channel, `[taps][input]`, to its plane.
@@ -256,9 +254,13 @@ fn spread<T: Real>(parts: &[T], axes: &[Axis; 3], y: &mut [T]) {
     }
 }
 
-fn compute(ctx: &OpCtx) -> Result<Compute, OpError> {
-    let s = Shape::new(ctx)?;
-    let d = ctx.input(0)?.dtype;
+/// The loop form of the sums over channels and taps. `x` loads the data at an index under a condition, `w` the weight at an index, whose
+/// second element is the output channel of its group.
+pub(super) fn sums(
+    s: &ConvShape,
+    x: impl FnOnce(&mut ScalarBuilder, Vec<Expr>, Option<Expr>) -> Expr,
+    w: impl FnOnce(&mut ScalarBuilder, Vec<Expr>) -> Expr,
+) -> Stage {
     let rank = s.axes.len();
     let mut b = ScalarBuilder::new();
     let (n, m, c) = (b.axis(0), b.axis(1), b.axis(2 + rank));
@@ -283,12 +285,23 @@ fn compute(ctx: &OpCtx) -> Result<Compute, OpError> {
         spatial.push(at);
     }
     let guard = loops::all(&mut b, &conditions);
-    let x = load_wide(&mut b, Source::Input(0), [vec![n, channel], spatial].concat(), d, guard, 0.0);
+    let x = x(&mut b, [vec![n, channel], spatial].concat(), guard);
     let taps: Vec<Expr> = (0..rank).map(|i| b.axis(3 + rank + i)).collect();
-    let w = load_wide(&mut b, Source::Input(1), [vec![channel, first], taps].concat(), d, None, 0.0);
+    let w = w(&mut b, [vec![channel, first], taps].concat());
     let product = b.mul(x, w);
     let over = std::iter::once(s.inputs).chain(s.axes.iter().map(|a| a.kernel)).collect();
-    let mut stages = vec![reduce(s.dims(), over, Combine::Sum, b, product)];
+    reduce(s.dims(), over, Combine::Sum, b, product)
+}
+
+fn compute(ctx: &OpCtx) -> Result<Compute, OpError> {
+    let s = shape(ctx)?;
+    let d = ctx.input(0)?.dtype;
+    let rank = s.axes.len();
+    let mut stages = vec![sums(
+        &s,
+        |b, index, guard| load_wide(b, Source::Input(0), index, d, guard, 0.0),
+        |b, index| load_wide(b, Source::Input(1), index, d, None, 0.0),
+    )];
     if ctx.opt_input(2).is_some() || wide(d) != d {
         let mut b = ScalarBuilder::new();
         let index = loops::axes(&mut b, 2 + rank);
@@ -304,8 +317,9 @@ fn compute(ctx: &OpCtx) -> Result<Compute, OpError> {
     Ok(loops::compute(stages))
 }
 
-fn flops(ctx: &OpCtx) -> u64 {
-    let Ok(s) = Shape::new(ctx) else { return 0 };
+/// Multiplications and additions of the definition.
+pub(super) fn flops(ctx: &OpCtx) -> u64 {
+    let Ok(s) = shape(ctx) else { return 0 };
     let factors = [s.batch, s.groups, s.inputs, s.outputs];
     let spatial = s.axes.iter().flat_map(|a| [a.input, a.kernel]);
     factors.into_iter().chain(spatial).fold(2, |a: u64, n| a.saturating_mul(n as u64))

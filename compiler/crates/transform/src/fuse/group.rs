@@ -14,6 +14,7 @@ use std::collections::{HashMap, HashSet};
 /// Ops that lead a group.
 pub const ANCHORS: &[&str] = &[
     "conv_integer",
+    "conv_transpose_integer",
     "matmul_integer",
     "conv",
     "conv_transpose",
@@ -164,7 +165,7 @@ impl<'g> Group<'g> {
 
     /// Whether the anchor sums integers.
     fn integer(&self) -> bool {
-        matches!(self.g.node(self.members[0]).op.name, "conv_integer" | "matmul_integer")
+        matches!(self.g.node(self.members[0]).op.name, "conv_integer" | "conv_transpose_integer" | "matmul_integer")
     }
 
     /// Takes in readers of the tail for as long as the group keeps a single result.
@@ -299,6 +300,7 @@ impl<'g> Group<'g> {
             "conv"
                 | "conv_integer"
                 | "conv_transpose"
+                | "conv_transpose_integer"
                 | "max_pool"
                 | "average_pool"
                 | "lp_pool"
@@ -307,7 +309,7 @@ impl<'g> Group<'g> {
         ) || g.node(self.members[0]).op.name.starts_with("global_");
         let channel = if image { 1 } else { whole.len().wrapping_sub(1) };
         let skip = whole.len() - side.len().min(whole.len());
-        let integer = matches!(g.node(self.members[0]).op.name, "conv_integer" | "matmul_integer");
+        let integer = matches!(g.node(self.members[0]).op.name, "conv_integer" | "conv_transpose_integer" | "matmul_integer");
         if integer && side.len() == whole.len() {
             let fits = |(i, (d, all)): (usize, (&Dim, &Dim))| d == all || d.known() == Some(1) && i == channel;
             if side.iter().zip(whole).enumerate().all(fits) {

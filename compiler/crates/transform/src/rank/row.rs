@@ -33,6 +33,7 @@ const WINDOWS: &[&str] = &[
     "conv",
     "conv_integer",
     "conv_transpose",
+    "conv_transpose_integer",
     "average_pool",
     "max_pool",
     "global_average_pool",
@@ -42,7 +43,7 @@ const WINDOWS: &[&str] = &[
 
 /// Operands, behind the first, that are filters.
 fn is_filter(node: &Node, operand: usize) -> bool {
-    operand == 1 && matches!(node.op.name, "conv" | "conv_integer" | "conv_transpose")
+    operand == 1 && matches!(node.op.name, "conv" | "conv_integer" | "conv_transpose" | "conv_transpose_integer")
 }
 
 /// Where the dimension of size 1 stands.

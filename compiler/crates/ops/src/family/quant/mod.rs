@@ -1,11 +1,13 @@
 //! Affine quantisation, as ONNX defines it: `real = scale * (stored - zero_point)`.
 
 mod conv;
+mod conv_transpose;
 mod linear;
 mod matmul;
 pub mod rows;
 
 pub use conv::{CONV_INTEGER, Q_LINEAR_CONV};
+pub use conv_transpose::CONV_TRANSPOSE_INTEGER;
 pub use linear::{DEQUANTIZE_LINEAR, DYNAMIC_QUANTIZE_LINEAR, QUANTIZE_LINEAR};
 pub use matmul::{MATMUL_INTEGER, Q_LINEAR_MATMUL};
 pub use rows::DYNAMIC_QUANTIZE_ROWS;

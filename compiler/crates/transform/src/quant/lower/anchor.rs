@@ -6,13 +6,13 @@
 use super::real::{Real, Steps, binary, cast, real};
 use super::shift::{SHIFT, unsigned};
 use crate::pass::PassCx;
-use crate::pattern::{dims, flag, float, op, output};
+use crate::pattern::{dims, flag, float, int, op, output};
 use crate::quant::weight::{Quantised, compressed, ints};
 use crate::rules::Rule;
 use mnnc_ir::{Attrs, DType, Graph, NodeId, NodeSpec, Patch, Plan, Tensor, ValueId};
 
 pub const RULES: &[Rule] = &[
-    Rule { name: "integer convolution", roots: &["conv"], rewrite: conv },
+    Rule { name: "integer convolution", roots: &["conv", "conv_transpose"], rewrite: conv },
     Rule { name: "integer product", roots: &["matmul"], rewrite: matmul },
     Rule { name: "integer product", roots: &["gemm"], rewrite: gemm },
 ];
@@ -74,7 +74,15 @@ fn bias(g: &Graph, v: Option<ValueId>, channels: usize) -> Option<Option<Vec<f32
 fn conv(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let node = g.node(n);
     let (x, y) = (real(g, node.input(0)?)?, output(g, n)?);
-    let w = weights(g, node.input(1)?, 0)?;
+    // Output channels are dimension 0 of a filter, or, those of one group, dimension 1 of a transposed one.
+    let (integer, w) = match node.op.name {
+        "conv" => ("conv_integer", weights(g, node.input(1)?, 0)?),
+        _ => {
+            let groups = usize::try_from(int(node, "group")?).ok()?;
+            let w = weights(g, node.input(1)?, 1)?;
+            ("conv_transpose_integer", Weights { scale: w.scale.repeat(groups), ..w })
+        }
+    };
     let channels = w.scale.len();
     let bias = bias(g, node.input(2), channels)?;
     let mut shape = vec![1; g.ty(y).rank() - 1];
@@ -82,7 +90,7 @@ fn conv(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let mut p = Patch::at(g, n);
     let (stored, zero) = data(&mut p, x)?;
     let stored_weights = p.constant(&weight_name(g, n), w.stored);
-    let spec = NodeSpec::new(op("conv_integer")?, [stored, stored_weights, zero]);
+    let spec = NodeSpec::new(op(integer)?, [stored, stored_weights, zero]);
     let acc = p.node(spec.attrs(node.attrs.clone()).named(node.name.clone())).ok()?;
     let factor: Vec<f64> = w.scale.iter().map(|s| s * f64::from(x.steps.scale)).collect();
     let mut z = scaled(&mut p, acc, &factor, &shape)?;
