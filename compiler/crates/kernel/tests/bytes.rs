@@ -161,6 +161,50 @@ fn depthwise_convolutions_are_exact() {
     assert_eq!(floats, all * (byte_targets().len() - with_dots));
 }
 
+/// A transposed convolution of `x` and, if it is open, the region around it.
+fn transposed(net: &mut Net, g: &mut Gen, x: ValueId, groups: usize, zero: u8) -> ValueId {
+    let channels = net.dims(x)[1];
+    let outputs = if g.coin() { 1 + g.below(40) } else { g.pick(&[16, 32, 64]) };
+    let stride = g.pick(&[[2usize, 2], [2, 2], [1, 1], [3, 2], [4, 4]]);
+    let kernel = stride.map(|s| s + g.below(3));
+    let pads: Vec<i64> = (0..4).map(|i| g.below(kernel[i % 2].div_ceil(2)) as i64).collect();
+    let w = signed(g, &[channels, outputs.div_ceil(groups), kernel[0], kernel[1]]);
+    let w = net.constant(w);
+    let ints = |v: [usize; 2]| v.map(|x| x as i64).to_vec();
+    let attrs = Attrs::new().with("group", groups as i64).with("strides", ints(stride)).with("pads", pads);
+    net.what += &format!(" transposed {kernel:?}/{stride:?} {groups} groups zero {zero}");
+    let zero = net.constant(Tensor::scalar(zero));
+    net.emit("conv_transpose_integer", &[x, w, zero], attrs)
+}
+
+#[test]
+fn transposed_convolutions_are_exact() {
+    let (mut taken, mut all) = (0, 0);
+    for seed in 0..120 {
+        let mut g = Gen::new(1500 + seed);
+        let groups = g.pick(&[1, 1, 1, 2]);
+        let channels = if g.coin() { 1 + g.below(80) } else { g.pick(&[16, 32, 64, 128]) };
+        let dims = [1 + g.below(2), channels * groups, 2 + g.below(9), g.pick(&[2, 3, 4, 7, 8, 15, 20])];
+        let mut net = Net::new();
+        let x = net.input(bytes(&mut g, &dims));
+        let zero = g.pick(&[0, 128, 255, 77]);
+        let alone = g.below(5) == 0;
+        if !alone {
+            net.open();
+        }
+        let mut y = transposed(&mut net, &mut g, x, groups, zero);
+        if !alone {
+            y = if g.below(4) == 0 { net.cast(y, DType::F32) } else { requantise(&mut net, &mut g, y) };
+            y = net.close(y);
+        }
+        net.check(y, seed % 2 == 0, EXACT, &mut |s| {
+            all += 1;
+            taken += usize::from(s.kernels.iter().any(|(_, k)| k.name.starts_with("conv_transpose_integer")));
+        });
+    }
+    assert_eq!(taken, all);
+}
+
 /// Values that lie in blocks of bytes from layer to layer, sums of two of them, borders of different widths.
 #[test]
 fn layers_pass_bytes_to_each_other() {
