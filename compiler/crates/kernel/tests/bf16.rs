@@ -114,7 +114,7 @@ fn convolutions_are_exact() {
 #[test]
 fn layers_pass_bf16_to_each_other() {
     let mut stored = 0;
-    for seed in 0..250 {
+    for seed in 0..400 {
         let mut g = Gen::new(5000 + seed);
         let (mut net, x) = Net::new(&[1 + g.below(2), 1 + g.below(40), 4 + g.below(14), 4 + g.below(20)]);
         let point = [1, 1];
@@ -123,7 +123,7 @@ fn layers_pass_bf16_to_each_other() {
         let a = net.conv(&mut g, x, channels, kernel, point, 1);
         let a = if g.coin() { net.emit("relu", &[a], Attrs::new()) } else { a };
         let window = || Attrs::new().with("kernel_shape", vec![3i64, 3]).with("pads", vec![1i64; 4]);
-        let b = match g.below(8) {
+        let b = match g.below(12) {
             0 => {
                 let stride = [1 + g.below(2); 2];
                 net.conv(&mut g, a, channels, [3, 3], stride, channels)
@@ -157,6 +157,33 @@ fn layers_pass_bf16_to_each_other() {
                 let least = net.constant(Tensor::new([1], vec![1.0f32]));
                 net.emit("min", &[inverse, least], Attrs::new());
                 net.emit("min", &[a, one], Attrs::new())
+            }
+            // Parts that begin within a block.
+            7 => {
+                let mut parts = vec![a];
+                for _ in 0..1 + g.below(2) {
+                    let more = g.pick(&[2, 6, 8, 11, 16, 24, 40]);
+                    parts.push(net.conv(&mut g, x, more, [3, 3], point, 1));
+                }
+                net.emit("concat", &parts, Attrs::new().with("axis", 1i64))
+            }
+            8 => {
+                let scales = net.constant(Tensor::new([4], vec![1.0f32, 1.0, 2.0, 3.0]));
+                let roi = net.constant(Tensor::new([0], Vec::<f32>::new()));
+                let attrs = Attrs::new().with("mode", "nearest").with("coordinate_transformation_mode", "asymmetric");
+                net.emit("resize", &[a, roi, scales], attrs.with("nearest_mode", "floor"))
+            }
+            9 => {
+                let first = g.pick(&[0, 2, 4, 5]);
+                let ends = [first, channels as i64 - g.pick(&[0, 1, 2]), 1];
+                let [start, end, axis] = ends.map(|i| net.constant(Tensor::ints(&[i])));
+                net.emit("slice", &[a, start, end, axis], Attrs::new())
+            }
+            10 => {
+                let outputs = g.pick(&[5, 16, 32, 48]);
+                let w = sparse(&mut g, &[channels, outputs, 2, 3]);
+                let w = net.constant(w);
+                net.emit("conv_transpose", &[a, w], Attrs::new().with("strides", vec![2i64, 2]))
             }
             _ => a,
         };

@@ -26,11 +26,7 @@ pub(super) const ATTRS: &[AttrDecl] = &[
         AttrKind::Ints,
         "added to each spatial extent of the output, at its end; all 0 when unset",
     ),
-    AttrDecl::optional(
-        "output_shape",
-        AttrKind::Ints,
-        "spatial extents of the output; pads follow from it when set",
-    ),
+    AttrDecl::optional("output_shape", AttrKind::Ints, "spatial extents of the output; pads follow from it when set"),
 ];
 
 /// Transposed convolution over 1 to 3 spatial dimensions.

@@ -1,4 +1,4 @@
-//! Transposed convolution of floats.
+//! Transposed convolution of floats, or of pairs of bf16.
 
 use super::Geometry;
 use crate::compressed;
@@ -31,6 +31,11 @@ fn read(view: &View, target: &Target) -> Option<Geometry> {
     fits.then_some(g)
 }
 
+/// Pairs of bf16 are multiplied where there is one group.
+fn wish(g: &Geometry, target: &Target) -> Wish {
+    if target.has_bf16() && g.shape.groups == 1 { Wish::Reduced(g.halo) } else { Wish::Blocked(g.halo) }
+}
+
 impl Family for ConvTranspose {
     fn name(&self) -> &'static str {
         "conv_transpose"
@@ -38,20 +43,21 @@ impl Family for ConvTranspose {
 
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let g = read(view, target)?;
-        let mut wishes = vec![(view.inputs.first().copied().flatten()?, Wish::Blocked(g.halo))];
+        let mut wishes = vec![(view.inputs.first().copied().flatten()?, wish(&g, target))];
         wishes.extend(image_wishes(view, target));
         Some(wishes)
     }
 
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let missing = || OpError::unsupported("not a transposed convolution of this family");
-        let g = read(view, lo.target()).ok_or_else(missing)?;
+        let target = *lo.target();
+        let g = read(view, &target).ok_or_else(missing)?;
         let [x, w] = [0, 1].map(|i| view.inputs.get(i).copied().flatten());
         let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
         let bias = bias.map_or_else(|| vec![0.0; g.shape.groups * g.shape.outputs], Tensor::to_vec);
-        let input = lo.input(x, Wish::Blocked(g.halo))?;
-        let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
+        let input = lo.input(x, wish(&g, &target))?;
+        let output = lo.output(view.outputs[0], Forms { reduced: target.has_bf16(), ..Forms::BLOCKED })?;
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let name = lo.graph().node(view.node).name.clone();
         for part in g.parts() {
@@ -68,7 +74,7 @@ impl Family for ConvTranspose {
                 outputs: g.shape.outputs,
                 window,
                 out: part.out(),
-                number: Number::F32,
+                number: Number::of(&input.storage),
                 block_in: input.storage.block.unwrap_or(1),
                 input: at.input,
                 input_strides: image_strides(&input.storage, &input.storage.dims),

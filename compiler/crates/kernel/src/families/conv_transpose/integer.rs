@@ -80,9 +80,8 @@ impl Family for ConvTransposeInteger {
             let [kh, kw] = window.kernel;
             let position = g.weight(&part);
             let taps = || (0..kh).flat_map(|y| (0..kw).map(move |x| [y, x]));
-            let of_channel = |o: usize| {
-                (0..shape.inputs).flat_map(move |c| taps().map(move |[y, x]| position(o, [c, y, x])))
-            };
+            let of_channel =
+                |o: usize| (0..shape.inputs).flat_map(move |c| taps().map(move |[y, x]| position(o, [c, y, x])));
             let sums: Vec<Sums> = (0..shape.groups * shape.outputs)
                 .map(|o| Sums::of(of_channel(o).map(|i| node.weights.at(i)), node.zero))
                 .collect();

@@ -115,13 +115,7 @@ impl Geometry {
 
     /// # Errors
     /// If the input's border is too small.
-    fn place(
-        &self,
-        part: &Part,
-        input: &Placed,
-        output: &Placed,
-        epilogue: &PlacedEpilogue,
-    ) -> Result<At, OpError> {
+    fn place(&self, part: &Part, input: &Placed, output: &Placed, epilogue: &PlacedEpilogue) -> Result<At, OpError> {
         let [rows, cols] = self.axes();
         let from = image_strides(&input.storage, &input.storage.dims);
         let to = image_strides(&output.storage, &self.shape.dims());

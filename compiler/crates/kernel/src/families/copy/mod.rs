@@ -6,6 +6,7 @@ pub mod convert;
 pub mod emit;
 pub mod loops;
 mod moves;
+mod pairs;
 pub mod pixels;
 mod rearrange;
 mod transpose;

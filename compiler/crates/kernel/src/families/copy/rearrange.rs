@@ -1,7 +1,7 @@
 //! Every op that only copies elements, separably by dimension: see [`super::moves`].
 
 use super::moves::{From, Move, moves};
-use super::{Part, boxes, channels, is_copied, parts};
+use super::{Part, boxes, channels, is_copied, pairs, parts};
 use crate::families::conv::{compiled, weights};
 use crate::families::sides::from_offset;
 use crate::family::{Family, View, Wish};
@@ -58,7 +58,13 @@ fn read(view: &View, target: &Target) -> Option<Node> {
         if !plain && !blocked {
             return None;
         }
-        forms.push(Forms { plain, blocked, reduced: false });
+        let images = moves.iter().all(|m| match m.from {
+            From::Input(i) => shapes.get(i).and_then(Option::as_ref).is_some_and(|d| d.len() == 4),
+            From::Constant(_) => true,
+        });
+        let by_pairs = target.has_bf16() && dtype == DType::F32 && images;
+        let reduced = by_pairs && pairs::moves(moves, &dims, 2 * target.lanes()).is_some();
+        forms.push(Forms { plain, blocked, reduced });
     }
     (moves.len() == view.outputs.len()).then_some(Node { moves, forms })
 }
@@ -68,6 +74,31 @@ fn kernels(m: &Move, from: Option<&Storage>, to: &Storage) -> Option<Vec<Part>> 
 }
 
 impl Rearrange {
+    /// Adds the steps that move pairs of channels between images of bf16.
+    fn move_pairs(&self, view: &View, moves: &[Move], to: &Placed, lo: &mut Lowering) -> Result<(), OpError> {
+        let missing = || OpError::unsupported("not a copy of pairs of channels");
+        let block = 2 * lo.target().lanes();
+        let place = |p: &Placed| Some(Placed { buffer: p.buffer, storage: pairs::words(&p.storage)? });
+        let result = place(to).ok_or_else(missing)?;
+        for m in pairs::moves(moves, &to.storage.dims, block).ok_or_else(missing)? {
+            let from = match m.from {
+                From::Constant(_) => {
+                    let storage = Storage::plain(DType::U32, &[1]).ok_or_else(missing)?;
+                    Placed { buffer: weights(lo, "fill", vec![0; 4]).buffer, storage }
+                }
+                From::Input(i) => {
+                    let x = view.inputs.get(i).copied().flatten().ok_or_else(missing)?;
+                    let from = lo.input(x, Wish::Reduced(Halo::default()))?;
+                    place(&from).ok_or_else(missing)?
+                }
+            };
+            let source = matches!(m.from, From::Input(_)).then_some(&from.storage);
+            let parts = kernels(&m, source, &result.storage).ok_or_else(missing)?;
+            lo.copy_parts(&from, &result, parts)?;
+        }
+        Ok(())
+    }
+
     /// Adds the step that permutes channels between blocked images of bytes, if the moves are that.
     fn permute_channels(&self, view: &View, moves: &[Move], to: &Placed, lo: &mut Lowering) -> Result<bool, OpError> {
         if to.storage.block != Some(lo.target().lanes()) || to.storage.dtype.size() != 1 {
@@ -104,6 +135,10 @@ impl Family for Rearrange {
         let node = read(view, lo.target()).ok_or_else(missing)?;
         for ((&y, moves), &forms) in view.outputs.iter().zip(&node.moves).zip(&node.forms) {
             let to = lo.output(y, forms)?;
+            if to.storage.dtype == DType::BF16 {
+                self.move_pairs(view, moves, &to, lo)?;
+                continue;
+            }
             if self.permute_channels(view, moves, &to, lo)? {
                 continue;
             }
