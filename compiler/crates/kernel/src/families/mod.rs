@@ -49,6 +49,7 @@ pub static ALL: &[&dyn Family] = &[
     &rows::SoftmaxShort,
     &rows::Softmax,
     &rows::SoftmaxColumns,
+    &rows::ArgColumns,
     &rows::Normalize,
     &rows::Reduce,
     &plane_norm::PlaneNorm,

@@ -1,11 +1,13 @@
 //! Kernels that work along dense rows: softmax, normalisations, reductions. A unit is a row.
 
+pub mod arg_columns;
 pub mod columns;
 pub mod normalize;
 pub mod reduce;
 pub mod short;
 pub mod softmax;
 
+pub use arg_columns::ArgColumns;
 pub use columns::SoftmaxColumns;
 pub use normalize::Normalize;
 pub use reduce::Reduce;
