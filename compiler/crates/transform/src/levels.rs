@@ -110,7 +110,7 @@ fn whole(target: Target, level: OptLevel, prefer: Prefer, dynamic: &str) -> Stri
         Target::Native => with_lowering(
             level,
             prefer,
-            "lower-bn,lower-row,lower-blocks,lower-gather,lower-point,move-weights,fuse-attention,sink-view",
+            "lower-bn,lower-row,lower-volume,lower-blocks,lower-gather,lower-point,move-weights,fuse-attention,sink-view",
         ),
         Target::Mnn => format!("spell-quant,{}", with_lowering(level, prefer, "")),
     };
@@ -137,8 +137,8 @@ pub fn clean(level: OptLevel, prefer: Prefer) -> String {
 
 fn with_lowering(level: OptLevel, prefer: Prefer, lower: &str) -> String {
     if level == OptLevel::O0 {
-        // Without images of one row there would be no kernel for windows over one dimension.
-        let row = if lower.is_empty() { "" } else { "lower-row,fold," };
+        // Without images there would be no kernels for windows over one or three dimensions.
+        let row = if lower.is_empty() { "" } else { "lower-row,lower-volume,fold," };
         return format!("fold,fold-shapes,fold,{row}dce");
     }
     let sharers = prefer.max_sharers();

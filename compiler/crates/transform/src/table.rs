@@ -20,6 +20,7 @@ pub static PASSES: &[Pass] = &[
     clean::point::PASS,
     // rank
     rank::row::PASS,
+    rank::volume::PASS,
     // quant
     quant::moved::PASS,
     quant::lower::PASS,

@@ -1,4 +1,4 @@
-//! Networks over one dimension keep their results when they become networks of images.
+//! Networks over one or three dimensions keep their results when they become networks of images.
 
 use mnnc_ir::{Attrs, Graph, NodeSpec, Tensor, TensorType, ValueId};
 use mnnc_ops::eval::Evaluator;
@@ -98,6 +98,105 @@ impl Gen {
     }
 }
 
+impl Gen {
+    /// Appends an op over volumes.
+    fn grow_volume(&mut self) {
+        let x = self.pick();
+        let d = self.g.ty(x).static_dims().unwrap();
+        let (c, none) = (d[1], Attrs::new);
+        let small = d[2].min(d[3]).min(d[4]) < 3;
+        let y = match self.below(8) {
+            0..=2 if !small => {
+                let (groups, each) = if self.below(3) == 0 { (c, 1) } else { (1, 1 + self.below(4)) };
+                let kernel = [1 + self.below(3), 1 + self.below(3), 1 + self.below(3)];
+                let w = self.constant(&[groups * each, c / groups, kernel[0], kernel[1], kernel[2]]);
+                let b = self.constant(&[groups * each]);
+                let pads: Vec<i64> = (0..6).map(|i| self.below(kernel[i % 3]) as i64).collect();
+                let strides: Vec<i64> = (0..3).map(|_| 1 + self.below(2) as i64).collect();
+                let attrs = none().with("pads", pads).with("strides", strides).with("group", groups as i64);
+                self.op("conv", &[x, w, b], attrs)
+            }
+            3 | 4 if !small => {
+                let name = ["max_pool", "average_pool"][self.below(2)];
+                let pads: Vec<i64> = (0..6).map(|_| self.below(2) as i64).collect();
+                let attrs = none().with("kernel_shape", vec![2i64, 2, 3]).with("strides", vec![2i64, 1, 2]);
+                let attrs = if self.below(2) == 0 { attrs } else { attrs.with("pads", pads) };
+                self.op(name, &[x], attrs)
+            }
+            5 => {
+                let shape =
+                    [vec![1, c, 1, 1, 1], vec![c, 1, 1, 1], vec![d[4]], vec![1], d.clone()][self.below(5)].clone();
+                let k = self.constant(&shape);
+                let name = ["add", "mul", "max"][self.below(3)];
+                if self.below(2) == 0 { self.op(name, &[x, k], none()) } else { self.op(name, &[k, x], none()) }
+            }
+            6 => {
+                let other = self.pick();
+                let same = self.g.ty(other).dims == self.g.ty(x).dims;
+                let axis = [1i64, 2, -1][self.below(3)];
+                if same && self.below(2) == 0 {
+                    self.op("add", &[x, other], none())
+                } else {
+                    self.op("concat", &[x, if same { other } else { x }], none().with("axis", axis))
+                }
+            }
+            _ => self.op("relu", &[x], none()),
+        };
+        if self.g.ty(y).static_dims().unwrap().iter().product::<usize>() < 5000 {
+            self.live.push(y);
+        }
+    }
+}
+
+#[test]
+fn networks_of_three_dimensions() {
+    let mut lowered = 0;
+    for seed in 0..300 {
+        let mut net = Gen { g: Graph::new("volume"), state: seed, live: Vec::new() };
+        let mut size = || 3 + net.below(4);
+        let spatial = [size(), size(), size()];
+        let dims = [1 + net.below(2), 1 + net.below(3), spatial[0], spatial[1], spatial[2]];
+        let x = net.g.add_input("x", TensorType::new(mnnc_ir::DType::F32, dims));
+        net.live.push(x);
+        for _ in 0..6 {
+            net.grow_volume();
+        }
+        let last = *net.live.last().unwrap();
+        let axes = net.g.add_const("axes", Tensor::ints(&[2, 3, 4]));
+        let name = ["reduce_mean", "reduce_max"][net.below(2)];
+        let pooled = net.op(name, &[last, axes], Attrs::new().with("keepdims", seed % 3 == 0));
+        lowered += keeps(net, &dims, &[last, pooled], "conv", 5);
+    }
+    assert!(lowered > 100, "only {lowered} convolutions");
+}
+
+/// Runs the pipelines of native code and compares. Counts ops of a kind, none of which may be left on values of this rank.
+fn keeps(mut net: Gen, dims: &[usize], results: &[ValueId], kind: &str, rank: usize) -> usize {
+    let main = net.g.main();
+    net.g.set_results(main, results.to_vec());
+    let (seed, input) = (net.state, net.tensor(dims));
+    let before = Evaluator::new(&net.g).run(std::slice::from_ref(&input)).unwrap();
+    let mut count = 0;
+    for level in [OptLevel::O0, OptLevel::O2] {
+        let mut h = net.g.clone();
+        let hooks = Hooks { verify: true, ..Hooks::default() };
+        let text = pipeline(Target::Native, level, Prefer::Normal);
+        let report = Manager::new(&hooks).run(&mut h, &Pipeline::parse(&text).unwrap());
+        report.unwrap_or_else(|e| panic!("seed {seed}: {e}\n{}", net.g));
+        let after = Evaluator::new(&h).run(std::slice::from_ref(&input)).unwrap();
+        for (a, b) in before.iter().zip(&after) {
+            if let Some(text) = difference(a, b) {
+                panic!("seed {seed} {level:?}: {text}\n{}\n{h}", net.g);
+            }
+        }
+        let windows = h.schedule().iter().filter(|&&n| h.node(n).op.name == kind);
+        let left = |&&n: &&mnnc_ir::NodeId| h.node(n).input(0).is_some_and(|v| h.ty(v).rank() == rank);
+        assert_eq!(windows.clone().filter(left).count(), 0, "seed {seed} {level:?}\n{h}");
+        count += windows.count();
+    }
+    count
+}
+
 #[test]
 fn networks_of_one_dimension() {
     let mut lifted = 0;
@@ -113,27 +212,7 @@ fn networks_of_one_dimension() {
         let axes = net.g.add_const("axes", Tensor::ints(&[2]));
         let name = ["reduce_mean", "reduce_max"][net.below(2)];
         let pooled = net.op(name, &[last, axes], Attrs::new().with("keepdims", seed % 3 == 0));
-        let main = net.g.main();
-        net.g.set_results(main, vec![last, pooled]);
-        let input = net.tensor(&dims);
-        let before = Evaluator::new(&net.g).run(std::slice::from_ref(&input)).unwrap();
-        for level in [OptLevel::O0, OptLevel::O2] {
-            let mut h = net.g.clone();
-            let hooks = Hooks { verify: true, ..Hooks::default() };
-            let text = pipeline(Target::Native, level, Prefer::Normal);
-            let report = Manager::new(&hooks).run(&mut h, &Pipeline::parse(&text).unwrap());
-            report.unwrap_or_else(|e| panic!("seed {seed}: {e}\n{}", net.g));
-            let after = Evaluator::new(&h).run(std::slice::from_ref(&input)).unwrap();
-            for (a, b) in before.iter().zip(&after) {
-                if let Some(text) = difference(a, b) {
-                    panic!("seed {seed} {level:?}: {text}\n{}\n{h}", net.g);
-                }
-            }
-            let windows = h.schedule().iter().filter(|&&n| h.node(n).op.name == "conv");
-            let row = |&&n: &&mnnc_ir::NodeId| h.node(n).input(0).is_some_and(|v| h.ty(v).rank() == 3);
-            assert_eq!(windows.clone().filter(row).count(), 0, "seed {seed} {level:?}\n{h}");
-            lifted += windows.count();
-        }
+        lifted += keeps(net, &dims, &[last, pooled], "conv", 3);
     }
     assert!(lifted > 100, "only {lifted} convolutions");
 }

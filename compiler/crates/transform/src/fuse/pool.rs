@@ -31,15 +31,15 @@ fn global(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
         return None;
     }
     let mut p = Patch::at(g, n);
-    let pooled = p.node(NodeSpec::new(op(pooling(g, n)?)?, [x])).ok()?;
+    let pooled = p.node(NodeSpec::new(op(pooling(g.node(n).op.name)?)?, [x])).ok()?;
     let y = if keep { pooled } else { reshaped(&mut p, pooled, &dims(g, output(g, n)?)?)? };
     p.replace(output(g, n)?, y);
     Some(p.finish())
 }
 
 /// The pooling that a reduction over planes is.
-pub fn pooling(g: &Graph, n: NodeId) -> Option<&'static str> {
-    match g.node(n).op.name {
+pub fn pooling(reduction: &str) -> Option<&'static str> {
+    match reduction {
         "reduce_mean" => Some("global_average_pool"),
         "reduce_max" => Some("global_max_pool"),
         _ => None,

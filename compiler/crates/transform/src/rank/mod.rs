@@ -1,3 +1,4 @@
-//! Windows over one dimension, as windows over images.
+//! Windows over one or three dimensions, as windows over images.
 
 pub mod row;
+pub mod volume;

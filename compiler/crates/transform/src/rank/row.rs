@@ -186,7 +186,7 @@ fn reduction(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let (axes, _) = reduced(g, n)?;
     let x = behind(g, g.node(n).input(0)?).filter(|&x| axes == [ROW] && g.ty(x).dtype.is_float())?;
     let mut p = Patch::at(g, n);
-    let pooled = p.node(NodeSpec::new(op(pooling(g, n)?)?, [x]).named(g.node(n).name.clone())).ok()?;
+    let pooled = p.node(NodeSpec::new(op(pooling(g.node(n).op.name)?)?, [x]).named(g.node(n).name.clone())).ok()?;
     let back = reshaped(&mut p, pooled, &dims(g, y)?)?;
     p.replace(y, back);
     Some(p.finish())
