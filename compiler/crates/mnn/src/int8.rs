@@ -103,16 +103,19 @@ fn part_ops(net: &mut Net) {
     for mut op in ops {
         let quants: Vec<Option<Quant>> = op.inputs.iter().chain(&op.outputs).map(|&t| net.tensors[t].quant).collect();
         let parted = quants.iter().all(Option::is_some) && !is_right(&op, &quants);
-        if !parted {
+        let copies = copies_bits(&op, &quants);
+        if !parted && !copies {
             net.ops.push(keeping_slopes(op, &quants));
             continue;
         }
-        let x = op.inputs[0];
-        op.inputs[0] = bare(net, x);
         let one = *one.get_or_insert_with(|| net.new_constant("one".to_string(), Tensor::scalar(1f32)));
-        times_one(net, one, x, op.inputs[0]);
+        if quants[0].is_some() {
+            let x = op.inputs[0];
+            op.inputs[0] = bare(net, x);
+            times_one(net, one, x, op.inputs[0]);
+        }
         let y = op.outputs[0];
-        if op.ty == OpType::Interp {
+        if op.ty == OpType::Interp || copies {
             op.outputs[0] = bare(net, y);
         }
         let made = op.outputs[0];
@@ -144,6 +147,11 @@ fn keeping_slopes(op: NetOp, quants: &[Option<Quant>]) -> NetOp {
         }
         _ => op,
     }
+}
+
+/// Whether the engine copies what is read, whatever its type and scale, as the integers of the result: padding does.
+fn copies_bits(op: &NetOp, quants: &[Option<Quant>]) -> bool {
+    op.ty == OpType::Padding && quants.last().is_some_and(|y| y.is_some() && quants[0] != *y)
 }
 
 /// Whether the engine's kernel on integers gives what the op means.

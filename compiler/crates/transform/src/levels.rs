@@ -104,13 +104,13 @@ pub fn low_memory(level: OptLevel, prefer: Prefer) -> String {
 }
 
 fn whole(target: Target, level: OptLevel, prefer: Prefer, dynamic: &str) -> String {
-    // The file format has ops for batch normalisation and gather; native code has groups for the parts of the one, and reads
-    // slices in place.
+    // The file format has ops for batch normalisation and gather, and windows over one dimension; native code has groups for the parts of the
+    // one, and reads slices in place.
     let mut text = match target {
         Target::Native => with_lowering(
             level,
             prefer,
-            "lower-bn,lower-row,lower-volume,lower-blocks,lower-gather,lower-point,move-weights,fuse-attention,sink-view",
+            "lower-bn,lower-row,lower-blocks,lower-gather,lower-point,move-weights,fuse-attention,sink-view",
         ),
         Target::Mnn => format!("spell-quant,{}", with_lowering(level, prefer, "")),
     };
@@ -137,9 +137,9 @@ pub fn clean(level: OptLevel, prefer: Prefer) -> String {
 
 fn with_lowering(level: OptLevel, prefer: Prefer, lower: &str) -> String {
     if level == OptLevel::O0 {
-        // Without images there would be no kernels for windows over one or three dimensions.
-        let row = if lower.is_empty() { "" } else { "lower-row,lower-volume,fold," };
-        return format!("fold,fold-shapes,fold,{row}dce");
+        // Nothing could be made of windows over three dimensions, and, in native code, over one.
+        let row = if lower.is_empty() { "" } else { "lower-row," };
+        return format!("fold,fold-shapes,fold,{row}lower-volume,fold,dce");
     }
     let sharers = prefer.max_sharers();
     // A file that is to be small gets no constants larger than what they are computed from.
@@ -148,7 +148,7 @@ fn with_lowering(level: OptLevel, prefer: Prefer, lower: &str) -> String {
     let comma = if lower.is_empty() { "" } else { "," };
     format!(
         "({fold},fold-shapes,move-weights,simplify,cse,dce)*,(transpose,fold-pad,simplify)*,fuse-norm,fuse-pool,fuse-activation,\
-         (fuse-conv{{max-sharers={sharers}}},{fold})*,fuse-activation{comma}{lower}{strength},({fold},simplify,cse,dce)*"
+         (fuse-conv{{max-sharers={sharers}}},{fold})*,fuse-activation,lower-volume{comma}{lower}{strength},({fold},simplify,cse,dce)*"
     )
 }
 
