@@ -167,6 +167,16 @@ fn between(name: &str, base: &Model) -> Model {
             let sum = emit(&mut g, "add", &[a, b], none());
             emit(&mut g, "relu", &[sum], none())
         }
+        "pad of a maximum" | "pad of integers" => {
+            let b = conv(&mut g, x, 16, 1, 1);
+            let sum = emit(&mut g, if name == "pad of integers" { "add" } else { "max" }, &[a, b], none());
+            let pads = g.add_const("pads", Tensor::ints(&[0, 2, 1, 0, 0, 3, 0, 2]));
+            emit(&mut g, "pad", &[sum, pads], none())
+        }
+        "transposed" => {
+            let w = g.add_const("w", Gen::new(5).tensor(DType::F32, &[16, 8, 2, 2], -0.4, 0.4));
+            emit(&mut g, "conv_transpose", &[a, w], none().with("strides", vec![2i64, 2]))
+        }
         "groups" => conv(&mut g, a, 16, 3, 4),
         "depthwise" => conv(&mut g, a, 16, 3, 16),
         "sigmoid" | "tanh" | "hard_swish" | "relu" => emit(&mut g, name, &[a], none()),
@@ -211,6 +221,9 @@ fn ops_between_convolutions_give_what_the_simulation_says() {
         "linear",
         "leaky_relu",
         "relu after sum",
+        "pad of a maximum",
+        "pad of integers",
+        "transposed",
         "groups",
         "depthwise",
         "sigmoid",
