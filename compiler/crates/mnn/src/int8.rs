@@ -102,7 +102,8 @@ fn part_ops(net: &mut Net) {
     let mut one = None;
     for mut op in ops {
         let quants: Vec<Option<Quant>> = op.inputs.iter().chain(&op.outputs).map(|&t| net.tensors[t].quant).collect();
-        let parted = quants.iter().all(Option::is_some) && !is_right(&op, &quants);
+        let integers = quants.iter().all(Option::is_some);
+        let parted = integers && !is_right(&op, &quants) || takes_floats_for_integers(&op, &quants);
         let copies = copies_bits(&op, &quants);
         if !parted && !copies {
             net.ops.push(keeping_slopes(op, &quants));
@@ -147,6 +148,11 @@ fn keeping_slopes(op: NetOp, quants: &[Option<Quant>]) -> NetOp {
         }
         _ => op,
     }
+}
+
+/// Whether the engine would read the floats of the second operand as integers: it looks at the first and at the result.
+fn takes_floats_for_integers(op: &NetOp, quants: &[Option<Quant>]) -> bool {
+    op.ty == OpType::BinaryOp && matches!(quants, [Some(_), None, Some(_)])
 }
 
 /// Whether the engine copies what is read, whatever its type and scale, as the integers of the result: padding does.
