@@ -188,6 +188,21 @@ fn clamp_sums(net: &mut Net) {
     }
 }
 
+/// Ops whose results are elements of what they read first.
+const MOVES: &[OpType] = &[
+    OpType::Reshape,
+    OpType::ConvertTensor,
+    OpType::Slice,
+    OpType::StridedSlice,
+    OpType::SliceTf,
+    OpType::Permute,
+    OpType::GatherV2,
+    OpType::Tile,
+    OpType::BroadcastTo,
+    OpType::DepthToSpace,
+    OpType::SpaceToDepth,
+];
+
 /// What only moves elements has the same integers on both sides: the tensors that the writer makes between learn it from what is moved.
 fn spread(net: &mut Net) {
     let pairs = |of: &[OpType]| -> Vec<(Tid, Tid)> {
@@ -195,7 +210,7 @@ fn spread(net: &mut Net) {
         moving.flat_map(|op| op.inputs.iter().flat_map(|&x| op.outputs.iter().map(move |&y| (x, y)))).collect()
     };
     // A reshape may read its shape, too, which is no float.
-    let onwards = pairs(&[OpType::Reshape, OpType::ConvertTensor, OpType::Slice]);
+    let onwards = pairs(MOVES);
     let back = pairs(&[OpType::Reshape, OpType::ConvertTensor, OpType::Concat]);
     for (from, to) in onwards {
         if net.tensors[to].quant.is_none() && !net.outputs.contains(&to) {
