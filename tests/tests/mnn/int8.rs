@@ -173,6 +173,27 @@ fn between(name: &str, base: &Model) -> Model {
             let pads = g.add_const("pads", Tensor::ints(&[0, 2, 1, 0, 0, 3, 0, 2]));
             emit(&mut g, "pad", &[sum, pads], none())
         }
+        "maximum of turned" => {
+            let turned = emit(&mut g, "transpose", &[x], none().with("perm", vec![0i64, 1, 3, 2]));
+            let curve = emit(&mut g, "sigmoid", &[turned], none());
+            emit(&mut g, "max", &[curve, turned], none())
+        }
+        "clip of a maximum" => {
+            let b = conv(&mut g, x, 16, 1, 1);
+            let most = emit(&mut g, "max", &[a, b], none());
+            let [low, high] = [-0.5f32, 1.0].map(|x| g.add_const("bound", Tensor::scalar(x)));
+            emit(&mut g, "clip", &[most, low, high], none())
+        }
+        "pool of a pool" => {
+            let once = emit(&mut g, "max_pool", &[a], none().with("kernel_shape", vec![2i64, 2]));
+            emit(&mut g, "max_pool", &[once], none().with("kernel_shape", vec![2i64, 2]))
+        }
+        // What moves elements, between what has scales and what has none.
+        "pool of turned" => {
+            let curve = emit(&mut g, "tanh", &[a], none());
+            let turned = emit(&mut g, "transpose", &[curve], none().with("perm", vec![0i64, 1, 3, 2]));
+            emit(&mut g, "max_pool", &[turned], none().with("kernel_shape", vec![2i64, 2]))
+        }
         "transposed" => {
             let w = g.add_const("w", Gen::new(5).tensor(DType::F32, &[16, 8, 2, 2], -0.4, 0.4));
             emit(&mut g, "conv_transpose", &[a, w], none().with("strides", vec![2i64, 2]))
@@ -223,6 +244,10 @@ fn ops_between_convolutions_give_what_the_simulation_says() {
         "relu after sum",
         "pad of a maximum",
         "pad of integers",
+        "maximum of turned",
+        "clip of a maximum",
+        "pool of a pool",
+        "pool of turned",
         "transposed",
         "groups",
         "depthwise",

@@ -77,18 +77,15 @@ fn part_pools(net: &mut Net) {
             _ => false,
         }
     };
-    let mut parted = Vec::new();
     for op in &net.ops {
         let Main::Param(OpParameterT::Pool(pool)) = &op.main else { continue };
         let (Some(&x), Some(&y)) = (op.inputs.first(), op.outputs.first()) else { continue };
         let (Some(from), Some(to)) = (net.tensors[x].quant, net.tensors[y].quant) else { continue };
         let survives = pool.type_ == PoolType::MAXPOOL && from.zero >= 0 && is_positive(x);
+        // At once: the next pool may read this one's result.
         if from == to && !survives {
-            parted.push((y, Quant { scale: to.scale.next_up(), ..to }));
+            net.tensors[y].quant = Some(Quant { scale: to.scale.next_up(), ..to });
         }
-    }
-    for (tid, quant) in parted {
-        net.tensors[tid].quant = Some(quant);
     }
 }
 
@@ -99,9 +96,12 @@ fn part_pools(net: &mut Net) {
 /// without one, too, of which such a product is the result.
 fn part_ops(net: &mut Net) {
     let ops = std::mem::take(&mut net.ops);
+    let handed = handed_on(net, &ops);
     let mut one = None;
     for mut op in ops {
-        let quants: Vec<Option<Quant>> = op.inputs.iter().chain(&op.outputs).map(|&t| net.tensors[t].quant).collect();
+        let inputs = op.inputs.iter().map(|&t| net.tensors[t].quant);
+        let outputs = op.outputs.iter().map(|&t| net.tensors[t].quant.or_else(|| handed.get(&t).copied()));
+        let quants: Vec<Option<Quant>> = inputs.chain(outputs).collect();
         let integers = quants.iter().all(Option::is_some);
         let parted = integers && !is_right(&op, &quants) || takes_floats_for_integers(&op, &quants);
         let copies = copies_bits(&op, &quants);
@@ -125,6 +125,14 @@ fn part_ops(net: &mut Net) {
             times_one(net, one, made, y);
         }
     }
+}
+
+/// The scales that a ReLU hands on to what it reads, where that has none of its own: the engine takes it for integers, too.
+fn handed_on(net: &Net, ops: &[NetOp]) -> HashMap<Tid, Quant> {
+    let relus = ops.iter().filter(|op| matches!(op.ty, OpType::ReLU | OpType::ReLU6));
+    let pairs = relus.filter_map(|op| Some((*op.inputs.first()?, *op.outputs.first()?)));
+    let free = pairs.filter(|&(x, _)| net.tensors[x].quant.is_none());
+    free.filter_map(|(x, y)| Some((x, net.tensors[y].quant?))).collect()
 }
 
 /// A tensor like this one, without a scale.
