@@ -184,6 +184,11 @@ fn between(name: &str, base: &Model) -> Model {
             let [low, high] = [-0.5f32, 1.0].map(|x| g.add_const("bound", Tensor::scalar(x)));
             emit(&mut g, "clip", &[most, low, high], none())
         }
+        "maximum of a clip" => {
+            let [low, high] = [-0.5f32, 1.0].map(|x| g.add_const("bound", Tensor::scalar(x)));
+            let less = emit(&mut g, "clip", &[a, low, high], none());
+            emit(&mut g, "max", &[less, a], none())
+        }
         "pool of a pool" => {
             let once = emit(&mut g, "max_pool", &[a], none().with("kernel_shape", vec![2i64, 2]));
             emit(&mut g, "max_pool", &[once], none().with("kernel_shape", vec![2i64, 2]))
@@ -246,6 +251,7 @@ fn ops_between_convolutions_give_what_the_simulation_says() {
         "pad of integers",
         "maximum of turned",
         "clip of a maximum",
+        "maximum of a clip",
         "pool of a pool",
         "pool of turned",
         "transposed",

@@ -99,9 +99,8 @@ fn part_ops(net: &mut Net) {
     let handed = handed_on(net, &ops);
     let mut one = None;
     for mut op in ops {
-        let inputs = op.inputs.iter().map(|&t| net.tensors[t].quant);
-        let outputs = op.outputs.iter().map(|&t| net.tensors[t].quant.or_else(|| handed.get(&t).copied()));
-        let quants: Vec<Option<Quant>> = inputs.chain(outputs).collect();
+        let taken = |t: &Tid| net.tensors[*t].quant.or_else(|| handed.get(t).copied());
+        let quants: Vec<Option<Quant>> = op.inputs.iter().chain(&op.outputs).map(taken).collect();
         let integers = quants.iter().all(Option::is_some);
         let parted = integers && !is_right(&op, &quants) || takes_floats_for_integers(&op, &quants);
         let copies = copies_bits(&op, &quants);
@@ -116,7 +115,7 @@ fn part_ops(net: &mut Net) {
             times_one(net, one, x, op.inputs[0]);
         }
         let y = op.outputs[0];
-        if op.ty == OpType::Interp || copies {
+        if op.ty == OpType::Interp || copies && quants.last().is_some_and(Option::is_some) {
             op.outputs[0] = bare(net, y);
         }
         let made = op.outputs[0];
@@ -127,12 +126,18 @@ fn part_ops(net: &mut Net) {
     }
 }
 
-/// The scales that a ReLU hands on to what it reads, where that has none of its own: the engine takes it for integers, too.
+/// The scales that a ReLU hands on from its result to what it reads, or the other way, where the one has none of its own: the engine takes it for
+/// integers, too.
 fn handed_on(net: &Net, ops: &[NetOp]) -> HashMap<Tid, Quant> {
-    let relus = ops.iter().filter(|op| matches!(op.ty, OpType::ReLU | OpType::ReLU6));
+    let slope = |op: &NetOp| matches!(&op.main, Main::Param(OpParameterT::Relu(relu)) if relu.slope != 0.0);
+    let relus = ops.iter().filter(|op| matches!(op.ty, OpType::ReLU | OpType::ReLU6) && !slope(op));
     let pairs = relus.filter_map(|op| Some((*op.inputs.first()?, *op.outputs.first()?)));
-    let free = pairs.filter(|&(x, _)| net.tensors[x].quant.is_none());
-    free.filter_map(|(x, y)| Some((x, net.tensors[y].quant?))).collect()
+    let handed = pairs.filter_map(|(x, y)| match (net.tensors[x].quant, net.tensors[y].quant) {
+        (None, Some(q)) => Some((x, q)),
+        (Some(q), None) => Some((y, q)),
+        _ => None,
+    });
+    handed.collect()
 }
 
 /// A tensor like this one, without a scale.
@@ -165,7 +170,7 @@ fn takes_floats_for_integers(op: &NetOp, quants: &[Option<Quant>]) -> bool {
 
 /// Whether the engine copies what is read, whatever its type and scale, as the integers of the result: padding does.
 fn copies_bits(op: &NetOp, quants: &[Option<Quant>]) -> bool {
-    op.ty == OpType::Padding && quants.last().is_some_and(|y| y.is_some() && quants[0] != *y)
+    op.ty == OpType::Padding && quants.last().is_some_and(|y| quants[0] != *y)
 }
 
 /// Whether the engine's kernel on integers gives what the op means.
