@@ -1,5 +1,5 @@
-//! Norms, reductions, softmax, linear resizes and convolutions over one dimension of random shapes through the tuned kernels, against the
-//! reference evaluation; and that all of it compiles for NEON.
+//! Norms, reductions, softmax, linear resizes and convolutions over images of one row (what those over one dimension are lowered to) of random
+//! shapes through the tuned kernels, against the reference evaluation; and that all of it compiles for NEON.
 
 mod support;
 
@@ -75,13 +75,13 @@ fn case(g: &mut Gen) -> Case {
         _ => {
             let groups = g.pick(&[1, 1, 3]);
             let (inputs, outputs, kernel) = (groups * (1 + g.below(20)), groups * (1 + g.below(20)), 1 + g.below(5));
-            let dims = [1 + g.below(2), inputs, kernel + g.below(50)];
-            let weights = g.f32s(&[outputs, inputs / groups, kernel]);
+            let dims = [1 + g.below(2), inputs, 1, kernel + g.below(50)];
+            let weights = g.f32s(&[outputs, inputs / groups, 1, kernel]);
             let pad = g.below(kernel) as i64;
             let attrs = Attrs::new()
                 .with("group", groups as i64)
-                .with("pads", vec![pad, 0])
-                .with("strides", vec![1 + g.below(2) as i64]);
+                .with("pads", vec![0, pad, 0, 0])
+                .with("strides", vec![1, 1 + g.below(2) as i64]);
             let data = g.f32s(&dims);
             one("conv", &dims, attrs, data, &[Some(weights)])
         }
