@@ -130,6 +130,17 @@ fn requantise(net: &mut Net, g: &mut Gen, sums: ValueId) -> ValueId {
     net.quantise(g, x)
 }
 
+/// Sums alone, or in a region with what makes floats or bytes of them.
+fn alone_or_fused(net: &mut Net, g: &mut Gen, sums: impl FnOnce(&mut Net, &mut Gen) -> ValueId) -> ValueId {
+    if g.below(5) == 0 {
+        return sums(net, g);
+    }
+    net.open();
+    let y = sums(net, g);
+    let y = if g.below(4) == 0 { net.cast(y, DType::F32) } else { requantise(net, g, y) };
+    net.close(y)
+}
+
 #[test]
 fn depthwise_convolutions_are_exact() {
     let (mut dots, mut floats, mut all) = (0, 0, 0);
@@ -140,15 +151,7 @@ fn depthwise_convolutions_are_exact() {
         let mut net = Net::new();
         let x = net.input(bytes(&mut g, &dims));
         let zero = g.pick(&[0, 128, 255, 77]);
-        let alone = g.below(5) == 0;
-        if !alone {
-            net.open();
-        }
-        let mut y = depthwise(&mut net, &mut g, x, zero);
-        if !alone {
-            y = if g.below(4) == 0 { net.cast(y, DType::F32) } else { requantise(&mut net, &mut g, y) };
-            y = net.close(y);
-        }
+        let y = alone_or_fused(&mut net, &mut g, |net, g| depthwise(net, g, x, zero));
         all += 1;
         net.check(y, seed % 2 == 0, EXACT, &mut |s| {
             let has = |name: &str| s.kernels.iter().any(|(_, k)| k.name.starts_with(name));
@@ -188,15 +191,7 @@ fn transposed_convolutions_are_exact() {
         let mut net = Net::new();
         let x = net.input(bytes(&mut g, &dims));
         let zero = g.pick(&[0, 128, 255, 77]);
-        let alone = g.below(5) == 0;
-        if !alone {
-            net.open();
-        }
-        let mut y = transposed(&mut net, &mut g, x, groups, zero);
-        if !alone {
-            y = if g.below(4) == 0 { net.cast(y, DType::F32) } else { requantise(&mut net, &mut g, y) };
-            y = net.close(y);
-        }
+        let y = alone_or_fused(&mut net, &mut g, |net, g| transposed(net, g, x, groups, zero));
         net.check(y, seed % 2 == 0, EXACT, &mut |s| {
             all += 1;
             taken += usize::from(s.kernels.iter().any(|(_, k)| k.name.starts_with("conv_transpose_integer")));

@@ -105,7 +105,8 @@ fn part_ops(net: &mut Net) {
         let parted = integers && !is_right(&op, &quants) || takes_floats_for_integers(&op, &quants);
         let copies = copies_bits(&op, &quants);
         if !parted && !copies {
-            net.ops.push(keeping_slopes(op, &quants));
+            let op = keeping_slopes(net, op);
+            net.ops.push(op);
             continue;
         }
         let one = *one.get_or_insert_with(|| net.new_constant("one".to_string(), Tensor::scalar(1f32)));
@@ -153,9 +154,11 @@ fn times_one(net: &mut Net, one: Tid, x: Tid, y: Tid) {
 }
 
 /// A leaky ReLU would hand the scale of its result on to what it reads, which has a larger range; the same as an op with slopes does not.
-fn keeping_slopes(op: NetOp, quants: &[Option<Quant>]) -> NetOp {
+fn keeping_slopes(net: &Net, op: NetOp) -> NetOp {
+    let own = |t: Option<&Tid>| t.is_some_and(|&t| net.tensors[t].quant.is_some());
+    let would_hand_on = !own(op.inputs.first()) && own(op.outputs.first());
     match &op.main {
-        Main::Param(OpParameterT::Relu(relu)) if relu.slope != 0.0 && matches!(quants, [None, Some(_)]) => {
+        Main::Param(OpParameterT::Relu(relu)) if relu.slope != 0.0 && would_hand_on => {
             let slopes = PReluT { slope_count: 1, slope: Some(vec![relu.slope]) };
             NetOp { ty: OpType::PReLU, main: Main::Param(OpParameterT::PRelu(Box::new(slopes))), ..op }
         }

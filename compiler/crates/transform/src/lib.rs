@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `fold/` | evaluate at compile time: constants, shape arithmetic |
 //! | `clean/` | drop what does nothing: dead code, duplicates, identities, transposes |
-//! | `rank/` | windows over one or three dimensions, for native code, as windows over images |
+//! | `rank/` | windows over one dimension (for native code) or three as windows over images |
 //! | `quant/` | compressed weights stay compressed; in the end integers are computed with, or weights written out |
 //! | `fuse/` | recover and merge: conv+BN, activations, norms, gemm; groups for native kernels |
 

@@ -156,6 +156,16 @@ pub fn reduced(g: &Graph, n: NodeId) -> Option<(Vec<usize>, bool)> {
     Some((axes, flag(node, "keepdims")?))
 }
 
+/// The operands of a node, each that is there replaced.
+pub fn operands(
+    p: &mut Patch,
+    n: NodeId,
+    mut replace: impl FnMut(&mut Patch, ValueId) -> Option<ValueId>,
+) -> Option<Vec<Option<ValueId>>> {
+    let own = p.graph().node(n).inputs();
+    own.iter().map(|v| v.map_or(Some(None), |v| replace(p, v).map(Some))).collect()
+}
+
 /// A reshape of `x` to known sizes, or `x` itself if it has them.
 pub fn reshaped(p: &mut Patch, x: ValueId, dims: &[usize]) -> Option<ValueId> {
     let shape: Vec<i64> = dims.iter().map(|&d| i64::try_from(d).ok()).collect::<Option<_>>()?;

@@ -41,6 +41,26 @@ impl Gen {
         self.live[n - 1 - back]
     }
 
+    /// The sum of a value and another one, or their concatenation.
+    fn joined(&mut self, x: ValueId) -> ValueId {
+        let other = self.pick();
+        let same = self.g.ty(other).dims == self.g.ty(x).dims;
+        let axis = [1i64, 2, -1][self.below(3)];
+        if same && self.below(2) == 0 {
+            self.op("add", &[x, other], Attrs::new())
+        } else {
+            self.op("concat", &[x, if same { other } else { x }], Attrs::new().with("axis", axis))
+        }
+    }
+
+    /// A value and a constant of this shape.
+    fn with_constant(&mut self, x: ValueId, shape: &[usize]) -> ValueId {
+        let k = self.constant(shape);
+        let name = ["add", "mul", "max"][self.below(3)];
+        let pair = if self.below(2) == 0 { [x, k] } else { [k, x] };
+        self.op(name, &pair, Attrs::new())
+    }
+
     /// Appends an op.
     fn grow(&mut self) {
         let x = self.pick();
@@ -69,20 +89,9 @@ impl Gen {
             }
             5 => {
                 let shape = [vec![1, c, 1], vec![c, 1], vec![d[2]], vec![1], d.clone()][self.below(5)].clone();
-                let k = self.constant(&shape);
-                let name = ["add", "mul", "max"][self.below(3)];
-                if self.below(2) == 0 { self.op(name, &[x, k], none()) } else { self.op(name, &[k, x], none()) }
+                self.with_constant(x, &shape)
             }
-            6 => {
-                let other = self.pick();
-                let same = self.g.ty(other).dims == self.g.ty(x).dims;
-                let axis = [1i64, 2, -1][self.below(3)];
-                if same && self.below(2) == 0 {
-                    self.op("add", &[x, other], none())
-                } else {
-                    self.op("concat", &[x, if same { other } else { x }], none().with("axis", axis))
-                }
-            }
+            6 => self.joined(x),
             7 => {
                 let name = ["relu", "sigmoid", "tanh"][self.below(3)];
                 self.op(name, &[x], none())
@@ -126,20 +135,9 @@ impl Gen {
             5 => {
                 let shape =
                     [vec![1, c, 1, 1, 1], vec![c, 1, 1, 1], vec![d[4]], vec![1], d.clone()][self.below(5)].clone();
-                let k = self.constant(&shape);
-                let name = ["add", "mul", "max"][self.below(3)];
-                if self.below(2) == 0 { self.op(name, &[x, k], none()) } else { self.op(name, &[k, x], none()) }
+                self.with_constant(x, &shape)
             }
-            6 => {
-                let other = self.pick();
-                let same = self.g.ty(other).dims == self.g.ty(x).dims;
-                let axis = [1i64, 2, -1][self.below(3)];
-                if same && self.below(2) == 0 {
-                    self.op("add", &[x, other], none())
-                } else {
-                    self.op("concat", &[x, if same { other } else { x }], none().with("axis", axis))
-                }
-            }
+            6 => self.joined(x),
             _ => self.op("relu", &[x], none()),
         };
         if self.g.ty(y).static_dims().unwrap().iter().product::<usize>() < 5000 {

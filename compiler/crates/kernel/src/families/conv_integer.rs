@@ -79,10 +79,7 @@ impl Convolution {
 
     /// What tiles read at once of pixels that lie together, so many bytes apart, if they are faster than vectors.
     fn together(&self, target: &Target, pitch: usize) -> Option<Together> {
-        let (shape, window) = (&self.g.shape, &self.g.window);
-        let together = Together::new(window, shape.inputs, pitch);
-        let fits = shape.groups == 1 && tiles::fits(target, Number::U8, together.elements(), self.g.out());
-        (fits && together.pays(window, shape.inputs)).then_some(together)
+        Together::chosen(target, &self.g.shape, &self.g.window, self.g.out(), pitch)
     }
 }
 

@@ -5,7 +5,8 @@ use crate::families::igemm::spec::Number;
 use crate::families::igemm::spec::Window;
 use crate::families::igemm::tiles;
 use crate::storage::Halo;
-use mnnc_ops::family::conv::Axis;
+use mnnc_ops::family::conv::{Axis, ConvShape};
+use mnnc_vector::Target;
 
 /// Channels of a pixel.
 pub const PIXEL: usize = 4;
@@ -49,6 +50,13 @@ impl Together {
         let own = channels.next_multiple_of(BLOCK);
         let rows = window.dilation[1] == 1 && pitch == own;
         Together { pitch, bytes: if rows { window.kernel[1] * own } else { own }, rows }
+    }
+
+    /// Of the pixels that a convolution of bytes with this many output rows and columns reads, if tiles can, and need less time than vectors.
+    pub fn chosen(target: &Target, shape: &ConvShape, window: &Window, out: [usize; 2], pitch: usize) -> Option<Self> {
+        let together = Together::new(window, shape.inputs, pitch);
+        let fits = shape.groups == 1 && tiles::fits(target, Number::U8, together.elements(), out);
+        (fits && together.pays(window, shape.inputs)).then_some(together)
     }
 
     /// Elements of the reduction.

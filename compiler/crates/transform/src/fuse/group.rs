@@ -309,9 +309,7 @@ impl<'g> Group<'g> {
         ) || g.node(self.members[0]).op.name.starts_with("global_");
         let channel = if image { 1 } else { whole.len().wrapping_sub(1) };
         let skip = whole.len() - side.len().min(whole.len());
-        let integer =
-            matches!(g.node(self.members[0]).op.name, "conv_integer" | "conv_transpose_integer" | "matmul_integer");
-        if integer && side.len() == whole.len() {
+        if self.integer() && side.len() == whole.len() {
             let fits = |(i, (d, all)): (usize, (&Dim, &Dim))| d == all || d.known() == Some(1) && i == channel;
             if side.iter().zip(whole).enumerate().all(fits) {
                 return true;

@@ -27,13 +27,7 @@ fn rewrite(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let to = dims(g, y).filter(|d| !d.contains(&0))?;
     let (x, from) = node.inputs().iter().flatten().find_map(|&v| product_behind(g, v, &to))?;
     let mut p = Patch::at(g, n);
-    let mut inputs = Vec::new();
-    for v in node.inputs() {
-        inputs.push(match *v {
-            None => None,
-            Some(v) => Some(seen_as(&mut p, v, x, &to, &from)?),
-        });
-    }
+    let inputs = operands(&mut p, n, |p, v| seen_as(p, v, x, &to, &from))?;
     let spec = NodeSpec { inputs, ..NodeSpec::new(node.op, []).attrs(node.attrs.clone()).named(node.name.clone()) };
     let z = p.node(spec).ok()?;
     if p.ty(z).static_dims()? != from {

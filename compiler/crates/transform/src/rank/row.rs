@@ -41,9 +41,9 @@ const WINDOWS: &[&str] = &[
     "instance_normalization",
 ];
 
-/// Operands, behind the first, that are filters.
-fn is_filter(node: &Node, operand: usize) -> bool {
-    operand == 1 && matches!(node.op.name, "conv" | "conv_integer" | "conv_transpose" | "conv_transpose_integer")
+/// Whether the second operand is a filter.
+fn has_filter(node: &Node) -> bool {
+    matches!(node.op.name, "conv" | "conv_integer" | "conv_transpose" | "conv_transpose_integer")
 }
 
 /// Where the dimension of size 1 stands.
@@ -109,7 +109,7 @@ fn window(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let mut p = Patch::at(g, n);
     let mut inputs = node.inputs().to_vec();
     inputs[0] = Some(image(&mut p, x)?);
-    if let Some(w) = node.input(1).filter(|_| is_filter(node, 1)) {
+    if let Some(w) = node.input(1).filter(|_| has_filter(node)) {
         let shape = lifted(&dims(g, w)?)?;
         inputs[1] = Some(reshaped(&mut p, w, &shape)?);
     }
@@ -133,13 +133,15 @@ fn resize(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     for i in 2..inputs.len() {
         let Some(v) = inputs[i] else { continue };
         let t = g.constant(v)?;
-        let one = |x: &mut Vec<f32>| x.insert(ROW, 1.0);
+        if t.len() != 3 {
+            return None;
+        }
         let t = if i == 2 {
             let mut scales = t.to_vec::<f32>();
-            (scales.len() == 3).then(|| one(&mut scales))?;
+            scales.insert(ROW, 1.0);
             Tensor::new(vec![4], scales)
         } else {
-            let mut sizes = t.to_i64s().filter(|s| s.len() == 3)?;
+            let mut sizes = t.to_i64s()?;
             sizes.insert(ROW, 1);
             Tensor::ints(&sizes)
         };
@@ -159,13 +161,7 @@ fn elementwise(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let from_image = |v: &ValueId| dims(g, *v).as_ref() == Some(&to) && behind(g, *v).is_some();
     node.inputs().iter().flatten().find(|v| from_image(v))?;
     let mut p = Patch::at(g, n);
-    let mut inputs = Vec::new();
-    for v in node.inputs() {
-        inputs.push(match *v {
-            None => None,
-            Some(v) => Some(operand(&mut p, v)?),
-        });
-    }
+    let inputs = operands(&mut p, n, operand)?;
     replaced(p, n, inputs, node.attrs.clone())
 }
 
@@ -199,10 +195,7 @@ fn concat(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let along = axis(int(node, "axis")?, ROW + 1)?;
     node.inputs().iter().flatten().find(|&&v| behind(g, v).is_some())?;
     let mut p = Patch::at(g, n);
-    let mut inputs = Vec::new();
-    for v in node.inputs() {
-        inputs.push(Some(image(&mut p, (*v)?)?));
-    }
+    let inputs = operands(&mut p, n, image)?;
     let along = if along < ROW { along } else { along + 1 };
     replaced(p, n, inputs, Attrs::new().with("axis", along as i64))
 }

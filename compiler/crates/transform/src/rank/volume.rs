@@ -1,4 +1,4 @@
-//! `lower-volume`: windows over three dimensions are windows over images, which native code has kernels for.
+//! `lower-volume`: windows over three dimensions are windows over images, which native code has kernels and the file format ops for.
 //!
 //! A volume `[N, C, D, H, W]` becomes its frames: images `[N·D, C, H, W]`. A convolution reads, for each frame of its result, a few frames
 //! of its input: their channels are joined, and it is one over images with as many times the channels; where channels are in groups, it is the
@@ -78,12 +78,16 @@ fn finish(mut p: Patch, n: NodeId, frames: ValueId) -> Option<Plan> {
     Some(p.finish())
 }
 
+/// Frames that windows reach behind the last one.
+fn behind_last(depth: &Axis) -> usize {
+    let reach = (depth.output - 1) * depth.stride + (depth.kernel - 1) * depth.dilation;
+    reach.saturating_sub(depth.begin + depth.input - 1)
+}
+
 /// For each frame of a window, the frames of `x` that fall on it, in the order of the results; what is outside is `fill`.
 fn taps(p: &mut Patch, x: ValueId, images: usize, depth: &Axis, fill: f32) -> Option<Vec<ValueId>> {
     let &[frames, c, h, w] = &p.ty(x).static_dims().filter(|_| p.ty(x).dtype == DType::F32)?[..] else { return None };
-    let last = (depth.output - 1) * depth.stride;
-    let reach = last + (depth.kernel - 1) * depth.dilation;
-    let behind = reach.saturating_sub(depth.begin + depth.input - 1);
+    let (last, behind) = ((depth.output - 1) * depth.stride, behind_last(depth));
     // Frames of one volume are images as they are; those of several have a dimension of their own.
     let along = usize::from(images > 1);
     let shape = |frames: usize| if images > 1 { vec![images, frames, c * h * w] } else { vec![frames, c, h, w] };
@@ -146,18 +150,15 @@ fn convolution(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
         let y = conv(&mut p, joined, w, node.input(2))?;
         return finish(p, n, y);
     }
-    let mut sum: Option<ValueId> = None;
+    let mut parts = Vec::new();
     for (k, x) in taps.into_iter().enumerate() {
         let [start, end, axis] = [k, k + 1, 2].map(|i| p.constant("range", Tensor::ints(&[i as i64])));
         let w = p.node(NodeSpec::new(op("slice")?, [w, start, end, axis])).ok()?;
         let w = reshaped(&mut p, w, &[outputs, s.inputs, rows.kernel, cols.kernel])?;
-        let y = conv(&mut p, x, w, node.input(2).filter(|_| k == 0))?;
-        sum = Some(match sum {
-            None => y,
-            Some(s) => p.node(NodeSpec::new(op("add")?, [s, y])).ok()?,
-        });
+        parts.push(conv(&mut p, x, w, node.input(2).filter(|_| k == 0))?);
     }
-    finish(p, n, sum?)
+    let sum = combined(&mut p, "add", parts)?;
+    finish(p, n, sum)
 }
 
 /// The greatest, or the sum, of values of one shape.
@@ -177,8 +178,7 @@ fn sliding(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let [depth, rows, cols] = axes[..] else { return None };
     let max = node.op.name == "max_pool";
     let mut attrs = window(&rows, &cols).with("ceil_mode", flag(node, "ceil_mode")?);
-    let reach = (depth.output - 1) * depth.stride + (depth.kernel - 1) * depth.dilation;
-    let padded = depth.begin > 0 || reach >= depth.begin + depth.input;
+    let padded = depth.begin + behind_last(&depth) > 0;
     if !max {
         attrs.set("count_include_pad", flag(node, "count_include_pad")?);
     }
@@ -224,13 +224,7 @@ fn elementwise(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let from_frames = |&&v: &&ValueId| volume(g, v) == Some(whole) && behind(g, v).is_some();
     node.inputs().iter().flatten().find(from_frames)?;
     let mut p = Patch::at(g, n);
-    let mut inputs = Vec::new();
-    for v in node.inputs() {
-        inputs.push(match *v {
-            None => None,
-            Some(v) => Some(operand(&mut p, v, whole)?),
-        });
-    }
+    let inputs = operands(&mut p, n, |p, v| operand(p, v, whole))?;
     let spec = NodeSpec { inputs, ..NodeSpec::new(node.op, []).attrs(node.attrs.clone()).named(node.name.clone()) };
     let z = p.node(spec).ok()?;
     finish(p, n, z)
@@ -255,11 +249,8 @@ fn concat(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     }
     node.inputs().iter().flatten().find(|&&v| behind(g, v).is_some())?;
     let mut p = Patch::at(g, n);
-    let mut inputs = Vec::new();
-    for v in node.inputs() {
-        inputs.push(frames(&mut p, (*v)?)?);
-    }
-    let spec = NodeSpec::new(op("concat")?, inputs).attrs(Attrs::new().with("axis", 1i64)).named(node.name.clone());
-    let z = p.node(spec).ok()?;
+    let inputs = operands(&mut p, n, frames)?;
+    let attrs = Attrs::new().with("axis", 1i64);
+    let z = p.node(NodeSpec { inputs, ..NodeSpec::new(node.op, []).attrs(attrs).named(node.name.clone()) }).ok()?;
     finish(p, n, z)
 }

@@ -4,7 +4,6 @@ use super::{Geometry, Part};
 use crate::families::dense::Dense;
 use crate::families::igemm::operand::{self, Bias};
 use crate::families::igemm::spec::Number;
-use crate::families::igemm::tiles;
 use crate::families::integer::{Sums, Weights, range, zero_point};
 use crate::families::sides::{byte_image_wish, fits_typed_image, image_strides, image_wishes, place_image};
 use crate::families::taps::Together;
@@ -47,10 +46,7 @@ impl Node {
 
     /// What tiles read at once of pixels that lie together, so many bytes apart, if they are faster than vectors.
     fn together(&self, part: &Part, target: &Target, pitch: usize) -> Option<Together> {
-        let (shape, window) = (&self.g.shape, part.window());
-        let together = Together::new(&window, shape.inputs, pitch);
-        let fits = shape.groups == 1 && tiles::fits(target, Number::U8, together.elements(), part.out());
-        (fits && together.pays(&window, shape.inputs)).then_some(together)
+        Together::chosen(target, &self.g.shape, &part.window(), part.out(), pitch)
     }
 }
 

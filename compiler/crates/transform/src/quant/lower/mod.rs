@@ -3,8 +3,8 @@
 //! A quantised graph is a float graph with `quantize_linear` and `dequantize_linear` around its ops, or has the ops of ONNX
 //! that compute on integers. What comes out:
 //!
-//! * convolutions, transposed ones, and matrix products as `conv_integer`, `conv_transpose_integer` and `matmul_integer` of u8 data by i8 weights, behind them a chain in
-//!   f32: conversion, product with one factor a channel, sum with the bias, whatever was element-wise, and a
+//! * convolutions, transposed ones, and matrix products as `conv_integer`, `conv_transpose_integer` and `matmul_integer` of u8
+//!   data by i8 weights, behind them a chain in f32: conversion, product with one factor a channel, sum with the bias, whatever was element-wise, and a
 //!   `quantize_linear`, by a scale of 1 where the factors could take up its own;
 //! * signed activations as unsigned ones, 128 larger (what the model takes and gives keeps its type);
 //! * reshapes, transposes, slices, concatenations, maximum pooling and whatever else only moves or picks elements on the
