@@ -25,6 +25,9 @@ pub struct Storage {
     pub bytes: usize,
 }
 
+/// Bytes of a block of two vectors of bf16: of one vector of `f32`, on all processors that have both.
+const LINE: usize = 64;
+
 /// Border of the two spatial dimensions, in elements: what a padded convolution takes for zero.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Halo {
@@ -100,6 +103,13 @@ impl Storage {
         })
     }
 
+    /// Rounded to bf16, blocked as [`blocked`](Self::blocked) has it: in blocks of two vectors, which fill a line of 64 bytes; of one vector where
+    /// that holds all channels.
+    pub fn reduced(dims: &[usize], lanes: usize, halo: Halo) -> Option<Storage> {
+        let vectors = if *dims.get(1)? <= lanes { 1 } else { 2 };
+        Storage::blocked(DType::BF16, dims, vectors * lanes, halo)
+    }
+
     /// `[N][top+H+bottom][left+W+right][C/block][block]`: the channels of a pixel together, filled up to whole blocks. `None` as
     /// [`blocked`](Self::blocked) has it.
     pub fn interleaved(dtype: DType, dims: &[usize], block: usize, halo: Halo) -> Option<Storage> {
@@ -164,6 +174,18 @@ impl Storage {
         } else {
             None
         }
+    }
+
+    /// The same bytes seen as [`reduced`](Self::reduced), or as a part of such an image: its blocks may be of two vectors, whatever the channels.
+    pub fn as_reduced(&self, lanes: usize) -> Option<Storage> {
+        let narrow = || self.as_blocked(lanes).filter(|_| self.dims[1] <= lanes);
+        self.as_blocked(2 * lanes).or_else(narrow)
+    }
+
+    /// Bytes from the first vector of a block of bf16 to its second; 0 where a block is one vector.
+    pub fn half(&self) -> usize {
+        let pair = |&b: &usize| self.dtype == DType::BF16 && b * self.dtype.size() == LINE;
+        self.block.filter(pair).unwrap_or(0)
     }
 
     /// The same bytes seen as interleaved: a single block is so anyway.

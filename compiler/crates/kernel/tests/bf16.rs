@@ -110,20 +110,44 @@ fn convolutions_are_exact() {
     assert!(reduced >= 130 * reduced_targets().len(), "only {reduced} convolutions were reduced");
 }
 
+/// Groups of any width: of part of a block, of whole ones, across blocks.
+#[test]
+fn grouped_convolutions_are_exact() {
+    let mut reduced = 0;
+    for seed in 0..120 {
+        let mut g = Gen::new(20_000 + seed);
+        let groups = 2 + g.below(12);
+        let inputs = g.pick(&[1, 2, 3, 4, 5, 8, 11, 16, 20, 32]);
+        let outputs = g.pick(&[1, 2, 3, 4, 8, 11, 16, 24, 32, 64]);
+        let kernel = g.pick(&[[1, 1], [3, 3], [3, 1], [2, 5]]);
+        let (mut net, x) =
+            Net::new(&[1 + g.below(2), groups * inputs, kernel[0] + g.below(15), kernel[1] + g.below(20)]);
+        let stride = [1 + g.below(2), 1 + g.below(2)];
+        let y = net.conv(&mut g, x, groups * outputs, kernel, stride, groups);
+        let last = 1 + g.below(40);
+        let y = net.conv(&mut g, y, last, [1, 1], [1, 1], 1);
+        net.check(y, &mut g, seed % 2 == 0, &mut |s| {
+            let products = s.kernels.iter().filter(|(_, k)| k.name.contains("bf16_") && k.name.starts_with("conv"));
+            reduced += usize::from(products.count() > 1);
+        });
+    }
+    assert!(reduced >= 60 || reduced_targets().is_empty(), "only {reduced} networks were reduced");
+}
+
 /// Values that lie in blocks of bf16 between layers, and what else reads and writes those.
 #[test]
 fn layers_pass_bf16_to_each_other() {
     let mut stored = 0;
-    for seed in 0..400 {
+    for seed in 0..600 {
         let mut g = Gen::new(5000 + seed);
         let (mut net, x) = Net::new(&[1 + g.below(2), 1 + g.below(40), 4 + g.below(14), 4 + g.below(20)]);
         let point = [1, 1];
-        let channels = g.pick(&[8, 16, 24, 32, 40, 48, 58, 64, 67, 96]);
+        let channels = g.pick(&[5, 8, 11, 16, 24, 32, 40, 48, 58, 64, 67, 96]);
         let kernel = g.pick(&[[1, 1], [3, 3]]);
         let a = net.conv(&mut g, x, channels, kernel, point, 1);
         let a = if g.coin() { net.emit("relu", &[a], Attrs::new()) } else { a };
         let window = || Attrs::new().with("kernel_shape", vec![3i64, 3]).with("pads", vec![1i64; 4]);
-        let b = match g.below(12) {
+        let b = match g.below(15) {
             0 => {
                 let stride = [1 + g.below(2); 2];
                 net.conv(&mut g, a, channels, [3, 3], stride, channels)
@@ -184,6 +208,26 @@ fn layers_pass_bf16_to_each_other() {
                 let w = sparse(&mut g, &[channels, outputs, 2, 3]);
                 let w = net.constant(w);
                 net.emit("conv_transpose", &[a, w], Attrs::new().with("strides", vec![2i64, 2]))
+            }
+            // A narrow last part, which lies in a block of two vectors, and what else may be written there.
+            11..=13 => {
+                let narrow = g.pick(&[3, 8, 11, 16]);
+                let part = net.conv(&mut g, x, narrow, [3, 3], point, 1);
+                let part = match g.below(5) {
+                    0 => net.conv(&mut g, part, narrow, [3, 3], point, narrow),
+                    1 => net.emit("max_pool", &[part], window()),
+                    2 => {
+                        let other = net.conv(&mut g, x, narrow, [1, 1], point, 1);
+                        net.emit("add", &[part, other], Attrs::new())
+                    }
+                    3 => {
+                        let once = net.emit("neg", &[part], Attrs::new());
+                        let sum = net.conv(&mut g, once, narrow, [1, 1], point, 1);
+                        net.emit("add", &[sum, once], Attrs::new())
+                    }
+                    _ => net.emit("abs", &[part], Attrs::new()),
+                };
+                net.emit("concat", &[a, part], Attrs::new().with("axis", 1i64))
             }
             _ => a,
         };

@@ -6,9 +6,9 @@ use crate::families::igemm::operand::{Bias, Weights};
 use crate::families::igemm::pack;
 use crate::families::igemm::spec::{Number, Window};
 use crate::families::sides::{
-    can_reduce, fits_image, from_offset, image_strides, image_wish, image_wishes, place_image, vectors,
+    fits_image, from_offset, image_strides, image_wish, image_wishes, may_reduce, place_image, vectors,
 };
-use crate::families::taps::{self, PIXEL};
+use crate::families::taps::{self, PIXEL, Together};
 use crate::families::window;
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
@@ -42,11 +42,8 @@ impl Family for Conv {
         let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
         let input = if g.pixels_of_taps(&target) { first_layer(lo, x, &g)? } else { lo.input(x, g.wish(&target))? };
-        let reduced = match g.kind {
-            Kind::Dense => target.has_bf16(),
-            Kind::Depthwise => can_reduce(&input.storage, &target),
-        };
-        let output = lo.output_in_place(view, Forms { reduced, ..Forms::BLOCKED }, &view.inputs)?;
+        let forms = Forms { reduced: may_reduce(view, &target), ..Forms::BLOCKED };
+        let output = lo.output_in_place(view, forms, &view.inputs)?;
         let node = Lowered { g: &g, weights: w, bias, input, output, target };
         match g.kind {
             Kind::Dense => node.dense(view, lo),
@@ -131,14 +128,21 @@ impl Geometry {
             _ => Wish::Blocked(self.halo),
         }
     }
-    /// Whether pairs of bf16 are multiplied.
+    /// Whether pairs of bf16 are multiplied. Groups that share blocks of channels are multiplied with zeros where they do not belong together: of 32
+    /// channels by tiles, which are fast enough, and of 16 in `f32`.
     fn reduced(&self, target: &Target) -> bool {
-        target.has_bf16() && self.kind == Kind::Dense && self.shape.groups == 1
+        let block = 2 * target.lanes();
+        let whole = [self.shape.inputs, self.shape.outputs].iter().all(|n| n.is_multiple_of(block));
+        target.has_bf16() && self.kind == Kind::Dense && (self.shape.groups == 1 || whole || target.has_tiles())
     }
     /// Whether the taps of a filter row are read as the channels of overlapping pixels of four channels each: what tiles do with the
     /// few channels of a first layer.
     fn pixels_of_taps(&self, target: &Target) -> bool {
-        target.has_tiles() && self.reduced(target) && self.shape.inputs <= PIXEL && self.window.dilation[1] == 1
+        target.has_tiles()
+            && self.reduced(target)
+            && self.shape.groups == 1
+            && self.shape.inputs <= PIXEL
+            && self.window.dilation[1] == 1
     }
     /// Taps of a filter row that tiles read together.
     fn taps_together(&self) -> usize {
@@ -175,14 +179,26 @@ impl Lowered<'_> {
         self.bias.map_or_else(|| vec![0.0; channels], Tensor::to_vec)
     }
 
+    /// What tiles read at once of pixels that are a single vector of bf16: taps of a filter row fill up their rows.
+    fn together(&self) -> Option<Together> {
+        let (s, lanes) = (&self.input.storage, self.target.lanes());
+        let narrow = s.dtype == DType::BF16 && s.block == Some(lanes) && self.g.shape.groups == 1;
+        (narrow && self.target.has_tiles()).then(|| Together::new(&self.g.window, lanes, lanes))
+    }
+
     fn dense(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let shape = &self.g.shape;
         let epilogue = place_image(view.epilogue.as_ref(), lo, &self.output.storage)?;
         let [kh, kw] = self.g.window.kernel;
         let inputs = shape.inputs;
         let of_taps = self.input.storage.dtype == DType::BF16 && self.g.pixels_of_taps(&self.target);
+        let together = self.together();
         let at = move |o: usize, k: [usize; 3]| {
-            let [c, y, x] = if of_taps { taps::place(k) } else { k };
+            let [c, y, x] = match together {
+                Some(t) => t.place(k),
+                None if of_taps => taps::place(k),
+                None => k,
+            };
             (x < kw && c < inputs).then_some(((o * inputs + c) * kh + y) * kw + x)
         };
         let weights = Weights::new(lo.graph(), self.weights, [0, 1], Box::new(at));
@@ -207,7 +223,11 @@ impl Lowered<'_> {
             terms: inputs * kh * kw,
             epilogue: &epilogue,
         };
-        let dense = if of_taps { dense.reading_taps(self.g.taps_together()) } else { dense };
+        let dense = match together {
+            Some(t) => dense.reading(t.channels, t.rows),
+            None if of_taps => dense.reading_taps(self.g.taps_together()),
+            None => dense,
+        };
         let name = lo.graph().node(view.node).name.clone();
         dense.lower(lo, &name)
     }

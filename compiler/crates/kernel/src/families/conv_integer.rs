@@ -144,7 +144,7 @@ impl Family for ConvInteger {
             epilogue: &epilogue,
         };
         let dense = match together {
-            Some(t) => dense.reading(t.bytes, t.rows),
+            Some(t) => dense.reading(t.channels, t.rows),
             None if of_taps => dense.reading_taps(c.taps_together()),
             None => dense,
         };

@@ -33,7 +33,7 @@ pub struct Dense<'a> {
     pub window: Window,
     /// Output rows and columns.
     pub out: [usize; 2],
-    /// What input and weights are: bf16 for one group only; bytes are unsigned in the input and signed in the weights.
+    /// What input and weights are. Bytes are unsigned in the input and signed in the weights.
     pub number: Number,
     /// Input channels that lie together.
     pub block_in: usize,
@@ -106,15 +106,15 @@ impl Dense<'_> {
         }
     }
 
-    /// Whether groups are whole vectors of channels, or there is only one.
-    fn is_aligned(&self, lanes: usize) -> bool {
-        self.groups == 1 || (self.inputs.is_multiple_of(lanes) && self.outputs.is_multiple_of(lanes))
+    /// Whether groups are whole blocks of channels, or there is only one.
+    fn is_aligned(&self, block: usize) -> bool {
+        self.groups == 1 || (self.inputs.is_multiple_of(block) && self.outputs.is_multiple_of(block))
     }
 
     /// How the weights lie.
     fn packing(&self, lanes: usize) -> Packing {
         let columns = self.window.kernel[1];
-        let shared = !self.is_aligned(lanes);
+        let shared = !self.is_aligned(if self.number == Number::Bf16 { 2 * lanes } else { lanes });
         self.weights.packing(Reader {
             inputs: self.inputs,
             block_in: self.block_in,
@@ -130,6 +130,22 @@ impl Dense<'_> {
         if self.groups == 1 && (self.output_strides.half > 0 || self.on_tiles(lo.target())) {
             return self.pairs_of_vectors(lo);
         }
+        if self.number == Number::Bf16 && self.groups > 1 {
+            return self.pairs_of_groups(lo);
+        }
+        let mut slices = self.vectors_of_groups(lo);
+        if self.output_strides.half > 0 && !total.div_ceil(lanes).is_multiple_of(2) {
+            // The second vector of the last block, all of it zeros.
+            let last = slices.last().copied();
+            slices.extend(last.map(|s| Slice { first: total.div_ceil(lanes), blocks: 1, panels: 1, ..s }));
+        }
+        slices
+    }
+
+    /// One vector after the other, with the groups that it holds channels of.
+    fn vectors_of_groups(&self, lo: &mut Lowering) -> Vec<Slice> {
+        let lanes = lo.target().lanes();
+        let total = self.groups * self.outputs;
         if self.is_aligned(lanes) {
             let classes = lo.panels(&self.problem(lanes));
             let of_group = |g: usize| {
@@ -166,8 +182,30 @@ impl Dense<'_> {
             .collect()
     }
 
+    /// Two vectors a panel, with the groups that they hold channels of, in whole blocks of the input.
+    fn pairs_of_groups(&self, lo: &Lowering) -> Vec<Slice> {
+        let lanes = lo.target().lanes();
+        let total = self.groups * self.outputs;
+        let vectors = total.div_ceil(lanes);
+        let tiling = lo.planner().tiling(&self.problem(lanes), 2);
+        let mut slices: Vec<Slice> = Vec::new();
+        for first in (0..vectors).step_by(2) {
+            let blocks = if self.output_strides.half > 0 { 2 } else { 2.min(vectors - first) };
+            let last = ((first + 2) * lanes).min(total) - 1;
+            let groups = [first * lanes / self.outputs, last / self.outputs];
+            let channel = groups[0] * self.inputs / self.block_in * self.block_in;
+            let inputs = ((groups[1] + 1) * self.inputs).next_multiple_of(self.block_in) - channel;
+            match slices.last_mut() {
+                Some(s) if [s.channel, s.inputs, s.blocks] == [channel, inputs, blocks] => s.panels += 1,
+                _ => slices.push(Slice { first, blocks, panels: 1, tiling, end: total, channel, inputs }),
+            }
+        }
+        slices
+    }
+
     fn on_tiles(&self, target: &Target) -> bool {
-        self.groups == 1 && tiles::fits(target, self.number, self.block_in / self.number.element(), self.out)
+        (self.groups == 1 || self.number == Number::Bf16)
+            && tiles::fits(target, self.number, self.block_in / self.number.element(), self.out)
     }
 
     /// Two vectors a panel, as tiles compute them and blocks of bf16 hold them; the last is alone only where the output has no
@@ -213,7 +251,7 @@ impl Dense<'_> {
                 panels: slice.panels,
                 tiling: slice.tiling,
                 last_lanes: lanes,
-                channels_out: slice.end - slice.first * lanes,
+                channels_out: slice.end.saturating_sub(slice.first * lanes),
                 weights_image: 0,
                 packing: self.packing(lanes),
                 has_bias: true,
@@ -240,12 +278,14 @@ impl Dense<'_> {
             }
             let mut output = from_offset(&self.output, self.output_strides.vector(slice.first));
             let planes = self.output_strides.plane >= self.out[0] * self.output_strides.row;
-            if self.images == 1 && self.output_strides.half == 0 && planes {
+            let vectors = slice.panels * slice.blocks;
+            let whole = self.output_strides.half == 0 || (slice.first.is_multiple_of(2) && vectors.is_multiple_of(2));
+            if self.images == 1 && planes && whole {
                 // Slices write planes of their own, and may run at the same time.
-                output.bytes = output.bytes.min(slice.panels * slice.blocks * self.output_strides.plane);
+                output.bytes = output.bytes.min(self.output_strides.vector(vectors));
             }
             operands.push(output);
-            let channels = count.min(slice.end - slice.first * lanes);
+            let channels = count.min(slice.end.saturating_sub(slice.first * lanes));
             let flops = 2 * self.terms * channels * self.images * self.out[0] * self.out[1];
             lo.step(kernel, operands, units, flops as u64);
         }

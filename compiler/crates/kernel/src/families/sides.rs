@@ -23,12 +23,8 @@ pub struct Side {
 /// The strides of a rank-4 tensor in channel blocks (or planes), 0 where its size is 1 but `like`'s is not.
 pub fn image_strides(s: &Storage, like: &[usize]) -> Strides {
     let stride = |d: usize| if s.dims[d] == 1 && like[d] != 1 { 0 } else { s.strides[d] };
-    let number = Number::of(s);
-    let half = match (number, s.block) {
-        (Number::Bf16, Some(block)) if stride(1) > 0 => block,
-        _ => 0,
-    };
-    Strides { image: stride(0), plane: stride(1), row: stride(2), pixel: stride(3), half, number }
+    let half = if stride(1) > 0 { s.half() } else { 0 };
+    Strides { image: stride(0), plane: stride(1), row: stride(2), pixel: stride(3), half, number: Number::of(s) }
 }
 
 /// How a kernel that works channel by channel reads an image.
@@ -41,16 +37,22 @@ pub fn byte_image_wish(target: &Target, halo: Halo) -> Wish {
     if target.has_int8_tiles() { Wish::Image(halo) } else { Wish::Blocked(halo) }
 }
 
-/// Whether a kernel that reads this image channel by channel can write blocks of bf16: they hold whole pairs of vectors, which must
-/// be there to read, too.
-pub fn can_reduce(input: &Storage, target: &Target) -> bool {
-    target.has_bf16() && (input.dtype == DType::BF16 || vectors(input, target).is_multiple_of(2))
+/// Whether a kernel may write its result in blocks of bf16: what it reads beside the anchor's operand has all vectors of the last block, too.
+pub fn may_reduce(view: &View, target: &Target) -> bool {
+    let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
+    let whole = |&v: &ValueId| {
+        let ty = view.graph.ty(v);
+        let channels = ty.static_dims().and_then(|d| d.iter().rev().nth(2).copied()).unwrap_or(1);
+        let filled = channels == 1 || channels.is_multiple_of(2 * target.lanes());
+        ty.dtype == DType::F32 || view.graph.constant(v).is_some() || filled
+    };
+    target.has_bf16() && sides.iter().all(whole)
 }
 
 /// Vectors of channels of a blocked image, those that fill up the last block of bf16 included.
 pub fn vectors(s: &Storage, target: &Target) -> usize {
     let blocks = s.dims[1].div_ceil(s.block.unwrap_or(target.lanes()));
-    if s.dtype == DType::BF16 { 2 * blocks } else { blocks }
+    if s.half() > 0 { 2 * blocks } else { blocks }
 }
 
 /// An epilogue with its operands placed, for a kernel that works on blocked images.
@@ -123,15 +125,22 @@ pub fn image_wishes(view: &View, target: &Target) -> Vec<(ValueId, Wish)> {
 /// Places the side operands for a blocked result. They are stored as it is: in blocks of bf16 if it is, so that all have the same
 /// blocks.
 pub fn place_image(e: Option<&Epilogue>, lo: &mut Lowering, output: &Storage) -> Result<PlacedEpilogue, OpError> {
-    place(e, lo, &output.dims, Number::of(output))
+    place(e, lo, &output.dims, Number::of(output), output.half() > 0)
 }
 
 /// As [`place_image`], for a result of shape `dims` in blocks of `f32`.
 pub fn place_f32_image(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize]) -> Result<PlacedEpilogue, OpError> {
-    place(e, lo, dims, Number::F32)
+    place(e, lo, dims, Number::F32, false)
 }
 
-fn place(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize], number: Number) -> Result<PlacedEpilogue, OpError> {
+/// `pairs`: whether blocks of the result are two vectors.
+fn place(
+    e: Option<&Epilogue>,
+    lo: &mut Lowering,
+    dims: &[usize],
+    number: Number,
+    pairs: bool,
+) -> Result<PlacedEpilogue, OpError> {
     let mut out = PlacedEpilogue::default();
     let Some(e) = e else { return Ok(out) };
     out.f = Some(e.f.clone());
@@ -146,7 +155,13 @@ fn place(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize], number: Number
                     d if d.size() == 1 && !splat => byte_image_wish(lo.target(), Halo::default()),
                     _ => Wish::Blocked(Halo::default()),
                 };
-                let p = lo.input(v, wish)?;
+                let mut p = lo.input(v, wish)?;
+                if pairs && matches!(wish, Wish::Reduced(_)) && p.storage.half() == 0 {
+                    // A kernel that writes both vectors of a block reads both.
+                    let (narrow, block) = (p, 2 * lo.target().lanes());
+                    p = lo.reduced_image(v, &narrow.storage.dims, block, Halo::default())?;
+                    lo.copy(v, &narrow, &p);
+                }
                 let operand = from_offset(&p.read(), p.storage.offset);
                 (p.storage, operand)
             }

@@ -28,13 +28,13 @@ pub fn place([c, y, _]: [usize; 3]) -> [usize; 3] {
     [c % PIXEL, y, c / PIXEL]
 }
 
-/// What tiles of bytes read at once of an image whose pixels lie together.
+/// What tiles read at once of an image of bytes or bf16 whose pixels lie together.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Together {
-    /// Bytes from pixel to pixel.
+    /// Channels from pixel to pixel.
     pitch: usize,
-    /// Bytes that are read for a tap, or for a filter row.
-    pub bytes: usize,
+    /// Channels that are read for a tap, or for a filter row.
+    pub channels: usize,
     /// Whether that is a filter row: its taps follow one another.
     pub rows: bool,
 }
@@ -45,30 +45,30 @@ const BLOCK: usize = 16;
 const SUMS: usize = 3;
 
 impl Together {
-    /// Of pixels of so many channels, `pitch` bytes apart.
+    /// Of pixels of so many channels, `pitch` channels apart.
     pub fn new(window: &Window, channels: usize, pitch: usize) -> Together {
         let own = channels.next_multiple_of(BLOCK);
         let rows = window.dilation[1] == 1 && pitch == own;
-        Together { pitch, bytes: if rows { window.kernel[1] * own } else { own }, rows }
+        Together { pitch, channels: if rows { window.kernel[1] * own } else { own }, rows }
     }
 
     /// Of the pixels that a convolution of bytes with this many output rows and columns reads, if tiles can, and need less time than vectors.
     pub fn chosen(target: &Target, shape: &ConvShape, window: &Window, out: [usize; 2], pitch: usize) -> Option<Self> {
         let together = Together::new(window, shape.inputs, pitch);
-        let fits = shape.groups == 1 && tiles::fits(target, Number::U8, together.elements(), out);
+        let fits = shape.groups == 1 && tiles::fits(target, Number::U8, together.bytes(), out);
         (fits && together.pays(window, shape.inputs)).then_some(together)
     }
 
-    /// Elements of the reduction.
-    pub fn elements(&self) -> usize {
-        self.bytes / Number::U8.element()
+    /// Elements of the reduction, if channels are bytes.
+    fn bytes(&self) -> usize {
+        self.channels / Number::U8.element()
     }
 
-    /// Whether tiles need less time than vectors, which do 128 products a cycle: a row of tiles takes one for each vector of sums.
-    pub fn pays(&self, window: &Window, channels: usize) -> bool {
+    /// Whether tiles of bytes need less time than vectors, which do 128 products a cycle: a row of tiles takes one for each vector of sums.
+    fn pays(&self, window: &Window, channels: usize) -> bool {
         let [kh, kw] = window.kernel;
         let products = kh * kw * channels;
-        let rows = kh * if self.rows { 1 } else { kw } * self.elements() / tiles::row(self.elements());
+        let rows = kh * if self.rows { 1 } else { kw } * self.bytes() / tiles::row(self.bytes());
         products > 8 * (rows + SUMS)
     }
 

@@ -69,6 +69,15 @@ impl Place {
         let at = advance(b, at, block, s.plane);
         advance(b, at, odd, s.half)
     }
+    /// The place of a single vector in an operand of `channels` channels, of which the kernel does `vectors`. The last block of a result in blocks of two
+    /// may have one vector more than there are channels for: what it is made of does not matter, but an operand in blocks of one has none there.
+    pub fn within(self, b: &mut KernelBuilder, s: &Strides, channels: usize, vectors: usize) -> Place {
+        let own = channels.div_ceil(b.lanes());
+        if s.half > 0 || vectors <= own {
+            return self;
+        }
+        Place { panel: b.int_min(self.panel, own as i32 - 1), ..self }
+    }
     /// The first vector of channels.
     fn vector(self, b: &mut KernelBuilder) -> Gpr {
         if self.blocks == 1 { self.panel } else { b.int_mul(self.panel, self.blocks as i32) }
@@ -89,7 +98,8 @@ impl Results {
     /// the operand on.
     pub fn zero_behind(mut self, b: &mut KernelBuilder, output: &Strides, channels: usize, place: Place) -> Results {
         let lanes = b.lanes();
-        if output.half > 0 && !channels.is_multiple_of(2 * lanes) {
+        let block = if output.half > 0 { 2 * lanes } else { lanes };
+        if output.number == Number::Bf16 && !channels.is_multiple_of(block) {
             let first = place.vector(b);
             let done = b.int_mul(first, lanes as i32);
             let total = b.int(channels as i64);

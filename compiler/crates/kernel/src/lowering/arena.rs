@@ -31,8 +31,7 @@ impl Lowering<'_> {
                 Placed { buffer: self.weight_bytes(&name, &rounded(t)), storage }
             }
             Wish::Reduced(halo) => {
-                let storage = Storage::blocked(DType::BF16, t.dims(), 2 * self.target.lanes(), halo)
-                    .ok_or_else(forms::too_large)?;
+                let storage = Storage::reduced(t.dims(), self.target.lanes(), halo).ok_or_else(forms::too_large)?;
                 Placed { buffer: self.weight_bytes(&name, &pack(&rounded(t), &storage)), storage }
             }
             Wish::Interleaved(halo) => {

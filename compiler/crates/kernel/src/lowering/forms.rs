@@ -280,7 +280,7 @@ fn concat_offsets(graph: &Graph, target: &Target, n: NodeId, axis: usize, form: 
     let whole = match form {
         Form::Plain => Storage::plain(ty.dtype, &dims)?,
         Form::Blocked(h) => Storage::blocked(ty.dtype, &dims, target.lanes(), h)?,
-        Form::Reduced(h) => Storage::blocked(DType::BF16, &dims, 2 * target.lanes(), h)?,
+        Form::Reduced(h) => Storage::reduced(&dims, target.lanes(), h)?,
         Form::Interleaved(h) => Storage::interleaved(ty.dtype, &dims, target.lanes(), h)?,
     };
     let mut start = 0;

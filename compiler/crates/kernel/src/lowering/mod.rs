@@ -517,7 +517,7 @@ impl<'a> Lowering<'a> {
             }
             Wish::Image(h) if !rounded => p.storage.as_blocked(lanes).filter(|s| s.halo.covers(h)),
             Wish::Interleaved(h) => p.storage.as_blocked(lanes).filter(|s| s.halo.covers(h)),
-            Wish::Reduced(h) | Wish::Image(h) => p.storage.as_blocked(2 * lanes).filter(|s| s.halo.covers(h)),
+            Wish::Reduced(h) | Wish::Image(h) => p.storage.as_reduced(lanes).filter(|s| s.halo.covers(h)),
             Wish::Blocked(h) => p.storage.as_blocked(lanes).filter(|s| s.halo.covers(h)),
             Wish::Pixels(h) => Some(p.storage.clone()).filter(|s| s.block == Some(4) && s.halo.covers(h)),
             Wish::Planar(h) => {
@@ -540,9 +540,7 @@ impl<'a> Lowering<'a> {
             Form::Interleaved(h) => {
                 Storage::interleaved(ty.dtype, &dims, self.target.lanes(), h).ok_or_else(forms::too_large)
             }
-            Form::Reduced(h) => {
-                Storage::blocked(DType::BF16, &dims, 2 * self.target.lanes(), h).ok_or_else(forms::too_large)
-            }
+            Form::Reduced(h) => Storage::reduced(&dims, self.target.lanes(), h).ok_or_else(forms::too_large),
         }
     }
 

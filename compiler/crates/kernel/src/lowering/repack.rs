@@ -83,10 +83,8 @@ impl Lowering<'_> {
             let possible = |(a, b): (&Storage, &Storage)| {
                 !copy::convert::converts(a, b) || Convert::new(a, b, self.target).is_some()
             };
-            if from.storage.block == Some(blocks)
-                || to.storage.block == Some(blocks)
-                || !steps.into_iter().all(possible)
-            {
+            let there = |s: &Storage| s.block == between.block && s.dtype == between.dtype;
+            if there(&from.storage) || there(&to.storage) || !steps.into_iter().all(possible) {
                 return None;
             }
             let between = self.temp_in_storage(v, between);

@@ -5,7 +5,7 @@ use crate::compressed;
 use crate::families::dense::Dense;
 use crate::families::igemm::operand::{Bias, Weights};
 use crate::families::igemm::spec::Number;
-use crate::families::sides::{fits_image, image_strides, image_wishes, place_image};
+use crate::families::sides::{fits_image, image_strides, image_wishes, may_reduce, place_image};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
 use mnnc_ir::{DType, OpError, Tensor, ValueId};
@@ -57,7 +57,7 @@ impl Family for ConvTranspose {
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
         let bias = bias.map_or_else(|| vec![0.0; g.shape.groups * g.shape.outputs], Tensor::to_vec);
         let input = lo.input(x, wish(&g, &target))?;
-        let output = lo.output(view.outputs[0], Forms { reduced: target.has_bf16(), ..Forms::BLOCKED })?;
+        let output = lo.output(view.outputs[0], Forms { reduced: may_reduce(view, &target), ..Forms::BLOCKED })?;
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let name = lo.graph().node(view.node).name.clone();
         for part in g.parts() {

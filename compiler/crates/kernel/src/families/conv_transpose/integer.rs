@@ -114,7 +114,7 @@ impl Family for ConvTransposeInteger {
                 epilogue: &at.epilogue,
             };
             let dense = match together {
-                Some(t) => dense.reading(t.bytes, t.rows),
+                Some(t) => dense.reading(t.channels, t.rows),
                 None => dense,
             };
             dense.lower(lo, &name)?;

@@ -74,10 +74,26 @@ fn kernels(m: &Move, from: Option<&Storage>, to: &Storage) -> Option<Vec<Part>> 
 }
 
 impl Rearrange {
+    /// Whether a few channels at a time come from planes. Blocks of them would be filled element by element; from the planes of the result,
+    /// they are filled by whole vectors.
+    fn is_thin(&self, view: &View, moves: &[Move], lo: &mut Lowering) -> Result<bool, OpError> {
+        let few = lo.target().lanes() / 2;
+        let several = moves.len() > 1;
+        for m in moves {
+            let From::Input(i) = m.from else { continue };
+            let Some(x) = view.inputs.get(i).copied().flatten() else { return Ok(false) };
+            let channels = m.axes.get(1).map_or(0, |a| a.pairs.len());
+            if m.axes.len() != 4 || channels >= few || !lo.input(x, Wish::Any)?.storage.is_plain() {
+                return Ok(false);
+            }
+        }
+        Ok(several)
+    }
+
     /// Adds the steps that move pairs of channels between images of bf16.
     fn move_pairs(&self, view: &View, moves: &[Move], to: &Placed, lo: &mut Lowering) -> Result<(), OpError> {
         let missing = || OpError::unsupported("not a copy of pairs of channels");
-        let block = 2 * lo.target().lanes();
+        let block = to.storage.block.ok_or_else(missing)?;
         let place = |p: &Placed| Some(Placed { buffer: p.buffer, storage: pairs::words(&p.storage)? });
         let result = place(to).ok_or_else(missing)?;
         for m in pairs::moves(moves, &to.storage.dims, block).ok_or_else(missing)? {
@@ -134,6 +150,7 @@ impl Family for Rearrange {
         let missing = || OpError::unsupported("not a copy by dimensions");
         let node = read(view, lo.target()).ok_or_else(missing)?;
         for ((&y, moves), &forms) in view.outputs.iter().zip(&node.moves).zip(&node.forms) {
+            let forms = if forms.plain && self.is_thin(view, moves, lo)? { Forms::PLAIN } else { forms };
             let to = lo.output(y, forms)?;
             if to.storage.dtype == DType::BF16 {
                 self.move_pairs(view, moves, &to, lo)?;

@@ -57,15 +57,13 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
         let image = b.int_div(unit, spec.blocks as u32);
         let row = b.int(0);
         let place = Place { image, panel, blocks: 1, row };
-        let live = (spec.output.half > 0 && !spec.channels.is_multiple_of(2 * b.lanes())).then(|| {
+        let block = if spec.output.half > 0 { 2 * b.lanes() } else { b.lanes() };
+        let live = (spec.output.number == Number::Bf16 && !spec.channels.is_multiple_of(block)).then(|| {
             let done = b.int_mul(panel, b.lanes() as i32);
             let total = b.int(spec.channels as i64);
             let left = b.int_sub(total, done);
             b.tail_mask_dyn(left)
         });
-        // Operands in blocks of one vector end with the channels; what is behind them is not used.
-        let last = spec.channels.div_ceil(b.lanes()) as i32 - 1;
-        let within = if live.is_some() { b.int_min(panel, last) } else { panel };
         let at = Pointers {
             chain: &chain,
             live,
@@ -77,7 +75,7 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
                 .iter()
                 .zip(&spec.sides)
                 .map(|(&p, s)| {
-                    let place = if s.strides.half == 0 { Place { panel: within, ..place } } else { place };
+                    let place = place.within(b, &s.strides, spec.channels, spec.blocks);
                     let p = place.of(b, p, &s.strides);
                     b.var(p)
                 })

@@ -4,7 +4,7 @@ use crate::families::conv::compiled;
 use crate::families::epilogue;
 use crate::families::fingerprint;
 use crate::families::igemm::spec::{Number, Strides};
-use crate::families::sides::{byte_image_wish, can_reduce, from_offset, image_strides, image_wish, vectors};
+use crate::families::sides::{byte_image_wish, from_offset, image_strides, image_wish, vectors};
 use crate::families::walk::{Place, Results, bump, load};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
@@ -117,11 +117,8 @@ impl Family for GlobalPool {
         let dims = input.storage.dims.clone();
         let float = view.graph.ty(view.outputs[0]).dtype == DType::F32;
         // Only floats are stored under masks.
-        let can = Forms {
-            plain: float || dims[1].is_multiple_of(lanes),
-            blocked: true,
-            reduced: float && can_reduce(&input.storage, &target),
-        };
+        let can =
+            Forms { plain: float || dims[1].is_multiple_of(lanes), blocked: true, reduced: float && target.has_bf16() };
         let output = lo.output(view.outputs[0], can)?;
         let out = &output.storage;
         let blocked = out.block.is_some();
@@ -226,7 +223,7 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
         let image = b.int_div(unit, blocks as u32);
         let row = b.int(0);
         let place = Place { image, panel, blocks: 1, row };
-        let from = place.of(b, input, &spec.input);
+        let from = place.within(b, &spec.input, spec.channels, blocks).of(b, input, &spec.input);
         let to = place.of(b, output, &spec.output);
         let [rows, cols] = spec.size;
         let at = b.var(from);

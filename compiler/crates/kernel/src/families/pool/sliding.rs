@@ -3,7 +3,7 @@
 use crate::families::conv::{compiled, weights};
 use crate::families::igemm::spec::Number;
 use crate::families::sides::{
-    byte_image_wish, can_reduce, fits_typed_image, from_offset, image_strides, image_wish, image_wishes, place_image,
+    byte_image_wish, fits_typed_image, from_offset, image_strides, image_wish, image_wishes, may_reduce, place_image,
     vectors,
 };
 use crate::families::window::{self, Spec, halo, max, sum};
@@ -135,7 +135,7 @@ impl Family for Pool {
         let g = Geometry::read(view, &target).ok_or_else(|| OpError::unsupported("not a pooling of this family"))?;
         let input = lo.input(g.x, g.wish(&target))?;
         let float = view.graph.ty(view.outputs[0]).dtype == DType::F32;
-        let reduced = float && can_reduce(&input.storage, &target);
+        let reduced = float && may_reduce(view, &target);
         let output = lo.output(view.outputs[0], Forms { reduced, ..Forms::BLOCKED })?;
         let dims = output.storage.dims.clone();
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;

@@ -67,7 +67,8 @@ impl Emitter<'_> {
         b.for_range(begin, end, 1, |b, unit| {
             let place = spec.place(b, unit);
             let row = place.row;
-            let plane = |b: &mut KernelBuilder, input: Gpr| place.of(b, input, &Strides { row: 0, ..spec.input });
+            let from = place.within(b, &spec.input, spec.channels, spec.blocks);
+            let plane = |b: &mut KernelBuilder, input: Gpr| from.of(b, input, &Strides { row: 0, ..spec.input });
             let planes: Vec<Gpr> = inputs.iter().map(|&i| plane(b, i)).collect();
             let output = place.of(b, output, &spec.output);
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();

@@ -100,7 +100,8 @@ impl Emitter<'_> {
             let place = spec.place(b, unit);
             let Place { panel, row, .. } = place;
             let per_row = Strides { row: spec.input.row * spec.window.stride[0], ..spec.input };
-            let inputs: Vec<Gpr> = inputs.iter().map(|&i| place.of(b, i, &per_row)).collect();
+            let from = place.within(b, &spec.input, spec.channels, spec.blocks);
+            let inputs: Vec<Gpr> = inputs.iter().map(|&i| from.of(b, i, &per_row)).collect();
             let output = place.of(b, output, &spec.output);
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
             let (weights, factors) = match self.weighting {
