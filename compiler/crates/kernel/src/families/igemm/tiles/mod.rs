@@ -5,6 +5,9 @@
 //! tiles (4, 5) and two weight tiles (6, 7) make every loaded tile serve twice. The sums pass through a scratch area of the frame, where
 //! the epilogue reads them pixel by pixel.
 //!
+//! A panel of weights that L1 does not hold is multiplied in chunks: all pairs of tiles of a unit pass over a chunk before the next, their sums waiting in
+//! the scratch area, which at first holds the bias.
+//!
 //! The multiplier takes as long for 8 rows as for 16 once tiles are loaded, so [`plan`] cuts the output into tiles as full as its shape allows.
 
 mod emit;

@@ -4,11 +4,21 @@ use super::super::spec::Spec;
 
 /// Rows of a tile.
 const ROWS: usize = 16;
+/// Bytes of weights that L2 holds beside an image.
+const WEIGHTS: usize = 1 << 20;
+/// Channels of a vector of sums.
+const LANES: usize = 16;
+/// Most bytes of sums of a unit that is done in chunks.
+const SUMS: usize = 32 << 10;
 /// Most pixels of an image that is done at once: what its sums take in the frame stays in L1.
 const MOST: usize = 128;
 
 /// Output pixels of a unit of a large image, whose input L2 holds while all panels pass over it.
 const UNIT: usize = 200;
+/// As [`UNIT`], where the reduction is done in chunks: L1 holds the sums of all pixels, beside a chunk of weights and the input that it meets.
+const CHUNKED: usize = 128;
+/// Bytes of a panel of weights from which on that is done: L1 does not hold it.
+const PANEL: usize = 40 << 10;
 
 /// A tile: where its first pixel is.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -54,20 +64,40 @@ pub struct Plan {
     pub last: Option<Pair>,
     /// Output rows of a unit, whole strips but for the last.
     pub group_rows: usize,
-    /// Pixels in the scratch area.
-    pub scratch: usize,
+    /// Pixels in the scratch area that a strip or pair needs.
+    scratch: usize,
+    /// Pixels in the scratch area from pair to pair, where the sums of all pairs of a unit wait there.
+    pub apart: usize,
+    /// Whether the reduction is done in chunks, each by all pairs of a unit before the next.
+    pub chunked: bool,
     rows: usize,
 }
 
 impl Plan {
     /// The plan of a spec.
     pub fn new(spec: &Spec) -> Plan {
-        let [rows, cols] = spec.out;
-        flat(spec).unwrap_or_else(|| if cols > ROWS { by_rows(spec, rows, cols) } else { two_rows(spec, rows, cols) })
+        let plan = Plan::whole(spec, UNIT);
+        let panel = 4 * LANES * spec.blocks * spec.depth();
+        if panel <= PANEL || plan.pairs() == 1 {
+            return plan;
+        }
+        // Larger units read weights that L2 does not hold less often.
+        let unit = if panel * spec.panels > WEIGHTS { UNIT } else { CHUNKED };
+        let chunked = Plan { chunked: true, ..Plan::whole(spec, unit) };
+        if chunked.sums() * 4 * LANES * spec.blocks <= SUMS { chunked } else { plan }
+    }
+    /// With units of about so many pixels.
+    fn whole(spec: &Spec, unit: usize) -> Plan {
+        let cols = spec.out[1];
+        flat(spec).unwrap_or_else(|| if cols > ROWS { by_rows(spec, unit) } else { two_rows(spec, unit) })
     }
     /// Units along the rows.
     pub fn groups(&self) -> usize {
         self.rows.div_ceil(self.group_rows)
+    }
+    /// Pixels of sums that the scratch area holds.
+    pub fn sums(&self) -> usize {
+        if self.chunked { self.scratch.max(self.pairs() * self.apart) } else { self.scratch }
     }
     /// Pairs of tiles that read one panel of weights in a unit.
     pub fn pairs(&self) -> usize {
@@ -81,8 +111,8 @@ fn step(spec: &Spec) -> usize {
 }
 
 /// Output rows of a unit. A small image is one unit, so that each panel of weights is read once.
-fn group_rows(rows: usize, cols: usize) -> usize {
-    if rows * cols <= 2 * UNIT { rows } else { (UNIT / cols).max(1) }
+fn group_rows([rows, cols]: [usize; 2], unit: usize) -> usize {
+    if rows * cols <= 2 * unit { rows } else { (unit / cols).max(1) }
 }
 
 /// A small image as one row of pixels, the border between its rows included, where that takes fewer tiles.
@@ -95,19 +125,35 @@ fn flat(spec: &Spec) -> Option<Plan> {
         return None;
     }
     let pixels = len.div_ceil(count);
-    let tile = |i: usize| {
-        let first = (i * pixels).min(len - pixels);
-        Tile { input: first * step(spec), scratch: first }
-    };
+    // The last tile ends with the image, so that some of its pixels are the tile's before it, too: each has its own sums.
+    let (own, twice) = ((count - 1) * pixels, count * pixels - len);
+    let tile = |i: usize| Tile { input: (i * pixels).min(len - pixels) * step(spec), scratch: i * pixels };
     let tiles: Vec<Tile> = (0..count).map(tile).collect();
     let mut strip: Vec<Pair> = tiles.chunks(2).map(|t| Pair { tiles: t.to_vec(), runs: Vec::new() }).collect();
-    strip.last_mut()?.runs = (0..rows).map(|r| Run { at: [r, 0], count: cols, scratch: r * pitch }).collect();
-    Some(Plan { pixels, strip_rows: rows, strip, regular: 0, last: None, group_rows: rows, scratch: len, rows })
+    let runs = (0..rows).flat_map(|r| {
+        let before = own.saturating_sub(r * pitch).min(cols);
+        let first = Run { at: [r, 0], count: before, scratch: r * pitch };
+        [first, Run { at: [r, before], count: cols - before, scratch: r * pitch + before + twice }]
+    });
+    strip.last_mut()?.runs = runs.filter(|r| r.count > 0).collect();
+    Some(Plan {
+        pixels,
+        strip_rows: rows,
+        strip,
+        regular: 0,
+        last: None,
+        group_rows: rows,
+        scratch: count * pixels,
+        apart: 0,
+        chunked: false,
+        rows,
+    })
 }
 
 /// Pairs of tiles along each row. The last tile ends with the row, so that it may share pixels with the one before; those are finished
 /// once only, for the result may lie over an operand.
-fn by_rows(spec: &Spec, rows: usize, cols: usize) -> Plan {
+fn by_rows(spec: &Spec, unit: usize) -> Plan {
+    let [rows, cols] = spec.out;
     let count = cols.div_ceil(ROWS).next_multiple_of(2);
     let pixels = cols.div_ceil(count);
     let start = |i: usize| (i * pixels).min(cols - pixels);
@@ -125,19 +171,31 @@ fn by_rows(spec: &Spec, rows: usize, cols: usize) -> Plan {
     };
     let regular = (0..count / 2).take_while(|p| start(2 * p + 1) == (2 * p + 1) * pixels).count();
     let strip = (0..count / 2).map(pair).collect();
-    let group_rows = group_rows(rows, cols);
-    Plan { pixels, strip_rows: 1, strip, regular, last: None, group_rows, scratch: 2 * ROWS, rows }
+    let group_rows = group_rows(spec.out, unit);
+    Plan {
+        pixels,
+        strip_rows: 1,
+        strip,
+        regular,
+        last: None,
+        group_rows,
+        scratch: 2 * ROWS,
+        apart: 2 * ROWS,
+        chunked: false,
+        rows,
+    }
 }
 
 /// Narrow rows, two at a time.
-fn two_rows(spec: &Spec, rows: usize, cols: usize) -> Plan {
+fn two_rows(spec: &Spec, unit: usize) -> Plan {
+    let [rows, cols] = spec.out;
     let below = spec.window.stride[0] * spec.input.row;
     let of = |rows: usize| Pair {
         tiles: (0..rows).map(|r| Tile { input: r * below, scratch: r * ROWS }).collect(),
         runs: (0..rows).map(|r| Run { at: [r, 0], count: cols, scratch: r * ROWS }).collect(),
     };
     let (strip_rows, last) = if rows == 1 { (1, None) } else { (2, (rows % 2 == 1).then(|| of(1))) };
-    let group_rows = group_rows(rows, cols).next_multiple_of(strip_rows).min(rows);
+    let group_rows = group_rows(spec.out, unit).next_multiple_of(strip_rows).min(rows);
     Plan {
         pixels: cols,
         strip_rows,
@@ -146,6 +204,8 @@ fn two_rows(spec: &Spec, rows: usize, cols: usize) -> Plan {
         last,
         group_rows,
         scratch: 2 * ROWS,
+        apart: 2 * ROWS,
+        chunked: false,
         rows,
     }
 }
@@ -182,6 +242,22 @@ mod tests {
         }
     }
 
+    /// What waits between chunks has a place of its own, and all of it is small.
+    #[test]
+    fn deep_reductions_are_done_in_chunks() {
+        let mut chunked = 0;
+        for (rows, cols) in [(7, 7), (14, 14), (28, 28), (56, 56), (3, 100), (1, 197), (1, 5), (9, 16)] {
+            for depth in [16, 400, 1600] {
+                let plan = Plan::new(&Spec { channels_in: depth, ..spec([rows, cols], 1, 0) });
+                assert!(!plan.chunked || plan.sums() * 4 * LANES * 2 <= SUMS);
+                assert!(!plan.chunked || plan.sums() >= plan.group_rows * cols, "{rows}x{cols}: {plan:?}");
+                assert!(!plan.chunked || depth > 16);
+                chunked += usize::from(plan.chunked);
+            }
+        }
+        assert!(chunked >= 8, "{chunked}");
+    }
+
     /// Every pixel is finished, by the tile that holds it, and no tile reaches beyond the last pixel.
     #[test]
     fn tiles_cover_the_output() {
@@ -190,7 +266,7 @@ mod tests {
                 for (stride, border) in [(1, 0), (1, 2), (2, 1)] {
                     let spec = spec([rows, cols], stride, border);
                     let plan = Plan::new(&spec);
-                    assert!(plan.pixels <= 16 && plan.scratch <= MOST);
+                    assert!(plan.pixels <= 16 && plan.scratch < MOST + 16);
                     let mut seen = vec![false; rows * cols];
                     let mut strip = |first: usize, pairs: &[Pair]| {
                         let mut scratch = vec![None; plan.scratch];
