@@ -126,6 +126,15 @@ impl Results {
             chain: self.chain.clone(),
         }
     }
+    /// Moves to where others are.
+    pub fn follow(&self, b: &mut KernelBuilder, others: &Results) {
+        for (&to, &from) in
+            std::iter::once(&self.output).chain(&self.sides).zip(std::iter::once(&others.output).chain(&others.sides))
+        {
+            let place = b.get(from);
+            b.set(to, place);
+        }
+    }
     /// Moves by rows and pixels.
     pub fn bump(&self, b: &mut KernelBuilder, output: &Strides, sides: &[Side], rows: usize, pixels: isize) {
         let move_by = |b: &mut KernelBuilder, p: Var<Gpr>, s: &Strides| {
@@ -168,8 +177,23 @@ impl Results {
         output: &Strides,
         sides: &[Side],
         values: &[Vector],
+        shape: [usize; 3],
+        last_lanes: usize,
+    ) {
+        self.store_tile_at(b, output, sides, values, shape, last_lanes, [0, 0]);
+    }
+
+    /// As [`store_tile`](Self::store_tile), for a tile that begins so many rows and columns from the pointers.
+    #[allow(clippy::too_many_arguments, reason = "the extent of a tile")]
+    pub fn store_tile_at(
+        &self,
+        b: &mut KernelBuilder,
+        output: &Strides,
+        sides: &[Side],
+        values: &[Vector],
         [rows, cols, blocks]: [usize; 3],
         last_lanes: usize,
+        origin: [usize; 2],
     ) {
         let lanes = b.lanes();
         let lanes_of = |block: usize| if block + 1 == blocks { last_lanes } else { lanes };
@@ -186,19 +210,19 @@ impl Results {
                         (block..blocks.min(block + vectors)).map(|j| [row, first, j]).collect()
                     };
                     let value = |[r, c, j]: [usize; 3]| values[(r * cols + c) * blocks + j];
+                    let place = |[r, c, j]: [usize; 3]| [origin[0] + r, origin[1] + c, j];
                     if let [at] = run[..] {
-                        self.store(b, output, sides, value(at), at, lanes_of(at[2]));
+                        self.store(b, output, sides, value(at), place(at), lanes_of(at[2]));
                         continue;
                     }
                     let bytes = run.iter().map(|at| lanes_of(at[2])).sum();
                     let packed = match &self.chain {
                         None => b.narrow_in_order(&run.iter().map(|&at| value(at)).collect::<Vec<_>>()),
                         Some(chain) => chain.emit_packed(b, run.len(), &mut |b, v, i| {
-                            self.argument(b, i, sides, value(run[v]), run[v], lanes_of(run[v][2]))
+                            self.argument(b, i, sides, value(run[v]), place(run[v]), lanes_of(run[v][2]))
                         }),
                     };
-                    let mem =
-                        b.get(self.output).at((row * output.row + first * output.pixel + output.vector(block)) as i32);
+                    let mem = self.mem(b, output, place([row, first, block]));
                     b.store_bytes(packed, mem, bytes);
                 }
             }

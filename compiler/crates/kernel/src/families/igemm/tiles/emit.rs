@@ -1,7 +1,9 @@
 //! Writes the kernel.
 
 use super::super::spec::{Number, Spec, Strides};
+use super::finish::Waiting;
 use super::plan::{Pair, Plan, Run};
+use super::reduction::{Loop, in_chunks, reduction, written_out};
 use super::row;
 use crate::families::walk::{Place, Results, add, advance, bump};
 use mnnc_vector::{Cond, Gpr, Hint, KernelBuilder, TileShapes, Var, Vector};
@@ -10,39 +12,47 @@ use mnnc_vector::{Cond, Gpr, Hint, KernelBuilder, TileShapes, Var, Vector};
 const INPUT: u8 = 4;
 const WEIGHTS: u8 = 6;
 /// Bytes of a row of a tile.
-const ROW: usize = 64;
-/// Most reduction steps without a loop.
-const UNROLL: usize = 6;
+pub(super) const ROW: usize = 64;
 /// Bytes of weights that stay in L1 while all pairs of a unit pass over them, beside their sums and the rows that they read.
 const CHUNK: usize = 20 << 10;
-/// Most instructions of an epilogue that is written out for every pixel of a run.
-const SHORT: usize = 6;
+/// Most steps that are written out with the epilogue of the pair before between them.
+const BETWEEN: usize = 18;
 
 pub(super) struct Emitter<'a> {
-    spec: &'a Spec,
-    plan: Plan,
+    pub(super) spec: &'a Spec,
+    pub(super) plan: Plan,
     /// Elements of the reduction in a row of the input's tiles, and rows of the weights' ones.
     row: usize,
     /// The reduction in chunks: loops over them, outermost first. All pairs of a unit do one chunk before the next, and their sums wait in the scratch
     /// area. Empty where it is done at once.
-    chunks: Vec<Loop>,
+    pub(super) chunks: Vec<Loop>,
+    /// Pixels of a pair that wait while the next one is multiplied; empty where they do not.
+    pub(super) waiting: Vec<Run>,
     /// Loops within a chunk, and the straight run within those.
     loops: Vec<Loop>,
     run: Loop,
 }
 
 /// What a unit works with.
-struct Unit {
+pub(super) struct Unit {
     /// The weights of the present chunk.
     weights: Var<Gpr>,
-    bias: Vec<Vector>,
+    pub(super) bias: Vec<Vector>,
     /// Distance of the rows of input tiles, and of those of weight tiles and sums.
     strides: [Gpr; 2],
     scratch: Gpr,
     /// The sums of the present pair.
-    sums: Var<Gpr>,
+    pub(super) sums: Var<Gpr>,
+    pub(super) waiting: Waiting,
     /// Byte offset of the first line of each step that the next pair prefetches; negative if none does.
     line: Option<Var<Gpr>>,
+}
+
+/// What a pair reads: pointers that move along the reduction, and the distance of each tile from the first.
+struct Reading {
+    ip: Var<Gpr>,
+    wp: Var<Gpr>,
+    below: Vec<usize>,
 }
 
 /// Pointers that move over the image.
@@ -51,17 +61,12 @@ struct Cursor {
     results: Results,
 }
 
-/// A loop of the reduction.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-struct Loop {
-    count: usize,
-    stride: usize,
-}
-
 impl<'a> Emitter<'a> {
     pub(super) fn new(spec: &'a Spec) -> Emitter<'a> {
         let (loops, run) = reduction(spec, row(spec.block_in));
-        let whole = Emitter { spec, plan: Plan::new(spec), row: row(spec.block_in), chunks: Vec::new(), loops, run };
+        let (row, plan) = (row(spec.block_in), Plan::new(spec));
+        let mut whole = Emitter { spec, plan, row, chunks: Vec::new(), waiting: Vec::new(), loops, run };
+        whole.waiting = whole.waiting_runs();
         if !whole.plan.chunked {
             return whole;
         }
@@ -75,7 +80,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Bytes of a step of the panel, and of a pixel of sums.
-    fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.spec.blocks * ROW
     }
 
@@ -120,13 +125,14 @@ impl<'a> Emitter<'a> {
                 let first = b.int_sub(unit, begin);
                 b.if_(Cond::Lt, first, spec.panels as i32, |b| b.set(line, zero));
             }
-            let unit = Unit { weights: b.var(weights), bias, strides, scratch, sums: b.var(scratch), line };
             let results = Results::new(b, output, &sides).behind(b, spec.epilogue.as_ref(), spec.bounded).zero_behind(
                 b,
                 &spec.output,
                 spec.channels_out,
                 place,
             );
+            let waiting = Waiting::new(b, &results, scratch);
+            let unit = Unit { weights: b.var(weights), bias, strides, scratch, sums: b.var(scratch), waiting, line };
             let cursor = Cursor { input: b.var(input), results };
             let total = b.int(spec.out[0] as i64);
             let left = b.int_sub(total, row);
@@ -134,6 +140,7 @@ impl<'a> Emitter<'a> {
                 self.start_with_bias(b, &unit);
             }
             self.passes(b, &unit, &cursor, left, &self.chunks, true);
+            self.finish_waiting(b, &unit);
         });
         b.tile_release();
     }
@@ -246,58 +253,72 @@ impl<'a> Emitter<'a> {
         let weights = b.get(unit.weights);
         let wp = b.var(weights);
         let below: Vec<usize> = pair.tiles.iter().map(|t| t.input - pair.tiles[0].input).collect();
-        self.nest(b, unit, &self.loops, self.run, ip, wp, &below);
+        let reading = Reading { ip, wp, below };
+        if last && !self.waiting.is_empty() {
+            let (loops, steps) = written_out(&self.loops, self.run, BETWEEN);
+            self.nest_and_finish(b, unit, &loops, &steps, &reading, true);
+        } else {
+            self.nest(b, unit, &self.loops, &reading);
+        }
         for (tile, place) in accumulators {
             b.tile_store(tile, sums, unit.strides[1], place);
         }
         self.next_line(b, unit);
         if last {
-            for run in &pair.runs {
-                self.finish(b, unit, at, run);
-            }
+            self.done(b, unit, &at.results, pair);
         }
         bump(b, unit.sums, self.apart(), 0);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the state of one loop nest")]
-    fn nest(
+    fn nest(&self, b: &mut KernelBuilder, unit: &Unit, loops: &[Loop], at: &Reading) {
+        let Some((l, inner)) = loops.split_first() else {
+            let steps: Vec<usize> = (0..self.run.count).map(|s| s * self.run.stride).collect();
+            return self.steps(b, unit, &steps, at, false);
+        };
+        // The inner loops have moved the pointer already.
+        let moved = inner.first().map_or(0, |l| l.count * l.stride);
+        b.repeat(l.count as u64, |b| {
+            self.nest(b, unit, inner, at);
+            bump(b, at.ip, l.stride, moved);
+        });
+    }
+
+    /// As [`nest`](Self::nest), for loops around steps that are written out. What waits is finished between the last of them.
+    fn nest_and_finish(
         &self,
         b: &mut KernelBuilder,
         unit: &Unit,
         loops: &[Loop],
-        run: Loop,
-        ip: Var<Gpr>,
-        wp: Var<Gpr>,
-        below: &[usize],
+        steps: &[usize],
+        at: &Reading,
+        last: bool,
     ) {
-        let Some((l, inner)) = loops.split_first() else {
-            for s in 0..run.count {
-                self.step(b, unit, s, s * run.stride, ip, wp, below);
-            }
-            bump(b, wp, run.count * self.row * self.width(), 0);
-            return;
-        };
-        b.repeat(l.count as u64, |b| {
-            self.nest(b, unit, inner, run, ip, wp, below);
-            // The inner loops have moved the pointer already.
-            let moved = inner.first().map_or(0, |l| l.count * l.stride);
-            bump(b, ip, l.stride, moved);
+        let Some((l, inner)) = loops.split_first() else { return self.steps(b, unit, steps, at, last) };
+        let moved = inner.first().map_or(0, |l| l.count * l.stride);
+        b.repeat((l.count - usize::from(last)) as u64, |b| {
+            self.nest_and_finish(b, unit, inner, steps, at, false);
+            bump(b, at.ip, l.stride, moved);
         });
+        if last {
+            self.nest_and_finish(b, unit, inner, steps, at, true);
+        }
+    }
+
+    /// Steps whose inputs lie so many bytes from the pointer; what waits is finished between them, or not.
+    fn steps(&self, b: &mut KernelBuilder, unit: &Unit, steps: &[usize], at: &Reading, finish: bool) {
+        let pieces = if finish { self.pieces(steps.len()) } else { Vec::new() };
+        for (s, &disp) in steps.iter().enumerate() {
+            self.step(b, unit, s, disp, at);
+            if let Some(piece) = pieces.get(s) {
+                self.between(b, unit, piece);
+            }
+        }
+        bump(b, at.wp, steps.len() * self.row * self.width(), 0);
     }
 
     /// One step of the reduction: every tile is loaded right before its first product.
-    #[allow(clippy::too_many_arguments, reason = "the state of one loop nest")]
-    fn step(
-        &self,
-        b: &mut KernelBuilder,
-        unit: &Unit,
-        s: usize,
-        disp: usize,
-        ip: Var<Gpr>,
-        wp: Var<Gpr>,
-        below: &[usize],
-    ) {
-        let (ip, wp) = (b.get(ip), b.get(wp));
+    fn step(&self, b: &mut KernelBuilder, unit: &Unit, s: usize, disp: usize, reading: &Reading) {
+        let (ip, wp, below) = (b.get(reading.ip), b.get(reading.wp), &reading.below);
         let at = s * self.row * self.width();
         for (i, below) in (0u8..).zip(below) {
             b.tile_load(INPUT + i, ip, unit.strides[0], (disp + below) as i32);
@@ -334,150 +355,6 @@ impl<'a> Emitter<'a> {
             let now = b.get(line);
             let next = b.int_add(now, (self.lines() * ROW) as i32);
             b.set(line, next);
-        }
-    }
-
-    /// Bias, epilogue and store of a run of pixels.
-    fn finish(&self, b: &mut KernelBuilder, unit: &Unit, at: &Cursor, run: &Run) {
-        let spec = self.spec;
-        let short = spec.epilogue.as_ref().is_none_or(|f| f.nodes.len() <= SHORT);
-        let together = match spec.output.number {
-            _ if short => 16,
-            Number::U8 => 4,
-            _ => 2,
-        };
-        let results = at.results.fork(b);
-        results.bump(b, &spec.output, &spec.sides, run.at[0], run.at[1] as isize);
-        let base = b.get(unit.sums);
-        let first = add(b, base, run.scratch * self.width());
-        let sums = b.var(first);
-        let pixels = |b: &mut KernelBuilder, n: usize| {
-            if spec.output.number == Number::U8 {
-                self.pixels_of_bytes(b, unit, &results, sums, n);
-            } else {
-                (0..n).for_each(|p| self.pixel(b, unit, &results, sums, p));
-            }
-        };
-        if run.count > together {
-            b.repeat((run.count / together) as u64, |b| {
-                pixels(b, together);
-                bump(b, sums, together * self.width(), 0);
-                results.bump(b, &spec.output, &spec.sides, 0, together as isize);
-            });
-            pixels(b, run.count % together);
-        } else {
-            pixels(b, run.count);
-        }
-    }
-
-    /// The pixel so many behind the pointers.
-    fn pixel(&self, b: &mut KernelBuilder, unit: &Unit, results: &Results, sums: Var<Gpr>, pixel: usize) {
-        let spec = self.spec;
-        let values = self.sums(b, unit, sums, pixel);
-        if let ([low, high], true) = (&values[..], spec.output.half > 0) {
-            results.store_block(b, &spec.output, &spec.sides, [*low, *high], [0, pixel]);
-            return;
-        }
-        for (j, value) in values.into_iter().enumerate() {
-            let lanes = if j + 1 == spec.blocks { spec.last_lanes } else { b.lanes() };
-            results.store(b, &spec.output, &spec.sides, value, [0, pixel, j], lanes);
-        }
-    }
-
-    /// As [`pixel`](Self::pixel), of so many pixels; bytes are narrowed and stored several vectors at a time.
-    fn pixels_of_bytes(&self, b: &mut KernelBuilder, unit: &Unit, results: &Results, sums: Var<Gpr>, count: usize) {
-        let spec = self.spec;
-        if count == 0 {
-            return;
-        }
-        let values: Vec<Vector> = (0..count).flat_map(|p| self.sums(b, unit, sums, p)).collect();
-        let shape = [1, count, spec.blocks];
-        results.store_tile(b, &spec.output, &spec.sides, &values, shape, spec.last_lanes);
-    }
-
-    /// The sums of a pixel, bias included.
-    fn sums(&self, b: &mut KernelBuilder, unit: &Unit, sums: Var<Gpr>, pixel: usize) -> Vec<Vector> {
-        (0..self.spec.blocks)
-            .map(|j| {
-                let mem = b.get(sums).at((pixel * self.width() + j * ROW) as i32);
-                match self.spec.number {
-                    _ if !self.chunks.is_empty() => b.load(mem),
-                    Number::U8 => b.add_i32(unit.bias[j], mem),
-                    _ => b.add(unit.bias[j], mem),
-                }
-            })
-            .collect()
-    }
-}
-
-/// The reduction as loops around a straight run: its steps and the bytes of the input between them.
-fn reduction(spec: &Spec, row: usize) -> (Vec<Loop>, Loop) {
-    let block = spec.block_in.min(spec.channels_in);
-    let [kh, kw] = spec.window.kernel;
-    let [dh, dw] = spec.window.dilation;
-    let mut loops: Vec<Loop> = [
-        Loop { count: spec.channels_in / block, stride: spec.input.plane },
-        Loop { count: kh, stride: dh * spec.input.row },
-        Loop { count: kw, stride: dw * spec.input.pixel },
-        Loop { count: block / row, stride: 4 * row },
-    ]
-    .into_iter()
-    .filter(|l| l.count > 1)
-    .collect();
-    let inner = loops.pop().unwrap_or(Loop { count: 1, stride: 0 });
-    let run = largest_divisor(inner.count, UNROLL);
-    if run < inner.count {
-        loops.push(Loop { count: inner.count / run, stride: run * inner.stride });
-    }
-    (loops, Loop { count: run, ..inner })
-}
-
-fn largest_divisor(n: usize, most: usize) -> usize {
-    (1..=most.min(n)).rev().find(|d| n.is_multiple_of(*d)).unwrap_or(1)
-}
-
-/// The loops around a run of so many steps, cut in two: those over chunks of at most `most` steps, and those within one.
-fn in_chunks(loops: &[Loop], run: usize, most: usize) -> (Vec<Loop>, Vec<Loop>) {
-    let mut steps = run;
-    let mut at = loops.len();
-    while at > 0 && steps * loops[at - 1].count <= most {
-        at -= 1;
-        steps *= loops[at].count;
-    }
-    let (mut chunks, mut within) = (loops[..at].to_vec(), loops[at..].to_vec());
-    if let Some(split) = chunks.pop() {
-        let inner = largest_divisor(split.count, most / steps);
-        if inner > 1 {
-            within.insert(0, Loop { count: inner, ..split });
-        }
-        chunks.push(Loop { count: split.count / inner, stride: inner * split.stride });
-    }
-    (chunks, within)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The input offsets of all steps, in order.
-    fn offsets(loops: &[Loop], run: Loop) -> Vec<usize> {
-        let all = loops.iter().chain(std::iter::once(&run));
-        all.fold(vec![0], |out, l| out.iter().flat_map(|o| (0..l.count).map(move |i| o + i * l.stride)).collect())
-    }
-
-    #[test]
-    fn chunks_are_the_reduction_cut_up() {
-        for (counts, run) in [(vec![8, 3], 3), (vec![16], 4), (vec![3, 7], 1), (vec![], 6), (vec![5, 3, 4], 2)] {
-            let stride = |i: usize| 1000usize.pow(i as u32 + 1);
-            let loops: Vec<Loop> =
-                counts.iter().enumerate().map(|(i, &count)| Loop { count, stride: stride(counts.len() - i) }).collect();
-            let run = Loop { count: run, stride: 1 };
-            for most in 6..40 {
-                let (chunks, within) = in_chunks(&loops, run.count, most);
-                let joined: Vec<Loop> = chunks.iter().chain(&within).copied().collect();
-                assert_eq!(offsets(&joined, run), offsets(&loops, run), "{loops:?} by {most}");
-                assert!(run.count * within.iter().map(|l| l.count).product::<usize>() <= most);
-            }
         }
     }
 }

@@ -11,7 +11,9 @@
 //! The multiplier takes as long for 8 rows as for 16 once tiles are loaded, so [`plan`] cuts the output into tiles as full as its shape allows.
 
 mod emit;
+mod finish;
 mod plan;
+mod reduction;
 
 use super::spec::{Number, Spec};
 use mnnc_vector::{CompileError, CompiledKernel, KernelBuilder, Target};
