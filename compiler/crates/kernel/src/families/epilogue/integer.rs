@@ -32,6 +32,11 @@ pub(super) fn cast(b: &mut KernelBuilder, v: Val, from: DType, to: DType) -> Val
             let (one, zero) = (b.splat(one), b.zero());
             Val::Vec(b.select(m, one, zero))
         }
+        (Val::Less(v, by, DType::U8 | DType::I8), _, DType::F32) => Val::Less(b.i32_to_f32(v), by, DType::F32),
+        (v @ Val::Less(..), ..) => {
+            let whole = vector(b, v);
+            cast(b, Val::Vec(whole), from, to)
+        }
         (Val::Int(x), _, DType::F32) => Val::Float(x as f32),
         (Val::Int(x), _, DType::U8) => Val::Int(i32::from(x as u8)),
         (Val::Int(x), _, DType::I8) => Val::Int(i32::from(x as i8)),
@@ -138,7 +143,17 @@ impl Conversion {
     pub fn emit(self, b: &mut KernelBuilder, vals: &[Option<Val>], range: Range) -> Val {
         let x = vals[self.of.0 as usize].expect("operands come first");
         let x = vector(b, x);
-        Val::Vec(if self.to == DType::I32 { self.wide(b, x, range) } else { self.narrow(b, x, range) })
+        if self.to == DType::I32 {
+            return Val::Vec(self.wide(b, x, range));
+        }
+        if self.zero != 0 && range.bounded && range.saturated {
+            let [least, most] = self.limits.map(|l| l - self.zero);
+            let less = Conversion { zero: 0, limits: [least, most], ..self };
+            let y = less.rounded(b, x, range);
+            let y = b.max_i32(y, least);
+            return Val::Less(b.min_i32(y, most), self.zero, self.to);
+        }
+        Val::Vec(self.narrow(b, x, range))
     }
 
     fn convert(self, b: &mut KernelBuilder, x: Vector) -> Vector {
@@ -161,6 +176,27 @@ impl Conversion {
     fn narrow(self, b: &mut KernelBuilder, x: Vector, range: Range) -> Vector {
         let [least, most] = self.limits;
         let of_type = limits(self.to);
+        let mut y = self.rounded(b, x, range);
+        if self.zero < 0 && !range.bounded {
+            y = b.max_i32(y, -(1 << 30));
+        }
+        if self.zero != 0 {
+            y = b.add_i32(y, self.zero);
+        }
+        if range.saturated || least > of_type[0] {
+            y = b.max_i32(y, least);
+        }
+        if range.saturated || most < of_type[1] {
+            y = b.min_i32(y, most);
+        }
+        // Where it is not, a number that is none has become the least `i32` and then 0, as it should.
+        let elsewhere = self.to == DType::I8 || least > of_type[0] || !b.target().is_x64();
+        if !range.bounded && elsewhere { self.nan_as_zero(b, x, y) } else { y }
+    }
+
+    /// The whole number nearest to the quotient, zero point and limits left out.
+    fn rounded(self, b: &mut KernelBuilder, x: Vector, range: Range) -> Vector {
+        let [least, most] = self.limits;
         // The second operand survives where it is NaN.
         let at_most = |b: &mut KernelBuilder, limit: f32, v: Vector| {
             if range.bounded {
@@ -186,22 +222,7 @@ impl Conversion {
                 at_most(b, limit, v)
             }
         };
-        let mut y = self.convert(b, v);
-        if self.zero < 0 && !range.bounded {
-            y = b.max_i32(y, -(1 << 30));
-        }
-        if self.zero != 0 {
-            y = b.add_i32(y, self.zero);
-        }
-        if range.saturated || least > of_type[0] {
-            y = b.max_i32(y, least);
-        }
-        if range.saturated || most < of_type[1] {
-            y = b.min_i32(y, most);
-        }
-        // Where it is not, a number that is none has become the least `i32` and then 0, as it should.
-        let elsewhere = self.to == DType::I8 || least > of_type[0] || !b.target().is_x64();
-        if !range.bounded && elsewhere { self.nan_as_zero(b, x, y) } else { y }
+        self.convert(b, v)
     }
 
     /// `y` where `x` is a number, else 0.

@@ -27,6 +27,8 @@ pub(super) enum Val {
     Int(i32),
     Vec(Vector),
     Mask(Mask),
+    /// Integers, or whole numbers in `f32`, each less by this than the node's: a zero point that is taken off again is never added.
+    Less(Vector, i32, DType),
 }
 
 /// A formula made ready for a target: emitted once for each vector of a kernel.
@@ -167,6 +169,8 @@ fn operands(f: &ScalarFn, e: Expr) -> Vec<Expr> {
 fn vector(b: &mut KernelBuilder, v: Val) -> Vector {
     match v {
         Val::Vec(v) => v,
+        Val::Less(v, by, DType::F32) => b.add(v, by as f32),
+        Val::Less(v, by, _) => b.add_i32(v, by),
         v => b.splat(source(v)),
     }
 }
@@ -177,6 +181,7 @@ fn source(v: Val) -> Src {
         Val::Int(x) => x.into(),
         Val::Vec(v) => v.into(),
         Val::Mask(_) => panic!("a truth value is used as a number"),
+        Val::Less(..) => panic!("numbers that are not made whole"),
     }
 }
 
@@ -195,7 +200,17 @@ fn emit_node(
     arg: &mut dyn FnMut(&mut KernelBuilder, usize) -> Vector,
 ) -> Val {
     let (node, dtype) = (f.node(e), f.dtype(e));
-    let at = |e: &Expr| vals[e.0 as usize].expect("operands come first");
+    if let Some(whole) = less_by(f, node, vals) {
+        return whole;
+    }
+    let mut made_whole = vals.to_vec();
+    for e in operands(f, e) {
+        let v = &mut made_whole[e.0 as usize];
+        if let (Some(less @ Val::Less(..)), false) = (*v, matches!(node, ScalarNode::Cast(_))) {
+            *v = Some(Val::Vec(vector(b, less)));
+        }
+    }
+    let at = |e: &Expr| made_whole[e.0 as usize].expect("operands come first");
     if let Some((what, args)) = known(f, node) {
         let args: Vec<Val> = args.iter().map(at).collect();
         return emit_known(b, what, &args);
@@ -229,6 +244,15 @@ fn emit_node(
         }
         ScalarNode::Cast(a) => integer::cast(b, at(a), f.dtype(*a), dtype),
         ScalarNode::Axis(_) | ScalarNode::Load { .. } => panic!("not element-wise"),
+    }
+}
+
+/// What is left of numbers without their zero point when it is subtracted.
+fn less_by(f: &ScalarFn, node: &ScalarNode, vals: &[Option<Val>]) -> Option<Val> {
+    let ScalarNode::Binary(Binary::Sub, x, y) = *node else { return None };
+    match (vals[x.0 as usize]?, f.node(y)) {
+        (Val::Less(v, by, _), ScalarNode::Const(zero)) if *zero == f64::from(by) => Some(Val::Vec(v)),
+        _ => None,
     }
 }
 
@@ -285,6 +309,8 @@ fn emit_binary(b: &mut KernelBuilder, op: Binary, x: Val, y: Val) -> Val {
             let x = vector(b, x);
             b.add(x, source(y))
         }
+        // Only the positive zero changes nothing.
+        Binary::Sub if matches!(y, Val::Float(zero) if zero.to_bits() == 0) => return x,
         Binary::Sub => {
             let x = vector(b, x);
             b.sub(x, source(y))
