@@ -278,6 +278,35 @@ fn pools_dequantise_what_they_read() {
     }
 }
 
+/// Linear interpolation reads bytes and gives floats or bytes.
+#[test]
+fn resizes_dequantise_what_they_read() {
+    let mut native = 0;
+    for seed in 0..80 {
+        let mut g = Gen::new(4500 + seed);
+        let dims = [1 + g.below(2), 1 + g.below(40), 2 + g.below(9), 2 + g.below(12)];
+        let mut net = Net::new();
+        let x = net.input(bytes(&mut g, &dims));
+        net.open();
+        let zero = g.pick(&[0, 128, 33]);
+        let real = net.dequantise(&mut g, x, zero);
+        let scales = [1.0, 1.0, g.pick(&[1.0f32, 2.0, 4.0]), g.pick(&[0.5f32, 1.0, 2.0, 3.0])];
+        let scales = net.constant(Tensor::new([4], scales.to_vec()));
+        let roi = net.constant(Tensor::new([0], Vec::<f32>::new()));
+        let how = g.pick(&["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"]);
+        let attrs = Attrs::new().with("mode", "linear").with("coordinate_transformation_mode", how);
+        let y = net.emit("resize", &[real, roi, scales], attrs);
+        let y = net.activation(&mut g, y);
+        // Bytes are equal bit for bit.
+        let (y, tolerance) = if g.coin() { (net.quantise(&mut g, y), 0.0) } else { (y, 1e-5) };
+        let y = net.close(y);
+        net.check(y, seed % 2 == 0, tolerance, &mut |s| {
+            native += usize::from(s.kernels.iter().any(|(_, k)| k.name.starts_with("linear_resize")));
+        });
+    }
+    assert!(native >= 60, "{native}");
+}
+
 /// Copies of bytes between layers that want them in blocks, and of plain tensors: whole blocks, cut ones, permuted channels.
 #[test]
 fn copies_of_bytes_are_exact() {

@@ -1,17 +1,21 @@
-//! Linear interpolation of images in channel blocks: four vectors an output pixel, positions and weights from tables.
+//! Linear interpolation of images in channel blocks: four vectors an output pixel, positions and weights from tables. Bytes are dequantised as they are read.
 
 use crate::families::conv::{compiled, weights};
 use crate::families::fingerprint;
-use crate::families::igemm::spec::Strides;
-use crate::families::sides::{Side, fits_image, from_offset, image_strides, image_wishes, place_image};
-use crate::families::walk::{Place, Results, advance, bump};
+use crate::families::igemm::spec::{Number, Strides};
+use crate::families::sides::{
+    Side, byte_image_wish, fits_typed_image, from_offset, image_strides, image_wish, image_wishes, may_reduce,
+    place_image, vectors,
+};
+use crate::families::walk::{Place, Results, advance, bump, load};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
+use crate::prologue::Affine;
 use crate::storage::Halo;
 use mnnc_ir::scalar::ScalarFn;
 use mnnc_ir::{DType, OpError, ValueId};
 use mnnc_ops::family::resize::{Samples, linear_samples};
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, IntType, KernelBuilder, Target};
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, IntType, KernelBuilder, Mem, Target, Vector};
 
 /// The family.
 pub struct LinearResize;
@@ -21,26 +25,62 @@ const ENTRY: usize = 16;
 
 #[derive(Clone, PartialEq, Debug)]
 struct Spec {
+    /// Vectors of channels.
     blocks: usize,
+    channels: usize,
     out: [usize; 2],
+    /// What bytes stand for.
+    bytes: Option<Affine>,
     input: Strides,
     output: Strides,
     f: Option<ScalarFn>,
     sides: Vec<Side>,
 }
 
-fn read(view: &View) -> Option<(ValueId, [Samples; 2])> {
-    let anchor = view.anchor.filter(|a| a.op.name == "resize")?;
-    let g = view.graph;
-    let x = view.inputs.first().copied().flatten()?;
-    let dims = g.ty(x).static_dims().filter(|d| g.ty(x).dtype == DType::F32 && d.len() == 4)?;
-    let out = g.ty(view.outputs[0]).static_dims().filter(|d| d.len() == 4 && !d.contains(&0))?;
-    let facts = g.facts(view.anchor_id?);
-    let samples = linear_samples(&facts.of(anchor)).ok()??;
-    let [(2, rows), (3, cols)] = &samples[..] else { return None };
-    let small =
-        |d: &[usize]| d.iter().try_fold(64usize, |a, &n| a.checked_mul(n)).is_some_and(|b| b > 0 && b < 1 << 31);
-    (small(&dims) && small(&out) && fits_image(view, &out)).then(|| (x, [rows.clone(), cols.clone()]))
+/// What the family has to know of a node.
+struct Resize {
+    x: ValueId,
+    /// What its bytes stand for, if it is bytes.
+    bytes: Option<Affine>,
+    /// Of rows and columns.
+    samples: [Samples; 2],
+}
+
+impl Resize {
+    /// `None` if the node is not for this family.
+    fn read(view: &View) -> Option<Resize> {
+        let anchor = view.anchor.filter(|a| a.op.name == "resize")?;
+        let g = view.graph;
+        let x = view.inputs.first().copied().flatten()?;
+        let dims = g.ty(x).static_dims().filter(|d| d.len() == 4)?;
+        let bytes = match (&view.prologue, g.ty(x).dtype) {
+            (None, DType::F32) => None,
+            (Some(f), DType::U8) => Some(Affine::of(f)?),
+            _ => return None,
+        };
+        let out = g.ty(view.outputs[0]).static_dims().filter(|d| d.len() == 4 && !d.contains(&0))?;
+        let facts = g.facts(view.anchor_id?);
+        let changed = linear_samples(&facts.of(anchor)).ok()??;
+        if changed.iter().any(|(axis, _)| *axis < 2) {
+            return None;
+        }
+        let along = |axis: usize| match changed.iter().find(|(a, _)| *a == axis) {
+            Some((_, samples)) => samples.clone(),
+            None => (0..dims[axis]).map(|i| [(i, 1.0), (i, 0.0)]).collect(),
+        };
+        let small =
+            |d: &[usize]| d.iter().try_fold(64usize, |a, &n| a.checked_mul(n)).is_some_and(|b| b > 0 && b < 1 << 31);
+        let fits = small(&dims) && small(&out) && fits_typed_image(view, &out);
+        fits.then(|| Resize { x, bytes, samples: [along(2), along(3)] })
+    }
+
+    fn wish(&self, target: &Target) -> Wish {
+        if self.bytes.is_some() {
+            byte_image_wish(target, Halo::default())
+        } else {
+            image_wish(target, Halo::default())
+        }
+    }
 }
 
 /// The table of one dimension, positions a stride apart.
@@ -59,29 +99,40 @@ impl Family for LinearResize {
         "linear_resize"
     }
 
+    fn reads_prologue(&self) -> bool {
+        true
+    }
+
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
-        let mut wishes = vec![(read(view)?.0, Wish::Blocked(Halo::default()))];
+        let resize = Resize::read(view)?;
+        let mut wishes = vec![(resize.x, resize.wish(target))];
         wishes.extend(image_wishes(view, target));
         Some(wishes)
     }
 
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
-        let (x, [rows, cols]) = read(view).ok_or_else(|| OpError::unsupported("not a linear resize of images"))?;
-        let input = lo.input(x, Wish::Blocked(Halo::default()))?;
-        let output = lo.output(view.outputs[0], Forms::BLOCKED)?;
+        let target = *lo.target();
+        let resize = Resize::read(view).ok_or_else(|| OpError::unsupported("not a linear resize of images"))?;
+        let input = lo.input(resize.x, resize.wish(&target))?;
+        let float = view.graph.ty(view.outputs[0]).dtype == DType::F32;
+        let reduced = float && may_reduce(view, &target);
+        let output = lo.output(view.outputs[0], Forms { reduced, ..Forms::BLOCKED })?;
         let dims = output.storage.dims.clone();
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let spec = Spec {
-            blocks: dims[1].div_ceil(lo.target().lanes()),
+            blocks: vectors(&output.storage, &target),
+            channels: dims[1],
             out: [dims[2], dims[3]],
+            bytes: resize.bytes,
             input: image_strides(&input.storage, &input.storage.dims),
             output: image_strides(&output.storage, &dims),
             f: epilogue.f,
             sides: epilogue.sides,
         };
+        let [rows, cols] = &resize.samples;
         let mut operands = vec![from_offset(&input.read(), input.storage.offset)];
-        operands.push(weights(lo, "resize.rows", table(&rows, spec.input.row)));
-        operands.push(weights(lo, "resize.columns", table(&cols, spec.input.pixel)));
+        operands.push(weights(lo, "resize.rows", table(rows, spec.input.row)));
+        operands.push(weights(lo, "resize.columns", table(cols, spec.input.pixel)));
         operands.extend(epilogue.operands);
         operands.push(from_offset(&output.write(), output.storage.offset));
         let key =
@@ -90,6 +141,25 @@ impl Family for LinearResize {
         lo.step(kernel, operands, dims[0] * spec.blocks * dims[2], (8 * dims.iter().product::<usize>()) as u64);
         Ok(())
     }
+}
+
+/// A vector of the input as numbers.
+fn sample(b: &mut KernelBuilder, spec: &Spec, mem: Mem) -> Vector {
+    let v = load(b, spec.input.number, mem);
+    let Some(Affine { zero, scale }) = spec.bytes else { return v };
+    let v = b.i32_to_f32(v);
+    let v = if zero == 0 { v } else { b.sub(v, f32::from(zero)) };
+    b.mul(v, scale)
+}
+
+/// The weighted sum of two vectors. Before results that are rounded to bytes every operation is, too: ties are frequent there.
+fn weighted(b: &mut KernelBuilder, spec: &Spec, [x, y]: [Vector; 2], [v, w]: [Vector; 2]) -> Vector {
+    let x = b.mul(x, v);
+    if spec.output.number == Number::U8 {
+        let y = b.mul(y, w);
+        return b.add(x, y);
+    }
+    b.fma(x, y, w)
 }
 
 /// Units are `images * blocks * rows`.
@@ -106,10 +176,16 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
         let panel = b.int_rem(rest, spec.blocks as u32);
         let image = b.int_div(rest, spec.blocks as u32);
         let place = Place { image, panel, blocks: 1, row };
-        let plane = place.of(b, input, &Strides { row: 0, ..spec.input });
+        let from = place.within(b, &spec.input, spec.channels, spec.blocks);
+        let plane = from.of(b, input, &Strides { row: 0, ..spec.input });
         let y = place.of(b, output, &spec.output);
         let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
-        let results = Results::new(b, y, &sides).behind(b, spec.f.as_ref(), false);
+        let results = Results::new(b, y, &sides).behind(b, spec.f.as_ref(), false).zero_behind(
+            b,
+            &spec.output,
+            spec.channels,
+            place,
+        );
         let entry = advance(b, rows, row, ENTRY);
         let lines: Vec<Gpr> = [0, 4]
             .into_iter()
@@ -121,23 +197,22 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
         let (upper, lower) = (b.broadcast(entry.at(8)), b.broadcast(entry.at(12)));
         let entry = b.var(cols);
         let pixels = |b: &mut KernelBuilder, n: usize| {
-            for c in 0..n {
-                let at = b.get(entry);
-                let d = (c * ENTRY) as i32;
-                let (p, q) = (b.int_load(IntType::U32, at.at(d)), b.int_load(IntType::U32, at.at(d + 4)));
-                let (left, right) = (b.broadcast(at.at(d + 8)), b.broadcast(at.at(d + 12)));
-                let along: Vec<_> = lines
-                    .iter()
-                    .map(|line| {
-                        let v = b.load(line.at_index(p, 1, 0));
-                        let v = b.mul(v, left);
-                        let w = b.load(line.at_index(q, 1, 0));
-                        b.fma(v, w, right)
-                    })
-                    .collect();
-                let v = b.mul(along[0], upper);
-                let v = b.fma(v, along[1], lower);
-                results.store(b, &spec.output, &spec.sides, v, [0, c, 0], lanes);
+            let values: Vec<Vector> = (0..n)
+                .map(|c| {
+                    let at = b.get(entry);
+                    let d = (c * ENTRY) as i32;
+                    let (p, q) = (b.int_load(IntType::U32, at.at(d)), b.int_load(IntType::U32, at.at(d + 4)));
+                    let (left, right) = (b.broadcast(at.at(d + 8)), b.broadcast(at.at(d + 12)));
+                    // Rows first, as the definition has it.
+                    let [left_one, right_one] = [p, q].map(|at| {
+                        let [above, below] = [0, 1].map(|i| sample(b, spec, lines[i].at_index(at, 1, 0)));
+                        weighted(b, spec, [above, below], [upper, lower])
+                    });
+                    weighted(b, spec, [left_one, right_one], [left, right])
+                })
+                .collect();
+            if n > 0 {
+                results.store_tile(b, &spec.output, &spec.sides, &values, [1, n, 1], lanes);
             }
         };
         let width = spec.out[1];

@@ -6,7 +6,7 @@
 //! and side operands broadcast to it; only the last member's result is seen outside, so a group can close no cycle.
 
 use crate::pass::{Pass, PassCx, PassOption};
-use crate::pattern::op;
+use crate::pattern::{op, string};
 use crate::rules;
 use mnnc_ir::{DType, Def, Diagnostic, Dim, Graph, NodeId, NodeSpec, Patch, RegionId, ValueId};
 use std::collections::{HashMap, HashSet};
@@ -117,7 +117,13 @@ fn in_group(g: &Graph, n: NodeId) -> bool {
 
 fn is_anchor(g: &Graph, n: NodeId) -> bool {
     let node = g.node(n);
-    ANCHORS.contains(&node.op.name) && node.outputs().len() == 1
+    (ANCHORS.contains(&node.op.name) || interpolates(g, n)) && node.outputs().len() == 1
+}
+
+/// Whether the node interpolates images linearly: other resizes are copies, or have no kernel of their own.
+fn interpolates(g: &Graph, n: NodeId) -> bool {
+    let node = g.node(n);
+    node.op.name == "resize" && string(node, "mode").as_deref() == Some("linear") && g.ty(node.outputs()[0]).rank() == 4
 }
 
 fn is_elementwise(g: &Graph, n: NodeId) -> bool {
@@ -141,8 +147,11 @@ impl<'g> Group<'g> {
         Group { g, anchored, prologue: None, members: vec![n], tail: g.node(n).outputs()[0] }
     }
 
-    /// Whether the anchor pools images; of means, those over whole planes.
-    fn pools(&self) -> bool {
+    /// Whether the anchor's kernel dequantises: it pools images, of means those over whole planes, or interpolates.
+    fn dequantises(&self) -> bool {
+        if self.anchored && interpolates(self.g, self.members[0]) {
+            return true;
+        }
         let name = self.g.node(self.members[0]).op.name;
         let dims = &self.g.ty(self.tail).dims;
         let whole = || dims[2..].iter().all(|d| d.known() == Some(1));
@@ -153,7 +162,7 @@ impl<'g> Group<'g> {
     fn dequantise(&mut self) {
         let g = self.g;
         let anchor = g.node(self.members[0]);
-        let Some(p) = anchor.input(0).and_then(|x| g.producer(x)).filter(|_| self.pools()) else { return };
+        let Some(p) = anchor.input(0).and_then(|x| g.producer(x)).filter(|_| self.dequantises()) else { return };
         let node = g.node(p);
         let bytes = node.input(0).is_some_and(|x| g.ty(x).dtype == DType::U8 && g.ty(x).rank() == 4);
         let numbers = node.inputs().iter().skip(1).flatten().all(|&v| g.constant(v).is_some());
@@ -230,7 +239,7 @@ impl<'g> Group<'g> {
         // A tuned kernel computes its epilogue in the anchor's type, but for sums of integers, which go on in floats.
         !self.anchored
             || self.integer()
-            || (self.pools() && y.dtype == DType::U8)
+            || (self.dequantises() && y.dtype == DType::U8)
             || g.node(n).inputs().iter().flatten().all(|&v| g.ty(v).dtype == shape.dtype) && y.dtype == shape.dtype
     }
 
