@@ -14,7 +14,7 @@ const WEIGHTS: u8 = 6;
 /// Bytes of a row of a tile.
 pub(super) const ROW: usize = 64;
 /// Bytes of weights that stay in L1 while all pairs of a unit pass over them, beside their sums and the rows that they read.
-const CHUNK: usize = 20 << 10;
+const CHUNK: usize = 24 << 10;
 /// Most steps that are written out with the epilogue of the pair before between them.
 const BETWEEN: usize = 18;
 
@@ -120,10 +120,14 @@ impl<'a> Emitter<'a> {
                 b.var(none)
             });
             if let Some(line) = line {
-                // Later units find the panels in L2.
                 let zero = b.int(0);
-                let first = b.int_sub(unit, begin);
-                b.if_(Cond::Lt, first, spec.panels as i32, |b| b.set(line, zero));
+                if self.plan.stays() {
+                    // Later units find the panels in L2.
+                    let first = b.int_sub(unit, begin);
+                    b.if_(Cond::Lt, first, spec.panels as i32, |b| b.set(line, zero));
+                } else {
+                    b.set(line, zero);
+                }
             }
             let results = Results::new(b, output, &sides).behind(b, spec.epilogue.as_ref(), spec.bounded).zero_behind(
                 b,

@@ -1,6 +1,6 @@
 //! How an output is cut into tiles of at most 16 pixels.
 
-use super::super::spec::Spec;
+use super::super::spec::{Number, Spec};
 
 /// Rows of a tile.
 const ROWS: usize = 16;
@@ -71,25 +71,34 @@ pub struct Plan {
     /// Whether the reduction is done in chunks, each by all pairs of a unit before the next.
     pub chunked: bool,
     rows: usize,
+    /// Bytes of a panel of weights, and their number.
+    panel: usize,
+    panels: usize,
 }
 
 impl Plan {
     /// The plan of a spec.
     pub fn new(spec: &Spec) -> Plan {
         let plan = Plan::whole(spec, UNIT);
-        let panel = 4 * LANES * spec.blocks * spec.depth();
-        if panel <= PANEL || plan.pairs() == 1 {
+        // Bytes that L2 does not hold are waited for longer than chunks save (measured: a tenth).
+        let waits = spec.number == Number::U8 && !plan.stays();
+        if plan.panel <= PANEL || plan.pairs() == 1 || waits {
             return plan;
         }
         // Larger units read weights that L2 does not hold less often.
-        let unit = if panel * spec.panels > WEIGHTS { UNIT } else { CHUNKED };
+        let unit = if plan.stays() { CHUNKED } else { UNIT };
         let chunked = Plan { chunked: true, ..Plan::whole(spec, unit) };
         if chunked.sums() * 4 * LANES * spec.blocks <= SUMS { chunked } else { plan }
     }
     /// With units of about so many pixels.
     fn whole(spec: &Spec, unit: usize) -> Plan {
         let cols = spec.out[1];
-        flat(spec).unwrap_or_else(|| if cols > ROWS { by_rows(spec, unit) } else { two_rows(spec, unit) })
+        let plan = flat(spec).unwrap_or_else(|| if cols > ROWS { by_rows(spec, unit) } else { two_rows(spec, unit) });
+        Plan { panel: 4 * LANES * spec.blocks * spec.depth(), panels: spec.panels, ..plan }
+    }
+    /// Whether L2 holds all weights.
+    pub fn stays(&self) -> bool {
+        self.panel * self.panels <= WEIGHTS
     }
     /// Units along the rows.
     pub fn groups(&self) -> usize {
@@ -147,6 +156,8 @@ fn flat(spec: &Spec) -> Option<Plan> {
         apart: 0,
         chunked: false,
         rows,
+        panel: 0,
+        panels: 0,
     })
 }
 
@@ -183,6 +194,8 @@ fn by_rows(spec: &Spec, unit: usize) -> Plan {
         apart: 2 * ROWS,
         chunked: false,
         rows,
+        panel: 0,
+        panels: 0,
     }
 }
 
@@ -207,12 +220,14 @@ fn two_rows(spec: &Spec, unit: usize) -> Plan {
         apart: 2 * ROWS,
         chunked: false,
         rows,
+        panel: 0,
+        panels: 0,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::spec::{Number, Spec, Strides, Window};
+    use super::super::super::spec::{Strides, Window};
     use super::*;
 
     fn spec(out: [usize; 2], stride: usize, border: usize) -> Spec {
