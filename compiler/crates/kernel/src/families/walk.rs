@@ -126,15 +126,6 @@ impl Results {
             chain: self.chain.clone(),
         }
     }
-    /// Moves to where others are.
-    pub fn follow(&self, b: &mut KernelBuilder, others: &Results) {
-        for (&to, &from) in
-            std::iter::once(&self.output).chain(&self.sides).zip(std::iter::once(&others.output).chain(&others.sides))
-        {
-            let place = b.get(from);
-            b.set(to, place);
-        }
-    }
     /// Moves by rows and pixels.
     pub fn bump(&self, b: &mut KernelBuilder, output: &Strides, sides: &[Side], rows: usize, pixels: isize) {
         let move_by = |b: &mut KernelBuilder, p: Var<Gpr>, s: &Strides| {

@@ -1,9 +1,8 @@
 //! Writes the kernel.
 
 use super::super::spec::{Number, Spec, Strides};
-use super::finish::Waiting;
-use super::plan::{Pair, Plan, Run};
-use super::reduction::{Loop, in_chunks, reduction, written_out};
+use super::plan::{Pair, Plan};
+use super::reduction::{Loop, in_chunks, reduction};
 use super::row;
 use crate::families::walk::{Place, Results, add, advance, bump};
 use mnnc_vector::{Cond, Gpr, Hint, KernelBuilder, TileShapes, Var, Vector};
@@ -15,8 +14,6 @@ const WEIGHTS: u8 = 6;
 pub(super) const ROW: usize = 64;
 /// Bytes of weights that stay in L1 while all pairs of a unit pass over them, beside their sums and the rows that they read.
 const CHUNK: usize = 24 << 10;
-/// Most steps that are written out with the epilogue of the pair before between them.
-const BETWEEN: usize = 18;
 
 pub(super) struct Emitter<'a> {
     pub(super) spec: &'a Spec,
@@ -26,8 +23,6 @@ pub(super) struct Emitter<'a> {
     /// The reduction in chunks: loops over them, outermost first. All pairs of a unit do one chunk before the next, and their sums wait in the scratch
     /// area. Empty where it is done at once.
     pub(super) chunks: Vec<Loop>,
-    /// Pixels of a pair that wait while the next one is multiplied; empty where they do not.
-    pub(super) waiting: Vec<Run>,
     /// Loops within a chunk, and the straight run within those.
     loops: Vec<Loop>,
     run: Loop,
@@ -43,7 +38,6 @@ pub(super) struct Unit {
     scratch: Gpr,
     /// The sums of the present pair.
     pub(super) sums: Var<Gpr>,
-    pub(super) waiting: Waiting,
     /// Byte offset of the first line of each step that the next pair prefetches; negative if none does.
     line: Option<Var<Gpr>>,
 }
@@ -65,8 +59,7 @@ impl<'a> Emitter<'a> {
     pub(super) fn new(spec: &'a Spec) -> Emitter<'a> {
         let (loops, run) = reduction(spec, row(spec.block_in));
         let (row, plan) = (row(spec.block_in), Plan::new(spec));
-        let mut whole = Emitter { spec, plan, row, chunks: Vec::new(), waiting: Vec::new(), loops, run };
-        whole.waiting = whole.waiting_runs();
+        let whole = Emitter { spec, plan, row, chunks: Vec::new(), loops, run };
         if !whole.plan.chunked {
             return whole;
         }
@@ -135,8 +128,7 @@ impl<'a> Emitter<'a> {
                 spec.channels_out,
                 place,
             );
-            let waiting = Waiting::new(b, &results, scratch);
-            let unit = Unit { weights: b.var(weights), bias, strides, scratch, sums: b.var(scratch), waiting, line };
+            let unit = Unit { weights: b.var(weights), bias, strides, scratch, sums: b.var(scratch), line };
             let cursor = Cursor { input: b.var(input), results };
             let total = b.int(spec.out[0] as i64);
             let left = b.int_sub(total, row);
@@ -144,7 +136,6 @@ impl<'a> Emitter<'a> {
                 self.start_with_bias(b, &unit);
             }
             self.passes(b, &unit, &cursor, left, &self.chunks, true);
-            self.finish_waiting(b, &unit);
         });
         b.tile_release();
     }
@@ -258,26 +249,23 @@ impl<'a> Emitter<'a> {
         let wp = b.var(weights);
         let below: Vec<usize> = pair.tiles.iter().map(|t| t.input - pair.tiles[0].input).collect();
         let reading = Reading { ip, wp, below };
-        if last && !self.waiting.is_empty() {
-            let (loops, steps) = written_out(&self.loops, self.run, BETWEEN);
-            self.nest_and_finish(b, unit, &loops, &steps, &reading, true);
-        } else {
-            self.nest(b, unit, &self.loops, &reading);
-        }
+        self.nest(b, unit, &self.loops, &reading);
         for (tile, place) in accumulators {
             b.tile_store(tile, sums, unit.strides[1], place);
         }
         self.next_line(b, unit);
         if last {
-            self.done(b, unit, &at.results, pair);
+            pair.runs.iter().for_each(|run| self.finish(b, unit, &at.results, unit.sums, run));
         }
         bump(b, unit.sums, self.apart(), 0);
     }
 
     fn nest(&self, b: &mut KernelBuilder, unit: &Unit, loops: &[Loop], at: &Reading) {
         let Some((l, inner)) = loops.split_first() else {
-            let steps: Vec<usize> = (0..self.run.count).map(|s| s * self.run.stride).collect();
-            return self.steps(b, unit, &steps, at, false);
+            for s in 0..self.run.count {
+                self.step(b, unit, s, s * self.run.stride, at);
+            }
+            return bump(b, at.wp, self.run.count * self.row * self.width(), 0);
         };
         // The inner loops have moved the pointer already.
         let moved = inner.first().map_or(0, |l| l.count * l.stride);
@@ -285,39 +273,6 @@ impl<'a> Emitter<'a> {
             self.nest(b, unit, inner, at);
             bump(b, at.ip, l.stride, moved);
         });
-    }
-
-    /// As [`nest`](Self::nest), for loops around steps that are written out. What waits is finished between the last of them.
-    fn nest_and_finish(
-        &self,
-        b: &mut KernelBuilder,
-        unit: &Unit,
-        loops: &[Loop],
-        steps: &[usize],
-        at: &Reading,
-        last: bool,
-    ) {
-        let Some((l, inner)) = loops.split_first() else { return self.steps(b, unit, steps, at, last) };
-        let moved = inner.first().map_or(0, |l| l.count * l.stride);
-        b.repeat((l.count - usize::from(last)) as u64, |b| {
-            self.nest_and_finish(b, unit, inner, steps, at, false);
-            bump(b, at.ip, l.stride, moved);
-        });
-        if last {
-            self.nest_and_finish(b, unit, inner, steps, at, true);
-        }
-    }
-
-    /// Steps whose inputs lie so many bytes from the pointer; what waits is finished between them, or not.
-    fn steps(&self, b: &mut KernelBuilder, unit: &Unit, steps: &[usize], at: &Reading, finish: bool) {
-        let pieces = if finish { self.pieces(steps.len()) } else { Vec::new() };
-        for (s, &disp) in steps.iter().enumerate() {
-            self.step(b, unit, s, disp, at);
-            if let Some(piece) = pieces.get(s) {
-                self.between(b, unit, piece);
-            }
-        }
-        bump(b, at.wp, steps.len() * self.row * self.width(), 0);
     }
 
     /// One step of the reduction: every tile is loaded right before its first product.

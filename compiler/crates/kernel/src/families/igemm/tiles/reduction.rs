@@ -59,25 +59,15 @@ pub fn in_chunks(loops: &[Loop], run: usize, most: usize) -> (Vec<Loop>, Vec<Loo
     (chunks, within)
 }
 
-/// The loops around a run of so many steps, cut in two: the inner ones, of at most `most` steps in all, are written out. None if the run alone has more.
-pub fn written_out(loops: &[Loop], run: Loop, most: usize) -> (Vec<Loop>, Vec<usize>) {
-    let (mut at, mut steps) = (loops.len(), run.count);
-    while at > 0 && steps * loops[at - 1].count <= most {
-        at -= 1;
-        steps *= loops[at].count;
-    }
-    (loops[..at].to_vec(), offsets(&loops[at..], run))
-}
-
-/// The input offsets of all steps, in order.
-pub fn offsets(loops: &[Loop], run: Loop) -> Vec<usize> {
-    let all = loops.iter().chain(std::iter::once(&run));
-    all.fold(vec![0], |out, l| out.iter().flat_map(|o| (0..l.count).map(move |i| o + i * l.stride)).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The input offsets of all steps, in order.
+    fn offsets(loops: &[Loop], run: Loop) -> Vec<usize> {
+        let all = loops.iter().chain(std::iter::once(&run));
+        all.fold(vec![0], |out, l| out.iter().flat_map(|o| (0..l.count).map(move |i| o + i * l.stride)).collect())
+    }
 
     #[test]
     fn chunks_are_the_reduction_cut_up() {
@@ -93,14 +83,5 @@ mod tests {
                 assert!(run.count * within.iter().map(|l| l.count).product::<usize>() <= most);
             }
         }
-    }
-
-    #[test]
-    fn what_is_written_out_are_the_innermost_steps() {
-        let loops = [Loop { count: 8, stride: 1000 }, Loop { count: 3, stride: 100 }];
-        let run = Loop { count: 3, stride: 1 };
-        assert_eq!(written_out(&loops, run, 16), (loops[..1].to_vec(), offsets(&loops[1..], run)));
-        assert_eq!(written_out(&loops, run, 8).1, vec![0, 1, 2]);
-        assert_eq!(written_out(&loops, run, 72), (Vec::new(), offsets(&loops, run)));
     }
 }
