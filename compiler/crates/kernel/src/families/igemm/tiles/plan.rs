@@ -50,7 +50,7 @@ pub struct Pair {
 }
 
 /// Tiles of an output of `rows` by `cols` pixels.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Plan {
     /// Pixels of a tile.
     pub pixels: usize,
@@ -94,7 +94,7 @@ impl Plan {
     fn whole(spec: &Spec, unit: usize) -> Plan {
         let cols = spec.out[1];
         let plan = flat(spec).unwrap_or_else(|| if cols > ROWS { by_rows(spec, unit) } else { two_rows(spec, unit) });
-        Plan { panel: 4 * LANES * spec.blocks * spec.depth(), panels: spec.panels, ..plan }
+        Plan { rows: spec.out[0], panel: 4 * LANES * spec.blocks * spec.depth(), panels: spec.panels, ..plan }
     }
     /// Whether L2 holds all weights.
     pub fn stays(&self) -> bool {
@@ -145,26 +145,13 @@ fn flat(spec: &Spec) -> Option<Plan> {
         [first, Run { at: [r, before], count: cols - before, scratch: r * pitch + before + twice }]
     });
     strip.last_mut()?.runs = runs.filter(|r| r.count > 0).collect();
-    Some(Plan {
-        pixels,
-        strip_rows: rows,
-        strip,
-        regular: 0,
-        last: None,
-        group_rows: rows,
-        scratch: count * pixels,
-        apart: 0,
-        chunked: false,
-        rows,
-        panel: 0,
-        panels: 0,
-    })
+    Some(Plan { pixels, strip_rows: rows, strip, group_rows: rows, scratch: count * pixels, ..Plan::default() })
 }
 
 /// Pairs of tiles along each row. The last tile ends with the row, so that it may share pixels with the one before; those are finished
 /// once only, for the result may lie over an operand.
 fn by_rows(spec: &Spec, unit: usize) -> Plan {
-    let [rows, cols] = spec.out;
+    let cols = spec.out[1];
     let count = cols.div_ceil(ROWS).next_multiple_of(2);
     let pixels = cols.div_ceil(count);
     let start = |i: usize| (i * pixels).min(cols - pixels);
@@ -183,20 +170,7 @@ fn by_rows(spec: &Spec, unit: usize) -> Plan {
     let regular = (0..count / 2).take_while(|p| start(2 * p + 1) == (2 * p + 1) * pixels).count();
     let strip = (0..count / 2).map(pair).collect();
     let group_rows = group_rows(spec.out, unit);
-    Plan {
-        pixels,
-        strip_rows: 1,
-        strip,
-        regular,
-        last: None,
-        group_rows,
-        scratch: 2 * ROWS,
-        apart: 2 * ROWS,
-        chunked: false,
-        rows,
-        panel: 0,
-        panels: 0,
-    }
+    Plan { pixels, strip_rows: 1, strip, regular, group_rows, scratch: 2 * ROWS, apart: 2 * ROWS, ..Plan::default() }
 }
 
 /// Narrow rows, two at a time.
@@ -213,15 +187,11 @@ fn two_rows(spec: &Spec, unit: usize) -> Plan {
         pixels: cols,
         strip_rows,
         strip: vec![of(strip_rows)],
-        regular: 0,
         last,
         group_rows,
         scratch: 2 * ROWS,
         apart: 2 * ROWS,
-        chunked: false,
-        rows,
-        panel: 0,
-        panels: 0,
+        ..Plan::default()
     }
 }
 
