@@ -179,11 +179,16 @@ impl Lowered<'_> {
         self.bias.map_or_else(|| vec![0.0; channels], Tensor::to_vec)
     }
 
-    /// What tiles read at once of pixels that are a single vector of bf16: taps of a filter row fill up their rows.
+    /// What tiles read at once where taps of a filter row fill up their rows: pixels of four channels, or of a single vector of bf16.
     fn together(&self) -> Option<Together> {
-        let (s, lanes) = (&self.input.storage, self.target.lanes());
-        let narrow = s.dtype == DType::BF16 && s.block == Some(lanes) && self.g.shape.groups == 1;
-        (narrow && self.target.has_tiles()).then(|| Together::new(&self.g.window, lanes, lanes))
+        let (g, s, lanes) = (self.g, &self.input.storage, self.target.lanes());
+        if s.dtype != DType::BF16 || !self.target.has_tiles() || g.shape.groups > 1 {
+            return None;
+        }
+        if g.pixels_of_taps(&self.target) {
+            return Some(Together::of_pixels(g.taps_together()));
+        }
+        (s.block == Some(lanes)).then(|| Together::new(&g.window, lanes, lanes))
     }
 
     fn dense(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
@@ -191,14 +196,9 @@ impl Lowered<'_> {
         let epilogue = place_image(view.epilogue.as_ref(), lo, &self.output.storage)?;
         let [kh, kw] = self.g.window.kernel;
         let inputs = shape.inputs;
-        let of_taps = self.input.storage.dtype == DType::BF16 && self.g.pixels_of_taps(&self.target);
         let together = self.together();
         let at = move |o: usize, k: [usize; 3]| {
-            let [c, y, x] = match together {
-                Some(t) => t.place(k),
-                None if of_taps => taps::place(k),
-                None => k,
-            };
+            let [c, y, x] = together.map_or(k, |t| t.place(k));
             (x < kw && c < inputs).then_some(((o * inputs + c) * kh + y) * kw + x)
         };
         let weights = Weights::new(lo.graph(), self.weights, [0, 1], Box::new(at));
@@ -224,8 +224,7 @@ impl Lowered<'_> {
             epilogue: &epilogue,
         };
         let dense = match together {
-            Some(t) => dense.reading(t.channels, t.rows),
-            None if of_taps => dense.reading_taps(self.g.taps_together()),
+            Some(t) => dense.reading(t),
             None => dense,
         };
         let name = lo.graph().node(view.node).name.clone();

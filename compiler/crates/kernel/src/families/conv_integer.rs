@@ -111,15 +111,14 @@ impl Family for ConvInteger {
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?.behind(Some(range(&sums)));
         let bias: Vec<i32> = sums.iter().map(|s| s.bias).collect();
         let s = &input.storage;
-        let of_taps = c.of_taps(&target);
         // Blocks that are there already are read as they are, by vectors.
-        let together = s.as_interleaved(target.lanes()).and_then(|s| c.together(&target, s.strides[3]));
+        let together = if c.of_taps(&target) {
+            Some(Together::of_pixels(c.taps_together()))
+        } else {
+            s.as_interleaved(target.lanes()).and_then(|s| c.together(&target, s.strides[3]))
+        };
         let at = |o: usize, k: [usize; 3]| {
-            let [i, y, x] = match together {
-                Some(t) => t.place(k),
-                None if of_taps => taps::place(k),
-                None => k,
-            };
+            let [i, y, x] = together.map_or(k, |t| t.place(k));
             let there = i < shape.inputs && x < kw;
             if there { f32::from(c.weights.at(((o * shape.inputs + i) * kh + y) * kw + x)) } else { 0.0 }
         };
@@ -144,8 +143,7 @@ impl Family for ConvInteger {
             epilogue: &epilogue,
         };
         let dense = match together {
-            Some(t) => dense.reading(t.channels, t.rows),
-            None if of_taps => dense.reading_taps(c.taps_together()),
+            Some(t) => dense.reading(t),
             None => dense,
         };
         let name = lo.graph().node(view.node).name.clone();

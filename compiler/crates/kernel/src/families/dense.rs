@@ -11,7 +11,7 @@ use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Spec, Strides, Window};
 use crate::families::igemm::{self, tiles};
 use crate::families::sides::{PlacedEpilogue, from_offset};
-use crate::families::taps::PIXEL;
+use crate::families::taps::Together;
 use crate::lowering::Lowering;
 use crate::schedule::Operand;
 use mnnc_ir::OpError;
@@ -75,16 +75,11 @@ struct Slice {
 }
 
 impl Dense<'_> {
-    /// The same convolution, so many [taps](crate::families::taps) of a filter row read as channels of a pixel.
-    pub fn reading_taps(self, together: usize) -> Self {
-        self.reading(PIXEL * together, true)
-    }
-
-    /// The same convolution, so many neighbouring channels read for each tap, or for each filter row: the channels of its taps.
-    pub fn reading(mut self, channels: usize, rows: bool) -> Self {
-        self.inputs = channels;
-        self.block_in = channels;
-        if rows {
+    /// The same convolution, with what is read at once for each tap, or for each filter row, as its channels.
+    pub fn reading(mut self, together: Together) -> Self {
+        self.inputs = together.channels;
+        self.block_in = together.channels;
+        if together.rows {
             self.window.kernel[1] = 1;
         }
         self

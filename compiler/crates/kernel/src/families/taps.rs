@@ -23,11 +23,6 @@ pub fn halo(halo: Halo, columns: &Axis, together: usize) -> Halo {
     Halo { right: right.max(halo.right), ..halo }
 }
 
-/// The channel, filter row and column that a channel of a filter row is.
-pub fn place([c, y, _]: [usize; 3]) -> [usize; 3] {
-    [c % PIXEL, y, c / PIXEL]
-}
-
 /// What tiles read at once of an image of bytes or bf16 whose pixels lie together.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Together {
@@ -50,6 +45,11 @@ impl Together {
         let own = channels.next_multiple_of(BLOCK);
         let rows = window.dilation[1] == 1 && pitch == own;
         Together { pitch, channels: if rows { window.kernel[1] * own } else { own }, rows }
+    }
+
+    /// Of pixels of [four channels](PIXEL), so many taps of a filter row.
+    pub fn of_pixels(taps: usize) -> Together {
+        Together { pitch: PIXEL, channels: PIXEL * taps, rows: true }
     }
 
     /// Of the pixels that a convolution of bytes with this many output rows and columns reads, if tiles can, and need less time than vectors.

@@ -98,8 +98,7 @@ impl Results {
     /// the operand on.
     pub fn zero_behind(mut self, b: &mut KernelBuilder, output: &Strides, channels: usize, place: Place) -> Results {
         let lanes = b.lanes();
-        let block = if output.half > 0 { 2 * lanes } else { lanes };
-        if output.number == Number::Bf16 && !channels.is_multiple_of(block) {
+        if output.fills_up(channels, lanes) {
             let first = place.vector(b);
             let done = b.int_mul(first, lanes as i32);
             let total = b.int(channels as i64);

@@ -114,7 +114,7 @@ impl Family for ConvTransposeInteger {
                 epilogue: &at.epilogue,
             };
             let dense = match together {
-                Some(t) => dense.reading(t.channels, t.rows),
+                Some(t) => dense.reading(t),
                 None => dense,
             };
             dense.lower(lo, &name)?;

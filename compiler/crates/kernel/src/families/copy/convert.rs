@@ -37,7 +37,7 @@ impl Convert {
         if !target.has_bf16() || from.bytes.max(to.bytes) >= 1 << 31 {
             return None;
         }
-        let in_blocks = |s: &Storage| s.block == Some(lanes) || (s.half() > 0 && s.block == Some(2 * lanes));
+        let in_blocks = |s: &Storage| s.block == Some(lanes) || s.half() > 0;
         let elements = from.dims.iter().product::<usize>();
         match (from.is_plain(), to.is_plain()) {
             _ if in_blocks(from) && in_blocks(to) => {

@@ -78,7 +78,9 @@ impl Rearrange {
     /// they are filled by whole vectors.
     fn is_thin(&self, view: &View, moves: &[Move], lo: &mut Lowering) -> Result<bool, OpError> {
         let few = lo.target().lanes() / 2;
-        let several = moves.len() > 1;
+        if moves.len() < 2 {
+            return Ok(false);
+        }
         for m in moves {
             let From::Input(i) = m.from else { continue };
             let Some(x) = view.inputs.get(i).copied().flatten() else { return Ok(false) };
@@ -87,7 +89,7 @@ impl Rearrange {
                 return Ok(false);
             }
         }
-        Ok(several)
+        Ok(true)
     }
 
     /// Adds the steps that move pairs of channels between images of bf16.

@@ -57,8 +57,7 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
         let image = b.int_div(unit, spec.blocks as u32);
         let row = b.int(0);
         let place = Place { image, panel, blocks: 1, row };
-        let block = if spec.output.half > 0 { 2 * b.lanes() } else { b.lanes() };
-        let live = (spec.output.number == Number::Bf16 && !spec.channels.is_multiple_of(block)).then(|| {
+        let live = spec.output.fills_up(spec.channels, b.lanes()).then(|| {
             let done = b.int_mul(panel, b.lanes() as i32);
             let total = b.int(spec.channels as i64);
             let left = b.int_sub(total, done);

@@ -147,11 +147,8 @@ impl Conversion {
             return Val::Vec(self.wide(b, x, range));
         }
         if self.zero != 0 && range.bounded && range.saturated {
-            let [least, most] = self.limits.map(|l| l - self.zero);
-            let less = Conversion { zero: 0, limits: [least, most], ..self };
-            let y = less.rounded(b, x, range);
-            let y = b.max_i32(y, least);
-            return Val::Less(b.min_i32(y, most), self.zero, self.to);
+            let less = Conversion { zero: 0, limits: self.limits.map(|l| l - self.zero), ..self };
+            return Val::Less(less.narrow(b, x, range), self.zero, self.to);
         }
         Val::Vec(self.narrow(b, x, range))
     }
@@ -176,27 +173,6 @@ impl Conversion {
     fn narrow(self, b: &mut KernelBuilder, x: Vector, range: Range) -> Vector {
         let [least, most] = self.limits;
         let of_type = limits(self.to);
-        let mut y = self.rounded(b, x, range);
-        if self.zero < 0 && !range.bounded {
-            y = b.max_i32(y, -(1 << 30));
-        }
-        if self.zero != 0 {
-            y = b.add_i32(y, self.zero);
-        }
-        if range.saturated || least > of_type[0] {
-            y = b.max_i32(y, least);
-        }
-        if range.saturated || most < of_type[1] {
-            y = b.min_i32(y, most);
-        }
-        // Where it is not, a number that is none has become the least `i32` and then 0, as it should.
-        let elsewhere = self.to == DType::I8 || least > of_type[0] || !b.target().is_x64();
-        if !range.bounded && elsewhere { self.nan_as_zero(b, x, y) } else { y }
-    }
-
-    /// The whole number nearest to the quotient, zero point and limits left out.
-    fn rounded(self, b: &mut KernelBuilder, x: Vector, range: Range) -> Vector {
-        let [least, most] = self.limits;
         // The second operand survives where it is NaN.
         let at_most = |b: &mut KernelBuilder, limit: f32, v: Vector| {
             if range.bounded {
@@ -222,7 +198,22 @@ impl Conversion {
                 at_most(b, limit, v)
             }
         };
-        self.convert(b, v)
+        let mut y = self.convert(b, v);
+        if self.zero < 0 && !range.bounded {
+            y = b.max_i32(y, -(1 << 30));
+        }
+        if self.zero != 0 {
+            y = b.add_i32(y, self.zero);
+        }
+        if range.saturated || least > of_type[0] {
+            y = b.max_i32(y, least);
+        }
+        if range.saturated || most < of_type[1] {
+            y = b.min_i32(y, most);
+        }
+        // Where it is not, a number that is none has become the least `i32` and then 0, as it should.
+        let elsewhere = self.to == DType::I8 || least > of_type[0] || !b.target().is_x64();
+        if !range.bounded && elsewhere { self.nan_as_zero(b, x, y) } else { y }
     }
 
     /// `y` where `x` is a number, else 0.

@@ -105,7 +105,10 @@ impl Chain {
             vals[i] = Some(match (&self.lookups[i], integer::conversion(f, e)) {
                 (Some(l), _) => look_up(b, l, f.dtype(e), &vals),
                 (None, Some(c)) => c.emit(b, &vals, range),
-                (None, None) => emit_node(b, f, e, &vals, arg),
+                (None, None) => {
+                    complete(b, f, e, &mut vals);
+                    emit_node(b, f, e, &vals, arg)
+                }
             });
         }
         let result = vals[node.0 as usize].expect("a node needs itself");
@@ -203,14 +206,7 @@ fn emit_node(
     if let Some(whole) = less_by(f, node, vals) {
         return whole;
     }
-    let mut made_whole = vals.to_vec();
-    for e in operands(f, e) {
-        let v = &mut made_whole[e.0 as usize];
-        if let (Some(less @ Val::Less(..)), false) = (*v, matches!(node, ScalarNode::Cast(_))) {
-            *v = Some(Val::Vec(vector(b, less)));
-        }
-    }
-    let at = |e: &Expr| made_whole[e.0 as usize].expect("operands come first");
+    let at = |e: &Expr| vals[e.0 as usize].expect("operands come first");
     if let Some((what, args)) = known(f, node) {
         let args: Vec<Val> = args.iter().map(at).collect();
         return emit_known(b, what, &args);
@@ -253,6 +249,20 @@ fn less_by(f: &ScalarFn, node: &ScalarNode, vals: &[Option<Val>]) -> Option<Val>
     match (vals[x.0 as usize]?, f.node(y)) {
         (Val::Less(v, by, _), ScalarNode::Const(zero)) if *zero == f64::from(by) => Some(Val::Vec(v)),
         _ => None,
+    }
+}
+
+/// Adds the zero points that the operands of a node are less by, unless it takes them off again, or hands them on.
+fn complete(b: &mut KernelBuilder, f: &ScalarFn, e: Expr, vals: &mut [Option<Val>]) {
+    let node = f.node(e);
+    if matches!(node, ScalarNode::Cast(_)) || less_by(f, node, vals).is_some() {
+        return;
+    }
+    for operand in operands(f, e) {
+        let v = &mut vals[operand.0 as usize];
+        if let Some(less @ Val::Less(..)) = *v {
+            *v = Some(Val::Vec(vector(b, less)));
+        }
     }
 }
 

@@ -57,8 +57,8 @@ struct Cursor {
 
 impl<'a> Emitter<'a> {
     pub(super) fn new(spec: &'a Spec) -> Emitter<'a> {
-        let (loops, run) = reduction(spec, row(spec.block_in));
         let (row, plan) = (row(spec.block_in), Plan::new(spec));
+        let (loops, run) = reduction(spec, row);
         let whole = Emitter { spec, plan, row, chunks: Vec::new(), loops, run };
         if !whole.plan.chunked {
             return whole;

@@ -94,7 +94,7 @@ impl Plan {
     fn whole(spec: &Spec, unit: usize) -> Plan {
         let cols = spec.out[1];
         let plan = flat(spec).unwrap_or_else(|| if cols > ROWS { by_rows(spec, unit) } else { two_rows(spec, unit) });
-        Plan { rows: spec.out[0], panel: 4 * LANES * spec.blocks * spec.depth(), panels: spec.panels, ..plan }
+        Plan { rows: spec.out[0], panel: spec.panel_bytes(LANES), panels: spec.panels, ..plan }
     }
     /// Whether L2 holds all weights.
     pub fn stays(&self) -> bool {
