@@ -167,23 +167,8 @@ impl Results {
         output: &Strides,
         sides: &[Side],
         values: &[Vector],
-        shape: [usize; 3],
-        last_lanes: usize,
-    ) {
-        self.store_tile_at(b, output, sides, values, shape, last_lanes, [0, 0]);
-    }
-
-    /// As [`store_tile`](Self::store_tile), for a tile that begins so many rows and columns from the pointers.
-    #[allow(clippy::too_many_arguments, reason = "the extent of a tile")]
-    pub fn store_tile_at(
-        &self,
-        b: &mut KernelBuilder,
-        output: &Strides,
-        sides: &[Side],
-        values: &[Vector],
         [rows, cols, blocks]: [usize; 3],
         last_lanes: usize,
-        origin: [usize; 2],
     ) {
         let lanes = b.lanes();
         let lanes_of = |block: usize| if block + 1 == blocks { last_lanes } else { lanes };
@@ -200,19 +185,18 @@ impl Results {
                         (block..blocks.min(block + vectors)).map(|j| [row, first, j]).collect()
                     };
                     let value = |[r, c, j]: [usize; 3]| values[(r * cols + c) * blocks + j];
-                    let place = |[r, c, j]: [usize; 3]| [origin[0] + r, origin[1] + c, j];
                     if let [at] = run[..] {
-                        self.store(b, output, sides, value(at), place(at), lanes_of(at[2]));
+                        self.store(b, output, sides, value(at), at, lanes_of(at[2]));
                         continue;
                     }
                     let bytes = run.iter().map(|at| lanes_of(at[2])).sum();
                     let packed = match &self.chain {
                         None => b.narrow_in_order(&run.iter().map(|&at| value(at)).collect::<Vec<_>>()),
                         Some(chain) => chain.emit_packed(b, run.len(), &mut |b, v, i| {
-                            self.argument(b, i, sides, value(run[v]), place(run[v]), lanes_of(run[v][2]))
+                            self.argument(b, i, sides, value(run[v]), run[v], lanes_of(run[v][2]))
                         }),
                     };
-                    let mem = self.mem(b, output, place([row, first, block]));
+                    let mem = self.mem(b, output, [row, first, block]);
                     b.store_bytes(packed, mem, bytes);
                 }
             }

@@ -255,7 +255,7 @@ impl<'a> Emitter<'a> {
         }
         self.next_line(b, unit);
         if last {
-            pair.runs.iter().for_each(|run| self.finish(b, unit, &at.results, unit.sums, run));
+            pair.runs.iter().for_each(|run| self.finish(b, unit, &at.results, run));
         }
         bump(b, unit.sums, self.apart(), 0);
     }

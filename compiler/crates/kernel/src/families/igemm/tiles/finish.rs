@@ -10,8 +10,8 @@ use mnnc_vector::{Gpr, KernelBuilder, Var, Vector};
 const SHORT: usize = 6;
 
 impl Emitter<'_> {
-    /// Bias, epilogue and store of a run of pixels, counted from these places on.
-    pub(super) fn finish(&self, b: &mut KernelBuilder, unit: &Unit, results: &Results, sums: Var<Gpr>, run: &Run) {
+    /// Bias, epilogue and store of a run of pixels, counted from the first of the pair's strip.
+    pub(super) fn finish(&self, b: &mut KernelBuilder, unit: &Unit, results: &Results, run: &Run) {
         let spec = self.spec;
         let short = spec.epilogue.as_ref().is_none_or(|f| f.nodes.len() <= SHORT);
         let together = match spec.output.number {
@@ -19,42 +19,39 @@ impl Emitter<'_> {
             Number::U8 => 4,
             _ => 2,
         };
-        if run.count <= together {
-            return self.pixels(b, unit, results, sums, run);
-        }
         let results = results.fork(b);
         results.bump(b, &spec.output, &spec.sides, run.at[0], run.at[1] as isize);
-        let base = b.get(sums);
+        let base = b.get(unit.sums);
         let first = add(b, base, run.scratch * self.width());
         let sums = b.var(first);
-        let pixels = |b: &mut KernelBuilder, count: usize| {
-            self.pixels(b, unit, &results, sums, &Run { at: [0, 0], count, scratch: 0 });
-        };
+        if run.count <= together {
+            return self.pixels(b, unit, &results, sums, run.count);
+        }
         b.repeat((run.count / together) as u64, |b| {
-            pixels(b, together);
+            self.pixels(b, unit, &results, sums, together);
             bump(b, sums, together * self.width(), 0);
             results.bump(b, &spec.output, &spec.sides, 0, together as isize);
         });
-        pixels(b, run.count % together);
+        self.pixels(b, unit, &results, sums, run.count % together);
     }
 
-    /// As [`finish`](Self::finish), without a loop; bytes are narrowed and stored several vectors at a time.
-    fn pixels(&self, b: &mut KernelBuilder, unit: &Unit, results: &Results, sums: Var<Gpr>, run: &Run) {
-        let (spec, [row, col]) = (self.spec, run.at);
-        if spec.output.number == Number::U8 && run.count > 0 {
-            let values: Vec<Vector> = (0..run.count).flat_map(|p| self.sums(b, unit, sums, run.scratch + p)).collect();
-            let shape = [1, run.count, spec.blocks];
-            return results.store_tile_at(b, &spec.output, &spec.sides, &values, shape, spec.last_lanes, run.at);
+    /// As [`finish`](Self::finish), of so many pixels from these places on, without a loop; bytes are narrowed and stored several vectors at a time.
+    fn pixels(&self, b: &mut KernelBuilder, unit: &Unit, results: &Results, sums: Var<Gpr>, count: usize) {
+        let spec = self.spec;
+        if spec.output.number == Number::U8 && count > 0 {
+            let values: Vec<Vector> = (0..count).flat_map(|p| self.sums(b, unit, sums, p)).collect();
+            let shape = [1, count, spec.blocks];
+            return results.store_tile(b, &spec.output, &spec.sides, &values, shape, spec.last_lanes);
         }
-        for p in 0..run.count {
-            let values = self.sums(b, unit, sums, run.scratch + p);
+        for p in 0..count {
+            let values = self.sums(b, unit, sums, p);
             if let ([low, high], true) = (&values[..], spec.output.half > 0) {
-                results.store_block(b, &spec.output, &spec.sides, [*low, *high], [row, col + p]);
+                results.store_block(b, &spec.output, &spec.sides, [*low, *high], [0, p]);
                 continue;
             }
             for (j, value) in values.into_iter().enumerate() {
                 let lanes = if j + 1 == spec.blocks { spec.last_lanes } else { b.lanes() };
-                results.store(b, &spec.output, &spec.sides, value, [row, col + p, j], lanes);
+                results.store(b, &spec.output, &spec.sides, value, [0, p, j], lanes);
             }
         }
     }
