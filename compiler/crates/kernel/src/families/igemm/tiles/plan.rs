@@ -155,16 +155,15 @@ fn by_rows(spec: &Spec, unit: usize) -> Plan {
     let count = cols.div_ceil(ROWS).next_multiple_of(2);
     let pixels = cols.div_ceil(count);
     let start = |i: usize| (i * pixels).min(cols - pixels);
+    // Long rows may leave nothing for the last tile.
+    let tiles = |p: usize| (0..2).map(move |i| (i, 2 * p + i)).filter(move |(_, n)| n * pixels < cols);
     let pair = |p: usize| Pair {
-        tiles: [0, 1].map(|i| Tile { input: start(2 * p + i) * step(spec), scratch: i * ROWS }).to_vec(),
-        runs: [0, 1]
-            .map(|i| {
-                let first = (2 * p + i) * pixels;
-                let skipped = first - start(2 * p + i);
-                Run { at: [0, first], count: pixels - skipped, scratch: i * ROWS + skipped }
+        tiles: tiles(p).map(|(i, n)| Tile { input: start(n) * step(spec), scratch: i * ROWS }).collect(),
+        runs: tiles(p)
+            .map(|(i, n)| {
+                let skipped = n * pixels - start(n);
+                Run { at: [0, n * pixels], count: pixels - skipped, scratch: i * ROWS + skipped }
             })
-            .into_iter()
-            .filter(|r| r.count > 0)
             .collect(),
     };
     let regular = (0..count / 2).take_while(|p| start(2 * p + 1) == (2 * p + 1) * pixels).count();
@@ -246,44 +245,44 @@ mod tests {
     /// Every pixel is finished, by the tile that holds it, and no tile reaches beyond the last pixel.
     #[test]
     fn tiles_cover_the_output() {
-        for rows in 1..40 {
-            for cols in 1..70 {
-                for (stride, border) in [(1, 0), (1, 2), (2, 1)] {
-                    let spec = spec([rows, cols], stride, border);
-                    let plan = Plan::new(&spec);
-                    assert!(plan.pixels <= 16 && plan.scratch < MOST + 16);
-                    let mut seen = vec![false; rows * cols];
-                    let mut strip = |first: usize, pairs: &[Pair]| {
-                        let mut scratch = vec![None; plan.scratch];
-                        for pair in pairs {
-                            for t in &pair.tiles {
-                                for p in 0..plan.pixels {
-                                    scratch[t.scratch + p] = Some(t.input + p * stride * 64);
-                                }
+        let small = (1..40).flat_map(|rows| (1..70).map(move |cols| (rows, cols)));
+        let long = (200..1200).map(|cols| (3, cols));
+        for (rows, cols) in small.chain(long) {
+            for (stride, border) in [(1, 0), (1, 2), (2, 1)] {
+                let spec = spec([rows, cols], stride, border);
+                let plan = Plan::new(&spec);
+                assert!(plan.pixels <= 16 && plan.scratch < MOST + 16);
+                let mut seen = vec![false; rows * cols];
+                let mut strip = |first: usize, pairs: &[Pair]| {
+                    let mut scratch = vec![None; plan.scratch];
+                    for pair in pairs {
+                        for t in &pair.tiles {
+                            for p in 0..plan.pixels {
+                                scratch[t.scratch + p] = Some(t.input + p * stride * 64);
                             }
-                            for r in &pair.runs {
-                                for c in 0..r.count {
-                                    let (y, x) = (first + r.at[0], r.at[1] + c);
-                                    let from = stride * (r.at[0] * spec.input.row + x * 64);
-                                    assert_eq!(scratch[r.scratch + c], Some(from), "{rows}x{cols} stride {stride}");
-                                    assert!(!seen[y * cols + x], "{rows}x{cols} stride {stride}: twice");
-                                    seen[y * cols + x] = true;
-                                }
+                        }
+                        for r in &pair.runs {
+                            for c in 0..r.count {
+                                let (y, x) = (first + r.at[0], r.at[1] + c);
+                                let from = stride * (r.at[0] * spec.input.row + x * 64);
+                                assert_eq!(scratch[r.scratch + c], Some(from), "{rows}x{cols} stride {stride}");
+                                assert!(!seen[y * cols + x], "{rows}x{cols} stride {stride}: twice");
+                                seen[y * cols + x] = true;
                             }
-                            let end = stride * ((rows - 1 - first) * spec.input.row + (cols - 1) * 64);
-                            assert!(pair.tiles.iter().all(|t| t.input + (plan.pixels - 1) * stride * 64 <= end));
                         }
-                    };
-                    let mut y = 0;
-                    while y < rows {
-                        match &plan.last {
-                            Some(last) if y + plan.strip_rows > rows => strip(y, std::slice::from_ref(last)),
-                            _ => strip(y, &plan.strip),
-                        }
-                        y += plan.strip_rows;
+                        let end = stride * ((rows - 1 - first) * spec.input.row + (cols - 1) * 64);
+                        assert!(pair.tiles.iter().all(|t| t.input + (plan.pixels - 1) * stride * 64 <= end));
                     }
-                    assert!(seen.iter().all(|s| *s), "{rows}x{cols} stride {stride}");
+                };
+                let mut y = 0;
+                while y < rows {
+                    match &plan.last {
+                        Some(last) if y + plan.strip_rows > rows => strip(y, std::slice::from_ref(last)),
+                        _ => strip(y, &plan.strip),
+                    }
+                    y += plan.strip_rows;
                 }
+                assert!(seen.iter().all(|s| *s), "{rows}x{cols} stride {stride}");
             }
         }
     }
