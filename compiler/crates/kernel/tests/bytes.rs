@@ -7,7 +7,7 @@ use mnnc_kernel::{Schedule, families, lower};
 use mnnc_ops::sample::Gen;
 use mnnc_vector::Target;
 use support::byte_targets;
-use support::bytes::{Net, bytes, signed};
+use support::bytes::{Net, bytes, depthwise, requantise, signed};
 
 const EXACT: f32 = 0.0;
 
@@ -89,45 +89,6 @@ fn chains_compile_for_neon() {
         net.graph.set_results(net.graph.main(), vec![y]);
         lower(&net.graph, &Target::NEON, families::ALL).unwrap_or_else(|e| panic!("{}: {e:?}", net.what));
     }
-}
-
-/// A depthwise convolution of `x` and, if it is open, the region around it.
-fn depthwise(net: &mut Net, g: &mut Gen, x: ValueId, zero: u8) -> ValueId {
-    let dims = net.dims(x);
-    let kernel = g.pick(&[[3usize, 3], [5, 5], [3, 3], [1, 3], [7, 7], [2, 4]]);
-    let dilation = g.pick(&[[1usize, 1], [1, 1], [1, 1], [2, 2], [1, 3]]);
-    let stride = g.pick(&[[1usize, 1], [1, 1], [2, 2], [1, 2], [3, 1]]);
-    // Windows must fit the padded image.
-    let pads: Vec<i64> = (0..4)
-        .map(|i| {
-            let reach = (kernel[i % 2] - 1) * dilation[i % 2];
-            let least = reach.saturating_sub(dims[2 + i % 2] - 1).div_ceil(2);
-            (least + g.below(reach / 2 + 1)) as i64
-        })
-        .collect();
-    let w = signed(g, &[dims[1], 1, kernel[0], kernel[1]]);
-    let w = net.constant(w);
-    let ints = |v: [usize; 2]| v.map(|x| x as i64).to_vec();
-    let attrs = Attrs::new()
-        .with("group", dims[1] as i64)
-        .with("kernel_shape", ints(kernel))
-        .with("strides", ints(stride))
-        .with("dilations", ints(dilation))
-        .with("pads", pads);
-    net.what += &format!(" {kernel:?}/{stride:?} dilated {dilation:?} zero {zero}");
-    let zero = net.constant(Tensor::scalar(zero));
-    net.emit("conv_integer", &[x, w, zero], attrs)
-}
-
-/// Sums as bytes, scaled by channel.
-fn requantise(net: &mut Net, g: &mut Gen, sums: ValueId) -> ValueId {
-    let channels = net.dims(sums)[1];
-    let scales: Vec<f32> = (0..channels).map(|_| (1 + g.below(1000)) as f32 * 2e-5).collect();
-    let scales = net.constant(Tensor::new([channels, 1, 1], scales));
-    let x = net.cast(sums, DType::F32);
-    let x = net.op("mul", &[x, scales]);
-    let x = net.activation(g, x);
-    net.quantise(g, x)
 }
 
 /// Sums alone, or in a region with what makes floats or bytes of them.

@@ -3,13 +3,11 @@
 use crate::compressed;
 use crate::families::dense::Dense;
 use crate::families::igemm::operand::{Bias, Weights};
-use crate::families::igemm::pack;
 use crate::families::igemm::spec::{Number, Window};
-use crate::families::sides::{
-    fits_image, from_offset, image_strides, image_wish, image_wishes, may_reduce, place_image, vectors,
-};
+use crate::families::region::Region;
+use crate::families::sides::{PlacedEpilogue, fits_image, image_wish, image_wishes, may_reduce, place_image, vectors};
 use crate::families::taps::{self, PIXEL, Together};
-use crate::families::window;
+use crate::families::window::{self, Filter};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
 use crate::schedule::{Access, BufferId, Operand};
@@ -38,16 +36,15 @@ impl Family for Conv {
         let target = *lo.target();
         let missing = || OpError::unsupported("not a convolution of this family");
         let g = Geometry::read(view, &target).ok_or_else(missing)?;
-        let [x, w] = [0, 1].map(|i| view.inputs.get(i).copied().flatten());
-        let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
-        let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
+        let x = view.inputs.first().copied().flatten().ok_or_else(missing)?;
         let input = if g.pixels_of_taps(&target) { first_layer(lo, x, &g)? } else { lo.input(x, g.wish(&target))? };
         let forms = Forms { reduced: may_reduce(view, &target), ..Forms::BLOCKED };
         let output = lo.output_in_place(view, forms, &view.inputs)?;
-        let node = Lowered { g: &g, weights: w, bias, input, output, target };
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
+        let name = lo.graph().node(view.node).name.clone();
         match g.kind {
-            Kind::Dense => node.dense(view, lo),
-            Kind::Depthwise => node.depthwise(view, lo),
+            Kind::Dense => dense(view, &g, &input, epilogue, lo)?.lower(&Region::write(&output), lo, &name),
+            Kind::Depthwise => depthwise(view, &g, [&input, &output], epilogue, lo),
         }
     }
 }
@@ -154,125 +151,116 @@ impl Geometry {
     }
 }
 
-struct Lowered<'a> {
-    g: &'a Geometry,
-    weights: ValueId,
-    bias: Option<&'a Tensor>,
-    input: Placed,
-    output: Placed,
-    target: Target,
+/// The dense convolution of an input that lies there, with the operands of its epilogue placed.
+///
+/// # Errors
+/// If the weights are not constant.
+pub(super) fn dense<'g>(
+    view: &View,
+    g: &Geometry,
+    input: &Placed,
+    epilogue: PlacedEpilogue,
+    lo: &Lowering<'g>,
+) -> Result<Dense<'g>, OpError> {
+    let shape = &g.shape;
+    let [kh, kw] = g.window.kernel;
+    let inputs = shape.inputs;
+    let together = together(g, input, lo.target());
+    let at = move |o: usize, k: [usize; 3]| {
+        let [c, y, x] = together.map_or(k, |t| t.place(k));
+        (x < kw && c < inputs).then_some(((o * inputs + c) * kh + y) * kw + x)
+    };
+    let w = view.inputs.get(1).copied().flatten();
+    let weights = w.and_then(|w| Weights::new(lo.graph(), w, [0, 1], Box::new(at)));
+    let dense = Dense {
+        family: "conv",
+        images: shape.batch,
+        groups: shape.groups,
+        inputs,
+        outputs: shape.outputs,
+        window: g.window,
+        out: g.out(),
+        number: Number::of(&input.storage),
+        block_in: input.storage.block.unwrap_or(1),
+        input: Region::taps(input, g.halo),
+        weights: weights.ok_or_else(|| OpError::unsupported("the weights are not constant"))?,
+        bias: Bias::F32(bias(view, g, lo)),
+        terms: inputs * kh * kw,
+        epilogue,
+    };
+    Ok(match together {
+        Some(t) => dense.reading(t),
+        None => dense,
+    })
 }
 
-impl Lowered<'_> {
-    /// The input from the first tap of the first output pixel on.
-    fn first_tap(&self) -> Operand {
-        let s = &self.input.storage;
-        from_offset(&self.input.read(), s.first_tap(self.g.halo))
+/// What tiles read at once where taps of a filter row fill up their rows: pixels of four channels, or of a single vector of bf16.
+fn together(g: &Geometry, input: &Placed, target: &Target) -> Option<Together> {
+    let (s, lanes) = (&input.storage, target.lanes());
+    if s.dtype != DType::BF16 || !target.has_tiles() || g.shape.groups > 1 {
+        return None;
     }
+    if g.pixels_of_taps(target) {
+        return Some(Together::of_pixels(g.taps_together()));
+    }
+    (s.block == Some(lanes)).then(|| Together::new(&g.window, lanes, lanes))
+}
 
-    fn result(&self) -> Operand {
-        from_offset(&self.output.write(), self.output.storage.offset)
-    }
+/// What the sums of each output channel start at.
+pub(super) fn bias(view: &View, g: &Geometry, lo: &Lowering) -> Vec<f32> {
+    let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
+    bias.map_or_else(|| vec![0.0; g.shape.groups * g.shape.outputs], Tensor::to_vec)
+}
 
-    fn bias_values(&self) -> Vec<f32> {
-        let channels = self.g.shape.groups * self.g.shape.outputs;
-        self.bias.map_or_else(|| vec![0.0; channels], Tensor::to_vec)
-    }
+/// The filter of a depthwise convolution, for so many vectors of channels.
+///
+/// # Errors
+/// If the weights are not constant.
+pub(super) fn filter(view: &View, g: &Geometry, blocks: usize, lo: &Lowering) -> Result<Filter, OpError> {
+    // A few KB: not worth packing, and read once for a whole image.
+    let values = view.inputs.get(1).copied().flatten().and_then(|w| compressed::numbers(lo.graph(), w));
+    let values = values.ok_or_else(|| OpError::unsupported("the weights are not constant"))?;
+    Ok(Filter::floats(&values, &bias(view, g, lo), g.window.kernel, blocks, lo.target().lanes()))
+}
 
-    /// What tiles read at once where taps of a filter row fill up their rows: pixels of four channels, or of a single vector of bf16.
-    fn together(&self) -> Option<Together> {
-        let (g, s, lanes) = (self.g, &self.input.storage, self.target.lanes());
-        if s.dtype != DType::BF16 || !self.target.has_tiles() || g.shape.groups > 1 {
-            return None;
-        }
-        if g.pixels_of_taps(&self.target) {
-            return Some(Together::of_pixels(g.taps_together()));
-        }
-        (s.block == Some(lanes)).then(|| Together::new(&g.window, lanes, lanes))
-    }
-
-    fn dense(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
-        let shape = &self.g.shape;
-        let epilogue = place_image(view.epilogue.as_ref(), lo, &self.output.storage)?;
-        let [kh, kw] = self.g.window.kernel;
-        let inputs = shape.inputs;
-        let together = self.together();
-        let at = move |o: usize, k: [usize; 3]| {
-            let [c, y, x] = together.map_or(k, |t| t.place(k));
-            (x < kw && c < inputs).then_some(((o * inputs + c) * kh + y) * kw + x)
-        };
-        let weights = Weights::new(lo.graph(), self.weights, [0, 1], Box::new(at));
-        let weights = weights.ok_or_else(|| OpError::unsupported("the weights are not constant"))?;
-        let input = image_strides(&self.input.storage, &self.input.storage.dims);
-        let dense = Dense {
-            family: "conv",
-            images: shape.batch,
-            groups: shape.groups,
-            inputs: shape.inputs,
-            outputs: shape.outputs,
-            window: self.g.window,
-            out: self.g.out(),
-            number: Number::of(&self.input.storage),
-            block_in: self.input.storage.block.unwrap_or(1),
-            input: self.first_tap(),
-            input_strides: input,
-            output: self.result(),
-            output_strides: image_strides(&self.output.storage, &shape.dims()),
-            weights: &weights,
-            bias: Bias::F32(&self.bias_values()),
-            terms: inputs * kh * kw,
-            epilogue: &epilogue,
-        };
-        let dense = match together {
-            Some(t) => dense.reading(t),
-            None => dense,
-        };
-        let name = lo.graph().node(view.node).name.clone();
-        dense.lower(lo, &name)
-    }
-
-    fn depthwise(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
-        let (shape, lanes) = (&self.g.shape, self.target.lanes());
-        let dims = shape.dims();
-        let epilogue = place_image(view.epilogue.as_ref(), lo, &self.output.storage)?;
-        let [kh, kw] = self.g.window.kernel;
-        let blocks = vectors(&self.output.storage, &self.target);
-        let spec = window::Spec {
-            images: shape.batch,
-            blocks,
-            channels: shape.groups,
-            source: window::Source::Image,
-            size: [shape.axes[0].input, shape.axes[1].input],
-            input: image_strides(&self.input.storage, &self.input.storage.dims),
-            window: self.g.window,
-            pads: [self.g.halo.top, self.g.halo.left],
-            out: self.g.out(),
-            groups: window::row_groups(shape.batch, blocks, self.g.out()[0]),
-            output: image_strides(&self.output.storage, &dims),
-            epilogue: epilogue.f,
-            sides: epilogue.sides,
-            bounded: false,
-            sums: Number::F32,
-        };
-        let name = lo.graph().node(view.node).name.clone();
-        // A few KB: not worth packing, and read once for a whole image.
-        let values = compressed::numbers(lo.graph(), self.weights);
-        let values = values.ok_or_else(|| OpError::unsupported("the weights are not constant"))?;
-        let packed = window::pack(&values, kh * kw, blocks, lanes);
-        let packed = weights(lo, &format!("{name}.weight"), packed);
-        let bias = pack::pack_channels(&self.bias_values(), 0, blocks * lanes);
-        let bias = weights(lo, &format!("{name}.bias"), bias);
-        let key = window::name("depthwise", &spec, &self.target);
-        let kernel = lo.cached_kernel(key.clone(), |t| {
-            compiled(window::sum::compile(&spec, window::sum::Weighting::PerChannel, t, &key))
-        })?;
-        let mut operands = vec![self.first_tap(), packed, bias];
-        operands.extend(epilogue.operands);
-        operands.push(self.result());
-        let flops = 2 * kh * kw * dims.iter().product::<usize>();
-        lo.step(kernel, operands, spec.units(), flops as u64);
-        Ok(())
-    }
+fn depthwise(
+    view: &View,
+    g: &Geometry,
+    [input, output]: [&Placed; 2],
+    epilogue: PlacedEpilogue,
+    lo: &mut Lowering,
+) -> Result<(), OpError> {
+    let shape = &g.shape;
+    let blocks = vectors(&output.storage, lo.target());
+    let [from, to] = [Region::taps(input, g.halo), Region::write(output)];
+    let spec = window::Spec {
+        images: shape.batch,
+        blocks,
+        channels: shape.groups,
+        source: window::Source::Image,
+        size: [shape.axes[0].input, shape.axes[1].input],
+        input: from.strides,
+        window: g.window,
+        pads: [g.halo.top, g.halo.left],
+        out: g.out(),
+        groups: window::row_groups(shape.batch, blocks, g.out()[0]),
+        output: to.strides,
+        epilogue: epilogue.f,
+        sides: epilogue.sides,
+        bounded: false,
+        sums: Number::F32,
+    };
+    let filter = filter(view, g, blocks, lo)?;
+    let name = lo.graph().node(view.node).name.clone();
+    let mut operands = vec![from.operand];
+    operands.extend(filter.place(&name, lo));
+    operands.extend(epilogue.operands);
+    operands.push(to.operand);
+    let kernel = filter.kernel(&spec, lo)?;
+    let [kh, kw] = g.window.kernel;
+    let flops = 2 * kh * kw * shape.dims().iter().product::<usize>();
+    lo.step(kernel, operands, spec.units(), flops as u64);
+    Ok(())
 }
 
 /// Packed weights as an operand.

@@ -8,12 +8,11 @@ use crate::families::igemm::operand::Bias;
 use crate::families::igemm::spec::Number;
 use crate::families::igemm::{operand, tiles};
 use crate::families::integer::{Sums, Weights, range, zero_point};
-use crate::families::sides::{
-    byte_image_wish, fits_typed_image, from_offset, image_strides, image_wishes, place_image,
-};
+use crate::families::region::Region;
+use crate::families::sides::{PlacedEpilogue, byte_image_wish, fits_typed_image, image_wishes, place_image};
 use crate::families::taps::{self, PIXEL, Together};
 use crate::family::{Family, View, Wish};
-use crate::lowering::{Forms, Lowering};
+use crate::lowering::{Forms, Lowering, Placed};
 use mnnc_ir::{DType, OpError, ValueId};
 use mnnc_ops::family::quant::CONV_INTEGER;
 use mnnc_vector::Target;
@@ -25,15 +24,15 @@ pub struct ConvInteger;
 const TAPS: usize = 5;
 
 /// What the family has to know of a node.
-struct Convolution {
-    g: Geometry,
+pub(super) struct Convolution {
+    pub(super) g: Geometry,
     x: ValueId,
     zero: u8,
     weights: Weights,
 }
 
 impl Convolution {
-    fn read(view: &View, target: &Target) -> Option<Convolution> {
+    pub(super) fn read(view: &View, target: &Target) -> Option<Convolution> {
         let anchor = view.anchor.filter(|a| a.is(&CONV_INTEGER))?;
         let facts = view.graph.facts(view.anchor_id?);
         let ctx = facts.of(anchor);
@@ -48,7 +47,7 @@ impl Convolution {
     }
 
     /// Few channels lie together, four of them, as the product reads them; whole rows of tiles do for tiles.
-    fn wish(&self, target: &Target) -> Wish {
+    pub(super) fn wish(&self, target: &Target) -> Wish {
         let halo = self.g.halo.filled(self.zero);
         if self.of_taps(target) {
             Wish::Pixels(taps::halo(self.g.halo, &self.g.shape.axes[1], self.taps_together()).filled(self.zero))
@@ -77,6 +76,48 @@ impl Convolution {
         taps::together(self.g.window.kernel[1], Number::U8)
     }
 
+    /// The convolution of an input that lies there, with the operands of its epilogue placed.
+    pub(super) fn dense<'a>(&self, input: &Placed, epilogue: PlacedEpilogue, target: &Target) -> Dense<'a> {
+        let s = &input.storage;
+        // Blocks that are there already are read as they are, by vectors.
+        let together = if self.of_taps(target) {
+            Some(Together::of_pixels(self.taps_together()))
+        } else {
+            s.as_interleaved(target.lanes()).and_then(|s| self.together(target, s.strides[3]))
+        };
+        let (shape, window, zero, weights) = (&self.g.shape, self.g.window, self.zero, self.weights.clone());
+        let [kh, kw] = window.kernel;
+        let (inputs, taps) = (shape.inputs, kh * kw);
+        let of_channel = |o: usize| (0..inputs * taps).map(move |i| o * inputs * taps + i);
+        let sums: Vec<Sums> =
+            (0..shape.groups * shape.outputs).map(|o| Sums::of(of_channel(o).map(|i| weights.at(i)), zero)).collect();
+        let at = move |o: usize, k: [usize; 3]| {
+            let [i, y, x] = together.map_or(k, |t| t.place(k));
+            let there = i < inputs && x < kw;
+            if there { f32::from(weights.at(((o * inputs + i) * kh + y) * kw + x)) } else { 0.0 }
+        };
+        let dense = Dense {
+            family: "conv_integer",
+            images: shape.batch,
+            groups: shape.groups,
+            inputs,
+            outputs: shape.outputs,
+            window,
+            out: self.g.out(),
+            number: Number::U8,
+            block_in: s.block.unwrap_or(1),
+            input: Region::taps(input, self.g.halo),
+            weights: operand::Weights::computed(Box::new(at)),
+            bias: Bias::I32(sums.iter().map(|s| s.bias).collect()),
+            terms: inputs * taps,
+            epilogue: epilogue.behind(Some(range(&sums))),
+        };
+        match together {
+            Some(t) => dense.reading(t),
+            None => dense,
+        }
+    }
+
     /// What tiles read at once of pixels that lie together, so many bytes apart, if they are faster than vectors.
     fn together(&self, target: &Target, pitch: usize) -> Option<Together> {
         Together::chosen(target, &self.g.shape, &self.g.window, self.g.out(), pitch)
@@ -99,54 +140,10 @@ impl Family for ConvInteger {
         let target = *lo.target();
         let c =
             Convolution::read(view, &target).ok_or_else(|| OpError::unsupported("not a convolution of this family"))?;
-        let shape = &c.g.shape;
         let input = lo.input(c.x, c.wish(&target))?;
         let output = lo.output_in_place(view, Forms::BLOCKED, &view.inputs)?;
-        let [kh, kw] = c.g.window.kernel;
-        let taps = kh * kw;
-        let of_channel = |o: usize| (0..shape.inputs * taps).map(move |i| o * shape.inputs * taps + i);
-        let sums: Vec<Sums> = (0..shape.groups * shape.outputs)
-            .map(|o| Sums::of(of_channel(o).map(|i| c.weights.at(i)), c.zero))
-            .collect();
-        let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?.behind(Some(range(&sums)));
-        let bias: Vec<i32> = sums.iter().map(|s| s.bias).collect();
-        let s = &input.storage;
-        // Blocks that are there already are read as they are, by vectors.
-        let together = if c.of_taps(&target) {
-            Some(Together::of_pixels(c.taps_together()))
-        } else {
-            s.as_interleaved(target.lanes()).and_then(|s| c.together(&target, s.strides[3]))
-        };
-        let at = |o: usize, k: [usize; 3]| {
-            let [i, y, x] = together.map_or(k, |t| t.place(k));
-            let there = i < shape.inputs && x < kw;
-            if there { f32::from(c.weights.at(((o * shape.inputs + i) * kh + y) * kw + x)) } else { 0.0 }
-        };
-        let product = operand::Weights::computed(Box::new(at));
-        let dense = Dense {
-            family: "conv_integer",
-            images: shape.batch,
-            groups: shape.groups,
-            inputs: shape.inputs,
-            outputs: shape.outputs,
-            window: c.g.window,
-            out: c.g.out(),
-            number: Number::U8,
-            block_in: s.block.unwrap_or(1),
-            input: from_offset(&input.read(), s.first_tap(c.g.halo)),
-            input_strides: image_strides(s, &s.dims),
-            output: from_offset(&output.write(), output.storage.offset),
-            output_strides: image_strides(&output.storage, &shape.dims()),
-            weights: &product,
-            bias: Bias::I32(&bias),
-            terms: shape.inputs * taps,
-            epilogue: &epilogue,
-        };
-        let dense = match together {
-            Some(t) => dense.reading(t),
-            None => dense,
-        };
+        let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let name = lo.graph().node(view.node).name.clone();
-        dense.lower(lo, &name)
+        c.dense(&input, epilogue, &target).lower(&Region::write(&output), lo, &name)
     }
 }

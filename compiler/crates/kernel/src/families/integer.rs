@@ -5,6 +5,7 @@ use crate::family::View;
 use mnnc_ir::{DType, Graph, Tensor, ValueId};
 
 /// Weights of a product as signed bytes, in the order of the tensor.
+#[derive(Clone)]
 pub struct Weights {
     values: Vec<i8>,
 }

@@ -118,7 +118,7 @@ impl Family for Linear {
             input: &input,
             output: &output,
             weights: &w,
-            bias: Bias::F32(&bias),
+            bias: Bias::F32(bias),
             epilogue: &epilogue,
         };
         product.lower(lo, &name)

@@ -78,7 +78,7 @@ impl Family for MatmulInteger {
             input: &input,
             output: &output,
             weights: &operand::Weights::computed(Box::new(at)),
-            bias: Bias::I32(&bias),
+            bias: Bias::I32(bias),
             epilogue: &epilogue,
         };
         let name = lo.graph().node(view.node).name.clone();

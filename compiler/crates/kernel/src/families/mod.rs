@@ -21,6 +21,7 @@ pub mod plane_norm;
 pub mod pool;
 pub mod product;
 pub mod quantize_rows;
+pub mod region;
 pub mod rows;
 pub mod sides;
 pub mod taps;

@@ -31,7 +31,7 @@ pub struct Product<'a> {
     /// Weights by column and `[row, 0, 0]`.
     pub weights: &'a Weights<'a>,
     /// What sums start at.
-    pub bias: Bias<'a>,
+    pub bias: Bias,
     /// What follows, its sides as [`place_sides`] has them.
     pub epilogue: &'a PlacedEpilogue,
 }
@@ -192,7 +192,7 @@ impl Product<'_> {
         };
         let packed = self.weights.pack(&spec, lanes, first, self.cols, &|_, k| Some(k));
         let packed = weights(lo, &format!("{name}.weight"), packed);
-        let bias = self.weights.pack_bias(&spec, lanes, first, self.cols, self.bias);
+        let bias = self.weights.pack_bias(&spec, lanes, first, self.cols, &self.bias);
         let bias = weights(lo, &format!("{name}.bias"), bias);
         let key = igemm::name(self.family, &spec, &target);
         let units = igemm::units(&spec, &target);

@@ -20,6 +20,13 @@ pub struct Side {
     pub splat: bool,
 }
 
+impl Side {
+    /// Bytes that are read at once.
+    pub fn bytes(&self, lanes: usize) -> usize {
+        self.strides.number.bytes() * if self.splat { 1 } else { lanes }
+    }
+}
+
 /// The strides of a rank-4 tensor in channel blocks (or planes), 0 where its size is 1 but `like`'s is not.
 pub fn image_strides(s: &Storage, like: &[usize]) -> Strides {
     let stride = |d: usize| if s.dims[d] == 1 && like[d] != 1 { 0 } else { s.strides[d] };
@@ -128,8 +135,8 @@ pub fn place_image(e: Option<&Epilogue>, lo: &mut Lowering, output: &Storage) ->
     place(e, lo, &output.dims, Number::of(output), output.half() > 0)
 }
 
-/// As [`place_image`], for a result of shape `dims` in blocks of `f32`.
-pub fn place_f32_image(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize]) -> Result<PlacedEpilogue, OpError> {
+/// As [`place_image`], for a result of shape `dims` in blocks of one vector, of `f32` or bytes.
+pub fn place_in_vectors(e: Option<&Epilogue>, lo: &mut Lowering, dims: &[usize]) -> Result<PlacedEpilogue, OpError> {
     place(e, lo, dims, Number::F32, false)
 }
 

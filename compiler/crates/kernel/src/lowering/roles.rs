@@ -22,10 +22,6 @@ pub(super) fn roles(jobs: &[Job], target: &Target) -> Vec<Role> {
         .map(|j| line_buffer::Candidate { view: &j.view, family: j.family.map_or("", |f| f.name()) })
         .collect();
     let mut roles = vec![Role::Alone; jobs.len()];
-    // The layers of a chain pass `f32` through L1. Those of a network in bf16 are faster one by one.
-    if target.has_bf16() {
-        return roles;
-    }
     for c in line_buffer::find(&candidates, target) {
         c.nodes().for_each(|i| roles[i] = Role::Inner);
         roles[c.last()] = Role::Last(c);

@@ -5,7 +5,7 @@ use crate::compressed;
 use crate::families::dense::Dense;
 use crate::families::igemm::operand::{Bias, Weights};
 use crate::families::igemm::spec::Number;
-use crate::families::sides::{fits_image, image_strides, image_wishes, may_reduce, place_image};
+use crate::families::sides::{fits_image, image_wishes, may_reduce, place_image};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
 use mnnc_ir::{DType, OpError, Tensor, ValueId};
@@ -77,15 +77,12 @@ impl Family for ConvTranspose {
                 number: Number::of(&input.storage),
                 block_in: input.storage.block.unwrap_or(1),
                 input: at.input,
-                input_strides: image_strides(&input.storage, &input.storage.dims),
-                output: at.output,
-                output_strides: at.output_strides,
-                weights: &weights,
-                bias: Bias::F32(&bias),
+                weights,
+                bias: Bias::F32(bias.clone()),
                 terms: g.shape.inputs * window.kernel[0] * window.kernel[1],
-                epilogue: &at.epilogue,
+                epilogue: at.epilogue,
             };
-            dense.lower(lo, &name)?;
+            dense.lower(&at.output, lo, &name)?;
         }
         Ok(())
     }

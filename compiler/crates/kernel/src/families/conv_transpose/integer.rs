@@ -5,7 +5,7 @@ use crate::families::dense::Dense;
 use crate::families::igemm::operand::{self, Bias};
 use crate::families::igemm::spec::Number;
 use crate::families::integer::{Sums, Weights, range, zero_point};
-use crate::families::sides::{byte_image_wish, fits_typed_image, image_strides, image_wishes, place_image};
+use crate::families::sides::{byte_image_wish, fits_typed_image, image_wishes, place_image};
 use crate::families::taps::Together;
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
@@ -105,19 +105,16 @@ impl Family for ConvTransposeInteger {
                 number: Number::U8,
                 block_in: s.block.unwrap_or(1),
                 input: at.input,
-                input_strides: image_strides(s, &s.dims),
-                output: at.output,
-                output_strides: at.output_strides,
-                weights: &product,
-                bias: Bias::I32(&bias),
+                weights: product,
+                bias: Bias::I32(bias),
                 terms: shape.inputs * kh * kw,
-                epilogue: &at.epilogue,
+                epilogue: at.epilogue,
             };
             let dense = match together {
                 Some(t) => dense.reading(t),
                 None => dense,
             };
-            dense.lower(lo, &name)?;
+            dense.lower(&at.output, lo, &name)?;
         }
         Ok(())
     }

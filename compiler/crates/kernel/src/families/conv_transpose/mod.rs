@@ -8,9 +8,9 @@ pub mod float;
 pub mod integer;
 
 use crate::families::igemm::spec::{Strides, Window};
+use crate::families::region::Region;
 use crate::families::sides::{PlacedEpilogue, from_offset, image_strides};
 use crate::lowering::Placed;
-use crate::schedule::Operand;
 use crate::storage::Halo;
 use mnnc_ir::OpError;
 use mnnc_ops::family::conv::{Axis, ConvShape};
@@ -66,9 +66,8 @@ struct Part {
 
 /// Where a part reads and writes.
 struct At {
-    input: Operand,
-    output: Operand,
-    output_strides: Strides,
+    input: Region,
+    output: Region,
     epilogue: PlacedEpilogue,
 }
 
@@ -131,9 +130,11 @@ impl Geometry {
         let first = usize::try_from(input.storage.offset as isize + y + x);
         let first = first.map_err(|_| OpError::unsupported("the border is too small"))?;
         Ok(At {
-            input: from_offset(&input.read(), first),
-            output: from_offset(&output.write(), output.storage.offset + start(to)),
-            output_strides: apart(to),
+            input: Region { operand: from_offset(&input.read(), first), strides: from },
+            output: Region {
+                operand: from_offset(&output.write(), output.storage.offset + start(to)),
+                strides: apart(to),
+            },
             epilogue,
         })
     }

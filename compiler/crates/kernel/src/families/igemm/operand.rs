@@ -14,12 +14,12 @@ use std::borrow::Cow;
 pub type Position<'a> = Box<dyn Fn(usize, [usize; 3]) -> Option<usize> + Sync + 'a>;
 
 /// What sums start at: one number an output channel, in their type.
-#[derive(Copy, Clone)]
-pub enum Bias<'a> {
+#[derive(Clone)]
+pub enum Bias {
     /// Sums of products of floats.
-    F32(&'a [f32]),
+    F32(Vec<f32>),
     /// Sums of products of bytes.
-    I32(&'a [i32]),
+    I32(Vec<i32>),
 }
 
 /// The input channel, filter row and column of an output channel's own weights that a step of the reduction is, if it is any.
@@ -179,7 +179,7 @@ impl<'a> Weights<'a> {
     }
 
     /// The bytes of the bias operand: for each panel the bias, and what multiplies and corrects the sums of its channels.
-    pub fn pack_bias(&self, spec: &Spec, lanes: usize, first: usize, end: usize, bias: Bias) -> Vec<u8> {
+    pub fn pack_bias(&self, spec: &Spec, lanes: usize, first: usize, end: usize, bias: &Bias) -> Vec<u8> {
         let width = spec.blocks * lanes;
         let bias = match bias {
             Bias::F32(values) => values,

@@ -2,21 +2,20 @@
 
 use super::chain::{Chunk, Head, STRIP_BYTES};
 use super::first_layer::FirstLayer;
-use super::part::Part;
 use super::ring::Action;
 use super::second_layer::SecondLayer;
 use super::third_layer::ThirdLayer;
 use super::window_layer::{Kind, WindowLayer};
-use crate::families::conv::Geometry;
 use crate::families::fingerprint;
+use crate::families::igemm::spec::Number;
 use crate::families::pool::{GlobalPool, PoolTail};
-use crate::families::sides::{from_offset, place_f32_image};
+use crate::families::region::Region;
+use crate::families::sides::from_offset;
 use crate::families::tile::split_evenly;
 use crate::family::View;
-use crate::lowering::{Forms, Lowering, Placed};
+use crate::lowering::{Forms, Lowering};
 use crate::program::{Arg, Base, Call, Program, Run, roll_up};
-use crate::storage::{Halo, Storage};
-use mnnc_ir::{DType, OpError};
+use mnnc_ir::OpError;
 use mnnc_vector::Target;
 use std::ops::Range;
 
@@ -24,10 +23,10 @@ use std::ops::Range;
 ///
 /// # Errors
 /// If a kernel does not compile, or a size overflows.
-pub(super) fn lower(
+pub(super) fn lower<'g>(
     dense: &View,
     window: &View,
-    point: Option<&View>,
+    point: Option<&View<'g>>,
     pool: Option<&View>,
     lo: &mut Lowering,
 ) -> Result<(), OpError> {
@@ -44,26 +43,23 @@ pub(super) fn lower(
             tail = Some(GlobalPool::tail(pool, &to, head.blocks(), lo)?);
         }
         return head.chunks.iter().try_for_each(|c| {
-            let to = Part::of(&to, [0, c.first[1]]);
+            let to = Region::write(&to).from([0, c.first[1]]);
             step(&head, c, &first, &second, rows.clone(), &to, tail.as_ref(), lo)
         });
     };
-    let third = Geometry::read(point, &target).ok_or_else(missing)?;
     let to = lo.output_in_place(point, Forms::BLOCKED, &dense.inputs)?;
-    let epilogue = place_f32_image(point.epilogue.as_ref(), lo, &third.shape.dims())?;
-    let third = ThirdLayer::new(&third, point, epilogue, lo)?;
-    let [images, channels] = [head.dense.shape.batch, head.dense.shape.outputs];
+    let third = ThirdLayer::new(point, lo)?;
+    let shape = &head.dense.geometry().shape;
+    let channels = shape.outputs.next_multiple_of(target.lanes());
     for chunk in &head.chunks {
         let cols = chunk.layer.cols.output;
-        let row = images * channels.next_multiple_of(target.lanes()) * cols * 4;
+        let row = shape.batch * channels * cols * head.dense.number().bytes();
         let mut start = 0;
         for (rows, count) in strips(head.window.rows.output, row, chunk.ring.taken) {
-            let strip = Storage::blocked(DType::F32, &[images, channels, rows, cols], target.lanes(), Halo::default());
-            let strip = strip.ok_or_else(|| OpError::unsupported("a strip is larger than the address space"))?;
             for _ in 0..count {
-                let place = Placed { buffer: lo.temp("strip", strip.bytes), storage: strip.clone() };
-                step(&head, chunk, &first, &second, start..start + rows, &Part::of(&place, [0, 0]), None, lo)?;
-                third.step(&place, [start, chunk.first[1]], &to, lo)?;
+                let strip = third.strip([rows, cols], lo)?;
+                step(&head, chunk, &first, &second, start..start + rows, &Region::write(&strip), None, lo)?;
+                third.step(&strip, [start, chunk.first[1]], &to, lo)?;
                 start += rows;
             }
         }
@@ -98,18 +94,20 @@ fn step(
     first: &FirstLayer,
     second: &SecondLayer,
     out: Range<usize>,
-    to: &Part,
+    to: &Region,
     tail: Option<&PoolTail>,
     lo: &mut Lowering,
 ) -> Result<(), OpError> {
     let (ring, layer, target) = (&chunk.ring, &chunk.layer, *lo.target());
     let lanes = target.lanes();
     let start = if ring.whole { 0 } else { layer.first_input(out.start) };
+    let mut operands = first.operands([start, chunk.first[0]]);
+    let mut strides = first.strides(lanes);
     let mut calls = Vec::new();
     for action in ring.order(layer, out.clone()) {
         calls.push(match action {
             Action::Make(rows) => first.call(chunk, rows.clone(), start, lo)?,
-            Action::Take(rows) => second.call(chunk, rows, start, out.start, to, lo)?,
+            Action::Take(rows) => second.call(chunk, rows, [start, out.start], operands.len(), to, lo)?,
         });
     }
     let mut setup = Vec::new();
@@ -118,23 +116,17 @@ fn step(
         setup.push(Call { kernel: lo.border_kernel(&ring.storage), args, units: ring.blocks });
     }
 
-    let mut operands = vec![first.from([start, chunk.first[0]]), first.weights.clone(), first.bias.clone()];
-    let image = |image: usize, panel: usize| [image, panel];
-    let mut strides = vec![
-        image(first.spec.input.image, 0),
-        image(0, first.spec.panel_bytes(lanes)),
-        image(0, first.spec.bias_bytes(lanes)),
-    ];
     operands.extend(second.parameters.iter().cloned());
-    strides.extend(second.parameter_bytes(lanes).into_iter().map(|b| image(0, ring.blocks * b)));
+    strides.extend(second.parameter_bytes().into_iter().map(|b| [0, ring.blocks * b]));
     for (side, o) in second.epilogue.sides.iter().zip(&second.epilogue.operands) {
         operands.push(from_offset(o, out.start * side.strides.row + chunk.first[1] * side.strides.pixel));
     }
-    strides.extend(second.epilogue.sides.iter().map(|s| image(s.strides.image, ring.blocks * s.strides.plane)));
+    strides.extend(second.epilogue.sides.iter().map(|s| [s.strides.image, ring.blocks * s.strides.plane]));
     operands.push(to.operand.clone());
-    strides.push(image(to.strides.image, ring.blocks * to.strides.plane));
+    strides.push([to.strides.image, ring.blocks * to.strides.plane]);
 
-    let panels = head.dense.shape.outputs.div_ceil(lanes) / ring.blocks;
+    let shape = &head.dense.geometry().shape;
+    let panels = shape.outputs.div_ceil(lanes) / ring.blocks;
     let mut body = roll_up(calls);
     if let Some(tail) = tail {
         let pooled = Arg::fixed(Base::Operand(operands.len()), 0, tail.bytes);
@@ -151,21 +143,22 @@ fn step(
     let kernel = lo.program(name, program);
     let all = head.window.rows.output * head.window.cols.output;
     let share = |flops: usize| (flops as u64 * (out.len() * layer.cols.output) as u64) / all as u64;
-    let units = head.dense.shape.batch * panels;
+    let units = shape.batch * panels;
     let pooled = tail.map_or(0, |t| t.flops as u64);
     lo.step(kernel, operands, units, share(first.flops) + share(second.flops) + pooled);
     Ok(())
 }
 
 fn name(head: &Head, layer: &WindowLayer, out: &Range<usize>, program: &Program, target: &Target) -> String {
-    let [kh, kw] = head.dense.window.kernel;
+    let [kh, kw] = head.dense.geometry().window.kernel;
+    let number = if layer.number == Number::U8 { "+u8" } else { "" };
     let (rows, cols) = (&layer.rows, &layer.cols);
     let second = match layer.kind {
         Kind::Depthwise => "depthwise",
         Kind::Max => "max_pool",
     };
     format!(
-        "line_buffer_conv_k{kh}x{kw}_{second}_k{}x{}s{}x{}_{}x{}_{target}_{}",
+        "line_buffer_conv_k{kh}x{kw}_{second}_k{}x{}s{}x{}_{}x{}_{target}{number}_{}",
         rows.kernel,
         cols.kernel,
         rows.stride,

@@ -12,15 +12,18 @@
 //! strip by strip: the program for some rows of output into a buffer that L2 holds, the third layer on those, and so on. A
 //! strip begins with an empty ring, so the rows under its first windows are made twice, which strips of many rows keep cheap.
 //!
+//! All three are of floats, or all of bytes. Chains of bytes wait for arithmetic rather than for L2: they pay where the image between the
+//! first two layers exceeds L2, and a ring may lie there.
+//!
 //! A global pooling of what the second layer makes (squeeze and excite) runs panel by panel with it. The element-wise pass that scales
 //! an image which exceeds L2, and the 1x1 convolution behind, run strip by strip, too.
 //!
 //! Measured (mobilenet_v2, Zen 5): rings of panels gain wherever they fit L1; fusing only the second and third layer loses.
 
 mod chain;
+mod dense_layer;
 mod emit;
 mod first_layer;
-mod part;
 mod ring;
 mod scaled;
 mod second_layer;
@@ -28,3 +31,10 @@ mod third_layer;
 mod window_layer;
 
 pub(crate) use chain::{Candidate, Chain, find};
+
+use crate::families::igemm::spec::Strides;
+
+/// The bytes from the first to the last element of an image of `planes` planes, `rows` rows and `cols` columns.
+fn extent(s: &Strides, [planes, rows, cols]: [usize; 3], element: usize) -> usize {
+    (planes - 1) * s.plane + (rows - 1) * s.row + (cols - 1) * s.pixel + element
+}

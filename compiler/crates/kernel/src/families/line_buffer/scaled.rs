@@ -1,41 +1,36 @@
 //! An element-wise pass over an image that exceeds L2, and the 1x1 convolution that reads it, strip by strip.
 
 use super::emit::strips;
-use super::part::Part;
 use super::third_layer::ThirdLayer;
-use crate::families::conv::{Geometry, compiled};
+use crate::families::conv::compiled;
 use crate::families::elementwise::blocked;
 use crate::families::fingerprint;
-use crate::families::sides::{from_offset, place_f32_image};
+use crate::families::region::Region;
+use crate::families::sides::{from_offset, place_in_vectors};
 use crate::family::View;
-use crate::lowering::{Forms, Lowering, Placed};
-use crate::storage::{Halo, Storage};
-use mnnc_ir::{DType, OpError};
+use crate::lowering::{Forms, Lowering};
+use mnnc_ir::OpError;
 
 /// Adds the steps.
 ///
 /// # Errors
 /// If a kernel does not compile, or a size overflows.
-pub(super) fn lower(map: &View, point: &View, lo: &mut Lowering) -> Result<(), OpError> {
+pub(super) fn lower<'g>(map: &View<'g>, point: &View<'g>, lo: &mut Lowering) -> Result<(), OpError> {
     let target = *lo.target();
     let missing = || OpError::unsupported("not a chain of this family");
     let dims = lo.graph().ty(map.outputs[0]).static_dims().ok_or_else(missing)?;
     let (&[images, channels, height, width], Some(epilogue)) = (&dims[..], &map.epilogue) else {
         return Err(missing());
     };
-    let placed = place_f32_image(Some(epilogue), lo, &dims)?;
-    let third = Geometry::read(point, &target).ok_or_else(missing)?;
+    let placed = place_in_vectors(Some(epilogue), lo, &dims)?;
     let to = lo.output(point.outputs[0], Forms::BLOCKED)?;
-    let after = place_f32_image(point.epilogue.as_ref(), lo, &third.shape.dims())?;
-    let third = ThirdLayer::new(&third, point, after, lo)?;
+    let third = ThirdLayer::new(point, lo)?;
     let blocks = channels.div_ceil(target.lanes());
     let mut start = 0;
     for (rows, count) in strips(height, images * blocks * target.lanes() * width * 4, 1) {
-        let strip = Storage::blocked(DType::F32, &[images, channels, rows, width], target.lanes(), Halo::default());
-        let strip = strip.ok_or_else(|| OpError::unsupported("a strip is larger than the address space"))?;
         for _ in 0..count {
-            let place = Placed { buffer: lo.temp("strip", strip.bytes), storage: strip.clone() };
-            let part = Part::of(&place, [0, 0]);
+            let strip = third.strip([rows, width], lo)?;
+            let part = Region::write(&strip);
             let spec = blocked::Spec {
                 images,
                 blocks,
@@ -53,7 +48,7 @@ pub(super) fn lower(map: &View, point: &View, lo: &mut Lowering) -> Result<(), O
             operands.push(part.operand);
             let flops = spec.f.nodes.len() * images * channels * rows * width;
             lo.step(kernel, operands, spec.units(), flops as u64);
-            third.step(&place, [start, 0], &to, lo)?;
+            third.step(&strip, [start, 0], &to, lo)?;
             start += rows;
         }
     }

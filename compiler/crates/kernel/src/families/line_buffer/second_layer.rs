@@ -1,14 +1,14 @@
 //! The depthwise convolution or pooling of a chain.
 
 use super::chain::{Chunk, Head};
-use super::part::{Part, bias_values, constants, extent};
+use super::extent;
 use super::window_layer::Kind;
-use crate::compressed;
-use crate::families::conv::{compiled, weights};
-use crate::families::igemm::pack;
+use crate::families::conv::{self, compiled};
+use crate::families::depthwise;
 use crate::families::igemm::spec::Number;
-use crate::families::sides::{PlacedEpilogue, image_strides, place_f32_image};
-use crate::families::window::{self, Source};
+use crate::families::region::Region;
+use crate::families::sides::{PlacedEpilogue, image_strides, place_in_vectors};
+use crate::families::window::{self, Filter, Source};
 use crate::family::View;
 use crate::lowering::Lowering;
 use crate::program::{Arg, Base, Call};
@@ -18,60 +18,63 @@ use std::ops::Range;
 
 /// The depthwise convolution or pooling.
 pub(super) struct SecondLayer {
+    filter: Option<Filter>,
     /// Weights and bias of a depthwise convolution.
     pub parameters: Vec<Operand>,
-    taps: usize,
     pub epilogue: PlacedEpilogue,
     pub flops: usize,
 }
 
 impl SecondLayer {
     pub fn new(head: &Head, view: &View, lo: &mut Lowering) -> Result<SecondLayer, OpError> {
-        let lanes = lo.target().lanes();
+        let target = *lo.target();
+        let missing = || OpError::unsupported("not a chain of this family");
         let layer = &head.window;
-        let channels = head.dense.shape.outputs;
-        let dims = [head.dense.shape.batch, channels, layer.rows.output, layer.cols.output];
-        let taps = layer.rows.kernel * layer.cols.kernel;
-        let name = lo.graph().node(view.node).name.clone();
-        let parameters = match layer.kind {
-            Kind::Max => Vec::new(),
-            Kind::Depthwise => {
-                let (_, bias) = constants(view, lo)?;
-                let values = view.inputs[1].and_then(|w| compressed::numbers(lo.graph(), w));
-                let values = values.ok_or_else(|| OpError::unsupported("the weights are not constant"))?;
-                let packed = window::pack(&values, taps, channels.div_ceil(lanes), lanes);
-                let bias = pack::pack_channels(&bias_values(bias, channels), 0, channels.next_multiple_of(lanes));
-                vec![weights(lo, &format!("{name}.weight"), packed), weights(lo, &format!("{name}.bias"), bias)]
+        let channels = head.dense.geometry().shape.outputs;
+        let dims = [head.dense.geometry().shape.batch, channels, layer.rows.output, layer.cols.output];
+        let mut epilogue = place_in_vectors(view.epilogue.as_ref(), lo, &dims)?;
+        let filter = match (layer.kind, layer.number) {
+            (Kind::Max, _) => None,
+            (Kind::Depthwise, Number::U8) => {
+                let node = depthwise::Node::read(view, &target).ok_or_else(missing)?;
+                epilogue = epilogue.behind(Some(node.range()));
+                Some(node.filter(head.chunks[0].ring.taken, &target))
+            }
+            (Kind::Depthwise, _) => {
+                let g = conv::Geometry::read(view, &target).ok_or_else(missing)?;
+                Some(conv::filter(view, &g, channels.div_ceil(target.lanes()), lo)?)
             }
         };
+        let name = lo.graph().node(view.node).name.clone();
+        let parameters = filter.as_ref().map_or_else(Vec::new, |f| f.place(&name, lo).to_vec());
         let each = if layer.kind == Kind::Max { 1 } else { 2 };
-        let flops = each * taps * dims.iter().product::<usize>();
-        Ok(SecondLayer { parameters, taps, epilogue: place_f32_image(view.epilogue.as_ref(), lo, &dims)?, flops })
+        let flops = each * layer.rows.kernel * layer.cols.kernel * dims.iter().product::<usize>();
+        Ok(SecondLayer { filter, parameters, epilogue, flops })
     }
 
-    /// Bytes of each parameter that one channel block takes.
-    pub fn parameter_bytes(&self, lanes: usize) -> Vec<usize> {
-        [self.taps * lanes * 4, lanes * 4].into_iter().take(self.parameters.len()).collect()
+    /// Bytes of each parameter that one vector of channels takes.
+    pub fn parameter_bytes(&self) -> Vec<usize> {
+        self.filter.as_ref().map_or_else(Vec::new, |f| f.bytes().to_vec())
     }
 
-    /// The call that makes rows `out` from the ring, whose first row is `first`. Operands from 3 on are the parameters, the side operands,
-    /// and the output; all begin at row `origin`.
+    /// The call that makes rows `out` from the ring, whose first row is `first`. Operands from `next` on are the parameters, the side
+    /// operands, and the output; all begin at row `origin`.
+    #[allow(clippy::too_many_arguments, reason = "a call among its layers")]
     pub fn call(
         &self,
         chunk: &Chunk,
         out: Range<usize>,
-        first: usize,
-        origin: usize,
-        to: &Part,
+        [first, origin]: [usize; 2],
+        mut next: usize,
+        to: &Region,
         lo: &mut Lowering,
     ) -> Result<Call, OpError> {
-        let (layer, ring, target) = (&chunk.layer, &chunk.ring, *lo.target());
-        let vector = target.lanes() * 4;
+        let (layer, ring, lanes) = (&chunk.layer, &chunk.ring, lo.target().lanes());
         let from = image_strides(&ring.storage, &ring.storage.dims);
         let spec = window::Spec {
             images: 1,
             blocks: ring.blocks,
-            channels: ring.blocks * target.lanes(),
+            channels: ring.blocks * lanes,
             source: if ring.whole { Source::Image } else { Source::Rows },
             size: [layer.rows.input, layer.cols.input],
             input: from,
@@ -82,17 +85,13 @@ impl SecondLayer {
             output: to.strides,
             epilogue: self.epilogue.f.clone(),
             sides: self.epilogue.sides.clone(),
-            bounded: false,
-            sums: Number::F32,
+            bounded: self.epilogue.bounded,
+            sums: if layer.number == Number::U8 { Number::I32 } else { Number::F32 },
         };
-        let kernel = match layer.kind {
-            Kind::Depthwise => {
-                let key = window::name("depthwise", &spec, &target);
-                let by_channel = window::sum::Weighting::PerChannel;
-                lo.cached_kernel(key.clone(), |t| compiled(window::sum::compile(&spec, by_channel, t, &key)))?
-            }
-            Kind::Max => {
-                let key = window::name("max_pool", &spec, &target);
+        let kernel = match &self.filter {
+            Some(filter) => filter.kernel(&spec, lo)?,
+            None => {
+                let key = window::name("max_pool", &spec, lo.target());
                 lo.cached_kernel(key.clone(), |t| compiled(window::max::compile(&spec, t, &key)))?
             }
         };
@@ -100,24 +99,20 @@ impl SecondLayer {
             // Its border lies around the image: the first window begins there.
             vec![Arg::fixed(Base::Scratch, 0, ring.storage.bytes)]
         } else {
-            let bytes = extent(&from, [ring.blocks, 1, from.row / from.pixel], vector);
+            let bytes = extent(&from, [ring.blocks, 1, from.row / from.pixel], lanes * from.number.bytes());
             let row = |r: Option<usize>| r.map_or(ring.zero_row(), |r| ring.row(r, first));
             layer.taps(out.clone()).into_iter().map(|r| Arg::fixed(Base::Scratch, row(r), bytes)).collect()
         };
-        let mut next = 3;
         let mut operand = |offset: usize, bytes: usize| {
             next += 1;
             Arg::fixed(Base::Operand(next - 1), offset, bytes)
         };
-        args.extend(self.parameter_bytes(target.lanes()).into_iter().map(|b| operand(0, ring.blocks * b)));
-        let shape = [ring.blocks, out.len(), layer.cols.output];
+        args.extend(self.parameter_bytes().into_iter().map(|b| operand(0, ring.blocks * b)));
+        let (shape, rows) = ([ring.blocks, out.len(), layer.cols.output], out.start - origin);
         for side in &self.epilogue.sides {
-            let element = if side.splat { 4 } else { vector };
-            args.push(operand((out.start - origin) * side.strides.row, extent(&side.strides, shape, element)));
+            args.push(operand(rows * side.strides.row, extent(&side.strides, shape, side.bytes(lanes))));
         }
-        args.push(operand((out.start - origin) * to.strides.row, extent(&to.strides, shape, vector)));
-        // A pooling kernel has no parameters; a depthwise one always has both.
-        debug_assert!(layer.kind == Kind::Max || self.parameters.len() == 2);
+        args.push(operand(rows * to.strides.row, extent(&to.strides, shape, lanes * to.strides.number.bytes())));
         Ok(Call { kernel, args, units: spec.units() })
     }
 }

@@ -1,69 +1,54 @@
 //! The 1x1 convolution at the end of a chain.
 
-use super::part::{Part, bias_values, constants};
-use crate::families::conv::Geometry;
-use crate::families::dense::Dense;
-use crate::families::igemm::operand::Bias;
-use crate::families::igemm::operand::Weights;
-use crate::families::igemm::spec::{Number, Window};
-use crate::families::sides::{PlacedEpilogue, from_offset, image_strides};
-use crate::family::View;
+use super::dense_layer::DenseLayer;
+use crate::families::igemm::spec::Number;
+use crate::families::region::Region;
+use crate::families::sides::{PlacedEpilogue, from_offset, place_in_vectors};
+use crate::family::{View, Wish};
 use crate::lowering::{Lowering, Placed};
-use crate::schedule::{Access, Operand};
-use mnnc_ir::OpError;
+use crate::storage::{Halo, Storage};
+use mnnc_ir::{DType, OpError};
 
 /// The 1x1 convolution.
-pub(super) struct ThirdLayer<'a> {
-    g: &'a Geometry,
-    weights: Weights<'a>,
-    bias: Vec<f32>,
+pub(super) struct ThirdLayer<'v, 'g> {
+    layer: DenseLayer,
+    view: &'v View<'g>,
     epilogue: PlacedEpilogue,
-    name: String,
 }
 
-impl<'a> ThirdLayer<'a> {
-    pub fn new(
-        g: &'a Geometry,
-        view: &View,
-        epilogue: PlacedEpilogue,
-        lo: &Lowering<'a>,
-    ) -> Result<ThirdLayer<'a>, OpError> {
-        let (weights, bias) = constants(view, lo)?;
-        let bias = bias_values(bias, g.shape.outputs);
-        Ok(ThirdLayer { g, weights, bias, epilogue, name: lo.graph().node(view.node).name.clone() })
+impl<'v, 'g> ThirdLayer<'v, 'g> {
+    pub fn new(view: &'v View<'g>, lo: &mut Lowering) -> Result<ThirdLayer<'v, 'g>, OpError> {
+        let layer = DenseLayer::read(view, lo.target());
+        let layer = layer.ok_or_else(|| OpError::unsupported("not a chain of this family"))?;
+        let epilogue = place_in_vectors(view.epilogue.as_ref(), lo, &layer.geometry().shape.dims())?;
+        Ok(ThirdLayer { layer, view, epilogue })
+    }
+
+    /// Memory for a strip of so many rows and columns of what it reads.
+    ///
+    /// # Errors
+    /// If it is larger than the address space.
+    pub fn strip(&self, [rows, cols]: [usize; 2], lo: &mut Lowering) -> Result<Placed, OpError> {
+        let (shape, lanes) = (&self.layer.geometry().shape, lo.target().lanes());
+        let dims = [shape.batch, shape.inputs, rows, cols];
+        let storage = match (self.layer.number(), self.layer.wish(lo.target())) {
+            (Number::U8, Wish::Interleaved(_)) => Storage::interleaved(DType::U8, &dims, lanes, Halo::default()),
+            (Number::U8, _) => Storage::blocked(DType::U8, &dims, lanes, Halo::default()),
+            _ => Storage::blocked(DType::F32, &dims, lanes, Halo::default()),
+        };
+        let storage = storage.ok_or_else(|| OpError::unsupported("a strip is larger than the address space"))?;
+        Ok(Placed { buffer: lo.temp("strip", storage.bytes), storage })
     }
 
     /// Adds the steps that make, from a strip of the second layer's output, that part of `to` which begins at row and column `at`.
     pub fn step(&self, strip: &Placed, at: [usize; 2], to: &Placed, lo: &mut Lowering) -> Result<(), OpError> {
-        let shape = &self.g.shape;
-        let from = image_strides(&strip.storage, &strip.storage.dims);
-        let output = Part::of(to, at);
         let mut epilogue = self.epilogue.clone();
         for (side, operand) in epilogue.sides.iter().zip(&mut epilogue.operands) {
             *operand = from_offset(operand, at[0] * side.strides.row + at[1] * side.strides.pixel);
         }
-        let [.., rows, cols] = strip.storage.dims[..] else {
-            return Err(OpError::invalid("a strip is not of rank 4"));
-        };
-        let dense = Dense {
-            family: "conv",
-            images: shape.batch,
-            groups: 1,
-            inputs: shape.inputs,
-            outputs: shape.outputs,
-            window: Window::POINT,
-            out: [rows, cols],
-            number: Number::F32,
-            block_in: strip.storage.block.unwrap_or(1),
-            input: Operand { access: Access::Read, ..strip.read() },
-            input_strides: from,
-            output: output.operand,
-            output_strides: output.strides,
-            weights: &self.weights,
-            bias: Bias::F32(&self.bias),
-            terms: shape.inputs,
-            epilogue: &epilogue,
-        };
-        dense.lower(lo, &self.name)
+        let mut dense = self.layer.dense(self.view, strip, epilogue, lo)?;
+        dense.out = [strip.storage.dims[2], strip.storage.dims[3]];
+        let name = lo.graph().node(self.view.node).name.clone();
+        dense.lower(&Region::write(to).from(at), lo, &name)
     }
 }

@@ -1,9 +1,11 @@
 //! The second layer of a chain: a window that slides over each channel.
 
 use crate::families::conv;
+use crate::families::depthwise;
+use crate::families::igemm::spec::Number;
 use crate::families::pool;
 use crate::families::sides::fits_image;
-use crate::families::window;
+use crate::families::window::{self, dot};
 use crate::family::View;
 use crate::storage::Halo;
 use mnnc_ops::family::conv::Axis;
@@ -12,7 +14,7 @@ use mnnc_vector::Target;
 /// What it does with a window.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
-    /// A weighted sum; rows and columns outside the image are zero.
+    /// A weighted sum; rows and columns outside the image count as zero.
     Depthwise,
     /// The maximum; rows and columns outside the image do not count.
     Max,
@@ -24,19 +26,33 @@ pub(super) struct WindowLayer {
     pub rows: Axis,
     pub cols: Axis,
     pub kind: Kind,
+    /// What it reads.
+    pub number: Number,
+    /// The byte that stands for zero.
+    pub zero: u8,
 }
+
+/// Rows as narrow as this are worked on in pairs, so that a tile has enough accumulators and a call enough work.
+const NARROW: usize = 28;
 
 impl WindowLayer {
     /// `None` if the node is no such layer.
     pub fn read(view: &View, target: &Target) -> Option<WindowLayer> {
         if let Some(g) = conv::Geometry::read(view, target) {
             let fits = g.kind == conv::Kind::Depthwise;
-            return fits.then(|| WindowLayer { rows: g.shape.axes[0], cols: g.shape.axes[1], kind: Kind::Depthwise });
+            return fits.then(|| WindowLayer::depthwise(&g, Number::F32, 0));
+        }
+        if let Some(node) = depthwise::Node::read(view, target) {
+            return Some(WindowLayer::depthwise(&node.g, Number::U8, node.zero));
         }
         let dims = view.graph.ty(view.outputs[0]).static_dims()?;
-        let g = pool::Geometry::read(view, target).filter(|g| g.kind == pool::Kind::Max && g.is_float())?;
+        let g = pool::Geometry::read(view, target).filter(|g| g.kind == pool::Kind::Max)?;
         fits_image(view, &dims).then_some(())?;
-        Some(WindowLayer { rows: g.rows, cols: g.cols, kind: Kind::Max })
+        Some(WindowLayer { rows: g.rows, cols: g.cols, kind: Kind::Max, number: g.number(), zero: 0 })
+    }
+
+    fn depthwise(g: &conv::Geometry, number: Number, zero: u8) -> WindowLayer {
+        WindowLayer { rows: g.shape.axes[0], cols: g.shape.axes[1], kind: Kind::Depthwise, number, zero }
     }
 
     /// The layer on a range of its output columns, and the first column of the image that it then reads. `None` if it
@@ -61,7 +77,7 @@ impl WindowLayer {
     /// The border that it reads.
     pub fn halo(&self) -> Halo {
         match self.kind {
-            Kind::Depthwise => window::halo(&self.rows, &self.cols),
+            Kind::Depthwise => window::halo(&self.rows, &self.cols).filled(self.zero),
             Kind::Max => Halo::default(),
         }
     }
@@ -71,9 +87,17 @@ impl WindowLayer {
         (self.rows.kernel - 1) * self.rows.dilation + 1
     }
 
-    /// Whether one call can make `rows` rows.
-    pub fn can_take(&self, rows: usize) -> bool {
-        rows == 1 || (self.kind == Kind::Depthwise && self.rows.output >= rows && self.rows.stride < self.reach())
+    /// Numbers of rows that one call can make, the best first.
+    pub fn calls(&self, target: &Target) -> impl Iterator<Item = usize> + use<> {
+        let most = match (self.kind, self.number) {
+            (Kind::Max, _) => 1,
+            (Kind::Depthwise, Number::U8) if target.has_dot_u8s8() => dot::tile_rows(target, self.rows.output),
+            _ if self.cols.output <= NARROW => 2,
+            _ => 1,
+        };
+        // More than one only where their windows overlap.
+        let most = if self.rows.stride < self.reach() { most.min(self.rows.output) } else { 1 };
+        (1..=most).rev()
     }
 
     /// The first row of the image under the windows of output row `out`.

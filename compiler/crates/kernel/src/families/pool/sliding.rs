@@ -82,6 +82,10 @@ impl Geometry {
     pub(in crate::families) fn is_float(&self) -> bool {
         self.elements == Elements::Float
     }
+    /// What is pooled as it is.
+    pub(in crate::families) fn number(&self) -> Number {
+        if self.is_float() { Number::F32 } else { Number::U8 }
+    }
     fn halo(&self) -> Halo {
         match self.kind {
             Kind::Max => Halo::default(),

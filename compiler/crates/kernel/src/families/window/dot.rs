@@ -4,11 +4,12 @@
 //! product with four weights of a filter row adds up to four taps for a vector of channels. Such a *window* serves all output rows and
 //! columns whose taps lie in it: each with weights that stand where its taps are, and zeros elsewhere.
 
-use super::Spec;
+use super::input::Input;
+use super::{Source, Spec};
 use crate::families::igemm::spec::Strides;
 use crate::families::tile::split_evenly;
-use crate::families::walk::{Results, advance, bump};
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
+use crate::families::walk::{Results, advance};
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Vector};
 
 /// Pixels of a window.
 const WINDOW: usize = 4;
@@ -103,7 +104,7 @@ pub fn tile_rows(target: &Target, rows: usize) -> usize {
     rows.min(most)
 }
 
-/// Compiles the kernel. Arguments: input (at the first tap of the first output pixel), weights ([`Taps::pack`]), what the sums start from
+/// Compiles the kernel. Arguments: input (at the first tap of the first output pixel; by rows, one for each), weights ([`Taps::pack`]), what the sums start from
 /// (a vector of `i32` a block), side operands, output.
 pub fn compile(spec: &Spec, taps: &Taps, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
     let mut b = KernelBuilder::new(target, name);
@@ -129,7 +130,7 @@ struct Run {
 
 /// What the tiles of a unit have in common.
 struct Unit {
-    input: Var<Gpr>,
+    input: Input,
     weights: Gpr,
     start: Gpr,
     results: Results,
@@ -189,26 +190,30 @@ impl Emitter<'_> {
 
     fn emit(&self, b: &mut KernelBuilder) {
         let (spec, vector) = (self.spec, 4 * self.lanes);
-        let (input, weights, start) = (b.arg(0), b.arg(1), b.arg(2));
-        let sides: Vec<Gpr> = (0..spec.sides.len()).map(|i| b.arg(3 + i)).collect();
-        let output = b.arg(3 + spec.sides.len());
+        let first = spec.inputs();
+        let inputs: Vec<Gpr> = (0..first).map(|i| b.arg(i)).collect();
+        let (weights, start) = (b.arg(first), b.arg(first + 1));
+        let sides: Vec<Gpr> = (0..spec.sides.len()).map(|i| b.arg(first + 2 + i)).collect();
+        let output = b.arg(first + 2 + spec.sides.len());
         let tables = Tables::new(b);
         let (begin, end) = (b.begin(), b.end());
         let group_rows = spec.group_rows();
         b.for_range(begin, end, 1, |b, unit| {
             let place = spec.place(b, unit);
             let per_row = Strides { row: spec.input.row * spec.window.stride[0], ..spec.input };
-            let from = place.of(b, input, &per_row);
+            let inputs = inputs.iter().map(|&i| place.of(b, i, &per_row)).collect();
             let to = place.of(b, output, &spec.output);
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
             let at = Unit {
-                input: b.var(from),
+                input: Input::new(b, spec.source, inputs),
                 weights: advance(b, weights, place.panel, spec.window.kernel[0] * self.taps.vectors() * vector),
                 start: advance(b, start, place.panel, vector),
                 results: Results::new(b, to, &sides).behind(b, spec.epilogue.as_ref(), spec.bounded),
                 tables,
             };
             if spec.groups == 1 {
+                // Rows of a ring are one tile.
+                debug_assert!(spec.source == Source::Image || spec.out[0] <= self.tile_rows);
                 for (rows, count) in split_evenly(spec.out[0], self.tile_rows) {
                     b.repeat(count as u64, |b| self.tile_row(b, &at, rows));
                 }
@@ -230,12 +235,12 @@ impl Emitter<'_> {
         for run in self.runs() {
             b.repeat(run.count as u64, |b| {
                 self.tile(b, at, rows, &run);
-                bump(b, at.input, run.cols * sw * spec.input.pixel, 0);
+                at.input.forward(b, &spec.input, run.cols * sw);
                 at.results.bump(b, &spec.output, &spec.sides, 0, run.cols as isize);
             });
         }
         let cols = spec.out[1];
-        bump(b, at.input, rows * sh * spec.input.row, cols * sw * spec.input.pixel);
+        at.input.next_rows(b, &spec.input, rows * sh, cols * sw);
         at.results.bump(b, &spec.output, &spec.sides, rows, -(cols as isize));
     }
 
@@ -259,7 +264,7 @@ impl Emitter<'_> {
             for (&window, readers) in &windows {
                 let first = window * self.taps.step;
                 let pixels = run.left.map_or(WINDOW, |left| WINDOW.min(left - first));
-                let mem = b.get(at.input).at((y * spec.input.row + first * spec.input.pixel) as i32);
+                let mem = at.input.at(b, &spec.input, y, first);
                 let v = b.load_part(mem, pixels * self.lanes / 4);
                 let v = at.tables.transpose(b, v);
                 for &(r, k) in &taps {

@@ -4,8 +4,12 @@
 //! windows have in common: each is loaded once and used for every tap it serves.
 
 pub mod dot;
+mod filter;
+mod input;
 pub mod max;
 pub mod sum;
+
+pub use filter::Filter;
 
 use crate::families::igemm::spec::{Number, Strides, Window};
 use crate::families::sides::Side;
@@ -103,17 +107,6 @@ pub fn name(family: &str, spec: &Spec, target: &mnnc_vector::Target) -> String {
     let [rows, cols] = spec.out;
     let text = format!("{spec:?}");
     format!("{family}_k{kh}x{kw}s{sh}x{sw}_{rows}x{cols}_{target}_{}", crate::families::fingerprint(&text))
-}
-
-/// Packs depthwise weights `[channel][tap]` as `[block][tap][lane]`, so many blocks, zero beyond the last channel.
-pub fn pack(values: &[f32], taps: usize, blocks: usize, lanes: usize) -> Vec<u8> {
-    let mut packed = vec![0f32; blocks * lanes * taps];
-    for (c, row) in values.chunks_exact(taps).enumerate() {
-        for (t, &x) in row.iter().enumerate() {
-            packed[((c / lanes) * taps + t) * lanes + c % lanes] = x;
-        }
-    }
-    bytemuck::cast_slice(&packed).to_vec()
 }
 
 /// The filter over two spatial dimensions.

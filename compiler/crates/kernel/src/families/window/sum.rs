@@ -1,11 +1,12 @@
 //! Weighted and plain sums over a window: depthwise convolution and average pooling. The input has a zero border as wide as the
 //! windows reach.
 
+use super::input::Input;
 use super::{Source, Spec};
 use crate::families::igemm::spec::{Number, Strides};
 use crate::families::tile::{Tile, split_evenly, tile_rows};
 use crate::families::walk::{Place, Results, advance, bump, load};
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Mem, Target, Var, Vector};
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var, Vector};
 
 /// How the taps are weighted.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -48,37 +49,8 @@ struct Weights {
     bias: Option<Vector>,
 }
 
-/// Where the windows of a tile begin.
-enum Taps {
-    /// A pointer into the image.
-    Image(Var<Gpr>),
-    /// Rows, and the byte offset of the first tap in each.
-    Rows(Vec<Gpr>, Var<Gpr>),
-}
-
-impl Taps {
-    /// The element under tap row `y` and column `x` of the tile.
-    fn at(&self, b: &KernelBuilder, s: &Strides, y: usize, x: usize) -> Mem {
-        match self {
-            Taps::Image(p) => b.get(*p).at((y * s.row + x * s.pixel) as i32),
-            Taps::Rows(rows, column) => rows[y].at_index(b.get(*column), 1, (x * s.pixel) as i32),
-        }
-    }
-    /// Moves by `pixels` input columns.
-    fn forward(&self, b: &mut KernelBuilder, s: &Strides, pixels: usize) {
-        let (Taps::Image(p) | Taps::Rows(_, p)) = *self;
-        bump(b, p, pixels * s.pixel, 0);
-    }
-    /// Moves from the end of a row of `pixels` input columns to the start of the row `rows` input rows further down.
-    fn next_rows(&self, b: &mut KernelBuilder, s: &Strides, rows: usize, pixels: usize) {
-        if let Taps::Image(p) = *self {
-            bump(b, p, rows * s.row, pixels * s.pixel);
-        }
-    }
-}
-
 struct Cursor {
-    input: Taps,
+    input: Input,
     factors: Var<Gpr>,
     results: Results,
 }
@@ -115,13 +87,7 @@ impl Emitter<'_> {
             let taps = if self.in_registers { kh * kw } else { 0 };
             let loaded = (0..taps).map(|t| b.load(weights.at((t * vector) as i32))).collect();
             let weights = Weights { base: weights, loaded, bias };
-            let input = match spec.source {
-                Source::Image => Taps::Image(b.var(inputs[0])),
-                Source::Rows => {
-                    let zero = b.int(0);
-                    Taps::Rows(inputs, b.var(zero))
-                }
-            };
+            let input = Input::new(b, spec.source, inputs);
             let results = Results::new(b, output, &sides).behind(b, spec.epilogue.as_ref(), spec.bounded).zero_behind(
                 b,
                 &spec.output,
