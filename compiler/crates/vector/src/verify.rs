@@ -246,6 +246,10 @@ impl Verifier<'_> {
             Op::FmaLane(_, n) => require(*n < 4, "the lane is below 4"),
             Op::Align(n) | Op::BroadcastLane(n) => require((*n as usize) < lanes, "no such lane"),
             Op::MaskConst(n) => require((*n as usize) <= lanes, "no such number of lanes"),
+            Op::LoadConvertMasked(e) | Op::StoreConvertMasked(e) => {
+                require(e.bytes() == 1, "is for bytes")?;
+                require(isa == Isa::X64Avx512, "is for AVX-512")
+            }
             Op::Vec(VecOp::FScale) => require(isa == Isa::X64Avx512, "is for AVX-512"),
             Op::Permute => require(!neon, "NEON permutes by constants only"),
             Op::Parts(s) => match width {

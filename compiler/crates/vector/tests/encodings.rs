@@ -50,6 +50,13 @@ fn avx512_forms() {
     });
     assert_eq!(mnemonics(&l), ["mov", "kmovw", "vmovups", "vmovups"], "{l:?}");
     assert!(l[0].contains("$0x7FF") && l[2].contains("{%k1}{z}") && l[3].contains("%xmm"), "{l:?}");
+    // Bytes under the mask of a tail.
+    let l = listing(&t, |b, p, _, _| {
+        let v = b.load_convert_part(Elem::I8, p.at(0), 11);
+        b.store_convert_part(Elem::U8, v, p.at(0), 11);
+    });
+    assert_eq!(mnemonics(&l), ["mov", "kmovw", "vpmovsxbd", "vpmaxsd", "vpmovusdb"], "{l:?}");
+    assert!(l[2].contains("{%k1}{z}") && l[4].contains("{%k1}"), "{l:?}");
     // Shuffles that need a table.
     let l = listing(&t, |b, p, x, y| {
         let v = b.shuffle(ShuffleOp::Even, x, y);

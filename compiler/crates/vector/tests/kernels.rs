@@ -437,7 +437,7 @@ fn parts_of_vectors_of_bytes() {
         let n = target.lanes();
         let words: Vec<u32> = (0..16u32).map(|i| 0x80fe_7f01u32.wrapping_add(i.wrapping_mul(0x1d23_0b57))).collect();
         let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-        let rows = 4 * n + n;
+        let rows = 4 * n + 2 * n;
         let out = run(&target, vec![words.clone(), vec![0; 2 * n * n], vec![0xaaaa_aaaa; rows * n]], (0, 0), |b| {
             let (from, wide, narrow) = (b.arg(0), b.arg(1), b.arg(2));
             let all = b.load(from.at(0));
@@ -445,9 +445,8 @@ fn parts_of_vectors_of_bytes() {
                 for (k, elem) in [Elem::U8, Elem::I8].into_iter().enumerate() {
                     let v = b.load_convert_part(elem, from.at(3), count);
                     b.store(v, wide.at(((2 * (count - 1) + k) * n * 4) as i32));
-                    if elem == Elem::U8 {
-                        b.store_convert_part(elem, v, narrow.at(((4 * n + count - 1) * n * 4) as i32), count);
-                    }
+                    let row = 4 * n + k * n + count - 1;
+                    b.store_convert_part(elem, v, narrow.at((row * n * 4) as i32), count);
                 }
             }
             for count in 1..=4 * n {
@@ -461,9 +460,11 @@ fn parts_of_vectors_of_bytes() {
             assert!(row[count..].iter().all(|b| *b == 0xaa), "{target}: {count} bytes");
         }
         for count in 1..=n {
-            let row = &narrow[(4 * n + count - 1) * 4 * n..][..4 * n];
-            assert_eq!(row[..count], bytes[3..3 + count], "{target}: {count} lanes");
-            assert!(row[count..].iter().all(|b| *b == 0xaa), "{target}: {count} lanes");
+            for k in [0, n] {
+                let row = &narrow[(4 * n + k + count - 1) * 4 * n..][..4 * n];
+                assert_eq!(row[..count], bytes[3..3 + count], "{target}: {count} lanes");
+                assert!(row[count..].iter().all(|b| *b == 0xaa), "{target}: {count} lanes");
+            }
             for (i, byte) in bytes[3..3 + count].iter().enumerate() {
                 let got = |k: usize| out[1][(2 * (count - 1) + k) * n + i];
                 assert_eq!(got(0), u32::from(*byte), "{target}: {count} lanes");

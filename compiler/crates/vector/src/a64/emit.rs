@@ -171,6 +171,8 @@ impl Emitter {
             | Op::BroadcastByte
             | Op::LoadConvert(_)
             | Op::StoreConvert(_)
+            | Op::LoadConvertMasked(_)
+            | Op::StoreConvertMasked(_)
             | Op::Gather(_) => self.memory(c),
             Op::Vec(_)
             | Op::Unary(_)

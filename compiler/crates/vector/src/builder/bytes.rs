@@ -1,7 +1,8 @@
 //! Vectors of bytes: products, narrowing, and parts of vectors in memory.
 
 use super::{KernelBuilder, Src};
-use crate::ir::{Elem, Gpr, IntType, Mem, Op, ShiftOp, ShuffleOp, Vector};
+use crate::Isa;
+use crate::ir::{Elem, Gpr, IntType, Mem, MemArg, Op, ShiftOp, ShuffleOp, Vector};
 
 impl KernelBuilder {
     /// `acc` plus, in each i32 lane, the four products of an unsigned byte of `a` and a signed byte of `b`; exact on every target. Without
@@ -92,6 +93,10 @@ impl KernelBuilder {
         if n == lanes {
             return self.load_convert(elem, mem);
         }
+        if self.target().isa == Isa::X64Avx512 {
+            let mask = self.tail_mask(n);
+            return Vector(self.emit_like(mask.0, Op::LoadConvertMasked(elem), &[mask.0], Some(MemArg::At(mem))));
+        }
         let (words, rest) = (n / 4, n % 4);
         let mut bytes = if words > 0 { self.load_part(mem, words) } else { self.zero() };
         if rest > 0 {
@@ -129,6 +134,12 @@ impl KernelBuilder {
         assert!(elem.bytes() == 1 && n >= 1 && n <= lanes, "store of {n} of {lanes} bytes");
         if n == lanes {
             return self.store_convert(elem, v, mem);
+        }
+        if self.target().isa == Isa::X64Avx512 && lanes == self.lanes() {
+            let mask = self.tail_mask(n);
+            let width = self.width_of(v.0);
+            self.emit_at(width, Op::StoreConvertMasked(elem), &[mask.0, v.0], Some(MemArg::At(mem)));
+            return;
         }
         // Signed bytes are saturated, then narrowed as unsigned ones of the same bits.
         let v = if elem == Elem::I8 {

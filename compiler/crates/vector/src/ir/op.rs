@@ -445,6 +445,10 @@ pub enum Op {
     LoadConvert(Elem),
     /// Narrowing store of one element a lane.
     StoreConvert(Elem),
+    /// Widening load of one byte for each lane under the mask, zero in the others; reads no byte of those. AVX-512.
+    LoadConvertMasked(Elem),
+    /// Narrowing store of one byte for each lane under the mask; writes no byte of the others. AVX-512.
+    StoreConvertMasked(Elem),
     /// Lane `i` from `[base + idx_i * scale + disp]`, `idx` signed 32 bits; scale 1, 2, 4 or 8. The address has no index register.
     Gather(u8),
 

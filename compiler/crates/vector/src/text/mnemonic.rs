@@ -35,6 +35,8 @@ impl Op {
             Op::BroadcastByte => name = "broadcast_byte".into(),
             Op::LoadConvert(e) => name = format!("vload.{}", e.name()).into(),
             Op::StoreConvert(e) => name = format!("vstore.{}", e.name()).into(),
+            Op::LoadConvertMasked(e) => name = format!("vload_masked.{}", e.name()).into(),
+            Op::StoreConvertMasked(e) => name = format!("vstore_masked.{}", e.name()).into(),
             Op::Gather(s) => (name, imm) = ("gather".into(), vec![(*s).into()]),
             Op::Vec(op) => name = op.name().into(),
             Op::Unary(op) => name = op.name().into(),
@@ -185,6 +187,8 @@ fn dotted(name: &str) -> Option<Op> {
         "prefetch" => Op::Prefetch(Hint::from_name(tail)?),
         "vload" => Op::LoadConvert(Elem::from_name(tail)?),
         "vstore" => Op::StoreConvert(Elem::from_name(tail)?),
+        "vload_masked" => Op::LoadConvertMasked(Elem::from_name(tail)?),
+        "vstore_masked" => Op::StoreConvertMasked(Elem::from_name(tail)?),
         "cmp" => {
             let (ty, cmp) = tail.split_once('.')?;
             Op::Compare(CmpType::from_name(ty)?, Cmp::from_name(cmp)?)

@@ -166,6 +166,8 @@ impl Emitter<'_> {
             | Op::BroadcastByte
             | Op::LoadConvert(_)
             | Op::StoreConvert(_)
+            | Op::LoadConvertMasked(_)
+            | Op::StoreConvertMasked(_)
             | Op::Gather(_) => self.memory(c),
             Op::Vec(_)
             | Op::Unary(_)

@@ -113,6 +113,19 @@ impl Emitter<'_> {
                 // Immediate 0: round to nearest even, whatever the control register says.
                 self.vop(&codes::CVTPS2PH, w, &[O::M(c.address()), O::R(c.src(0)), O::I(0)])
             }
+            Op::LoadConvertMasked(elem) => {
+                let family = if *elem == Elem::I8 { &codes::PMOVSXBD } else { &codes::PMOVZXBD };
+                self.masked(pick(family, self.isa, w), &[O::R(c.dst()), O::M(c.address())], mask(c.arg(0)), true)
+            }
+            Op::StoreConvertMasked(Elem::I8) => {
+                let code = pick(&codes::PMOVSDB, self.isa, w);
+                self.masked(code, &[O::M(c.address()), O::R(c.src(1))], mask(c.arg(0)), false)
+            }
+            Op::StoreConvertMasked(_) => {
+                let (t, zero) = (O::R(vec(w, c.temp(0))), self.splat_const(0, w));
+                self.vop(&codes::PMAXSD, w, &[t, O::R(c.src(1)), zero])?;
+                self.masked(pick(&codes::PMOVUSDB, self.isa, w), &[O::M(c.address()), t], mask(c.arg(0)), false)
+            }
             Op::Gather(scale) => self.gather(c, *scale),
             _ => Err(EncodeError::new("not a memory instruction")),
         }

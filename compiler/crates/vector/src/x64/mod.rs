@@ -59,7 +59,9 @@ pub(crate) fn constraints(kernel: &Kernel, inst: &Inst) -> Constraints {
         Op::IntImm(..) => Constraints::tied(0),
         Op::IntSelect(_) => Constraints::tied(3),
         Op::Fma(_) | Op::MulAdd | Op::DotBf16 | Op::DotU8S8 => Constraints::tied(0),
-        Op::StoreConvert(Elem::Bf16 | Elem::U8) => Constraints::default().with_temp(Class::Vec),
+        Op::StoreConvert(Elem::Bf16 | Elem::U8) | Op::StoreConvertMasked(Elem::U8) => {
+            Constraints::default().with_temp(Class::Vec)
+        }
         Op::StoreConvert(Elem::I8) if !avx512 => Constraints::default().with_temp(Class::Vec),
         Op::FmaLane(..) => Constraints::tied(0).with_temp(Class::Vec),
         Op::Gather(_) => Constraints::early().with_temp(if avx512 { Class::Mask } else { Class::Vec }),
