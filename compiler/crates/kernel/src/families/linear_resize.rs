@@ -1,4 +1,7 @@
-//! Linear interpolation of images in channel blocks: four vectors an output pixel, positions and weights from tables. Bytes are dequantised as they are read.
+//! Linear interpolation of images in channel blocks: four vectors an output pixel, positions and weights from tables.
+//!
+//! Bytes are dequantised as they are read. Where each column of them is read more than once, the two rows under an output row are blended into one in the frame
+//! first, which is the definition's order, too.
 
 use crate::families::conv::{compiled, weights};
 use crate::families::fingerprint;
@@ -15,7 +18,7 @@ use crate::storage::Halo;
 use mnnc_ir::scalar::ScalarFn;
 use mnnc_ir::{DType, OpError, ValueId};
 use mnnc_ops::family::resize::{Samples, linear_samples};
-use mnnc_vector::{CompileError, CompiledKernel, Gpr, IntType, KernelBuilder, Mem, Target, Vector};
+use mnnc_vector::{CompileError, CompiledKernel, Gpr, IntType, Isa, KernelBuilder, Mem, Target, Vector};
 
 /// The family.
 pub struct LinearResize;
@@ -28,6 +31,8 @@ struct Spec {
     /// Vectors of channels.
     blocks: usize,
     channels: usize,
+    /// Columns of the input.
+    columns: usize,
     out: [usize; 2],
     /// What bytes stand for.
     bytes: Option<Affine>,
@@ -35,6 +40,17 @@ struct Spec {
     output: Strides,
     f: Option<ScalarFn>,
     sides: Vec<Side>,
+}
+
+/// Most bytes of a blended row, beside what is read and written in L1.
+const MOST_BYTES: usize = 16 << 10;
+
+impl Spec {
+    /// Whether rows are blended before pixels are: of bytes, whose dequantisation counts. (Floats wait for memory.)
+    fn blends_rows(&self, target: &Target) -> bool {
+        let fits = self.columns * 4 * target.lanes() <= MOST_BYTES;
+        self.bytes.is_some() && target.isa != Isa::A64Neon && 2 * self.columns <= self.out[1] && fits
+    }
 }
 
 /// What the family has to know of a node.
@@ -122,6 +138,7 @@ impl Family for LinearResize {
         let spec = Spec {
             blocks: vectors(&output.storage, &target),
             channels: dims[1],
+            columns: input.storage.dims[3],
             out: [dims[2], dims[3]],
             bytes: resize.bytes,
             input: image_strides(&input.storage, &input.storage.dims),
@@ -132,7 +149,8 @@ impl Family for LinearResize {
         let [rows, cols] = &resize.samples;
         let mut operands = vec![from_offset(&input.read(), input.storage.offset)];
         operands.push(weights(lo, "resize.rows", table(rows, spec.input.row)));
-        operands.push(weights(lo, "resize.columns", table(cols, spec.input.pixel)));
+        let pixel = if spec.blends_rows(&target) { 4 * target.lanes() } else { spec.input.pixel };
+        operands.push(weights(lo, "resize.columns", table(cols, pixel)));
         operands.extend(epilogue.operands);
         operands.push(from_offset(&output.write(), output.storage.offset));
         let key =
@@ -162,6 +180,31 @@ fn weighted(b: &mut KernelBuilder, spec: &Spec, [x, y]: [Vector; 2], [v, w]: [Ve
     b.fma(x, y, w)
 }
 
+/// Blends two rows of the input, from these addresses on, into one of numbers.
+fn blend_rows(b: &mut KernelBuilder, spec: &Spec, lines: &[Gpr], weights: [Vector; 2], to: Gpr) {
+    const UNROLL: usize = 4;
+    let vector = 4 * b.lanes();
+    let [above, below, to] = [lines[0], lines[1], to].map(|p| b.var(p));
+    let columns = |b: &mut KernelBuilder, n: usize| {
+        for i in 0..n {
+            let rows = [above, below].map(|p| {
+                let mem = b.get(p).at((i * spec.input.pixel) as i32);
+                sample(b, spec, mem)
+            });
+            let v = weighted(b, spec, rows, weights);
+            let mem = b.get(to).at((i * vector) as i32);
+            b.store(v, mem);
+        }
+    };
+    b.repeat((spec.columns / UNROLL) as u64, |b| {
+        columns(b, UNROLL);
+        bump(b, above, UNROLL * spec.input.pixel, 0);
+        bump(b, below, UNROLL * spec.input.pixel, 0);
+        bump(b, to, UNROLL * vector, 0);
+    });
+    columns(b, spec.columns % UNROLL);
+}
+
 /// Units are `images * blocks * rows`.
 fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
     let mut b = KernelBuilder::new(target, name);
@@ -169,6 +212,7 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
     let (input, rows, cols) = (b.arg(0), b.arg(1), b.arg(2));
     let sides: Vec<Gpr> = (0..spec.sides.len()).map(|i| b.arg(3 + i)).collect();
     let output = b.arg(3 + sides.len());
+    let blended = spec.blends_rows(target).then(|| b.scratch((spec.columns * 4 * lanes) as u32));
     let (begin, end) = (b.begin(), b.end());
     b.for_range(begin, end, 1, |b, unit| {
         let row = b.int_rem(unit, spec.out[0] as u32);
@@ -194,7 +238,10 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
                 b.int_add(plane, offset)
             })
             .collect();
-        let (upper, lower) = (b.broadcast(entry.at(8)), b.broadcast(entry.at(12)));
+        let down = [b.broadcast(entry.at(8)), b.broadcast(entry.at(12))];
+        if let Some(row) = blended {
+            blend_rows(b, spec, &lines, down, row);
+        }
         let entry = b.var(cols);
         let pixels = |b: &mut KernelBuilder, n: usize| {
             let values: Vec<Vector> = (0..n)
@@ -203,10 +250,12 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
                     let d = (c * ENTRY) as i32;
                     let (p, q) = (b.int_load(IntType::U32, at.at(d)), b.int_load(IntType::U32, at.at(d + 4)));
                     let (left, right) = (b.broadcast(at.at(d + 8)), b.broadcast(at.at(d + 12)));
-                    // Rows first, as the definition has it.
                     let [left_one, right_one] = [p, q].map(|at| {
+                        if let Some(row) = blended {
+                            return b.load(row.at_index(at, 1, 0));
+                        }
                         let [above, below] = [0, 1].map(|i| sample(b, spec, lines[i].at_index(at, 1, 0)));
-                        weighted(b, spec, [above, below], [upper, lower])
+                        weighted(b, spec, [above, below], down)
                     });
                     weighted(b, spec, [left_one, right_one], [left, right])
                 })

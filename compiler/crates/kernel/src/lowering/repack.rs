@@ -2,16 +2,17 @@
 
 use super::forms::{Form, Home};
 use super::{Lowering, Placed, forms};
+use crate::families::conv::compiled;
 use crate::families::copy;
 use crate::families::copy::convert::Convert;
 use crate::families::copy::pixels::Pixels;
+use crate::families::copy::planes::Planes;
 use crate::schedule::{Access, Buffer, BufferKind, KernelId, LoopKernel, Operand, Step, Subnormals};
 use crate::storage::{Halo, Storage};
 use crate::{Wish, generic};
 use mnnc_ir::compute::Stage;
 use mnnc_ir::scalar::{Cmp, ScalarBuilder, Source};
 use mnnc_ir::{DType, OpError, ValueId};
-use mnnc_vector::Target;
 
 impl Lowering<'_> {
     /// Gives the model's inputs their buffers.
@@ -67,7 +68,7 @@ impl Lowering<'_> {
         let copied = if copy::convert::converts(&from.storage, &to.storage) {
             self.convert(v, from, to)
         } else {
-            self.copy_to_pixels(v, from, to).or_else(|| self.copy_by_vectors(v, from, to))
+            self.copy_bytes(v, from, to).or_else(|| self.copy_by_vectors(v, from, to))
         };
         if copied.is_none() {
             self.copy_by_elements(v, from, to);
@@ -99,13 +100,16 @@ impl Lowering<'_> {
         Some(())
     }
 
-    /// Copies planes of bytes to pixels of four.
-    fn copy_to_pixels(&mut self, v: ValueId, from: &Placed, to: &Placed) -> Option<()> {
-        let copy = Pixels::new(&from.storage, &to.storage)?;
-        let compile = |t: &Target| crate::families::conv::compiled(copy.compile(t));
-        let kernel = self.cached_kernel(copy.name(self.target), compile).ok()?;
+    /// Copies planes of bytes to pixels of four, or blocks of bytes to planes.
+    fn copy_bytes(&mut self, v: ValueId, from: &Placed, to: &Placed) -> Option<()> {
+        let (kernel, units) = if let Some(copy) = Pixels::new(&from.storage, &to.storage) {
+            (self.cached_kernel(copy.name(self.target), |t| compiled(copy.compile(t))).ok()?, copy.units())
+        } else {
+            let copy = Planes::new(&from.storage, &to.storage)?;
+            (self.cached_kernel(copy.name(self.target), |t| compiled(copy.compile(t))).ok()?, copy.units())
+        };
         let name = format!("{}.repack", self.graph.value(v).name);
-        self.moving_step(name, kernel, vec![elements(from, Access::Read), elements(to, Access::Write)], copy.units());
+        self.moving_step(name, kernel, vec![elements(from, Access::Read), elements(to, Access::Write)], units);
         Some(())
     }
 

@@ -8,6 +8,7 @@ pub mod loops;
 mod moves;
 mod pairs;
 pub mod pixels;
+pub mod planes;
 mod rearrange;
 mod transpose;
 
