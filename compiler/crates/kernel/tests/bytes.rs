@@ -269,6 +269,35 @@ fn resizes_dequantise_what_they_read() {
 }
 
 /// Copies of bytes between layers that want them in blocks, and of plain tensors: whole blocks, cut ones, permuted channels.
+/// Softmax along rows and columns reads bytes and gives floats or bytes.
+#[test]
+fn softmaxes_dequantise_what_they_read() {
+    let (mut bytes_read, mut all) = (0, 0);
+    for seed in 0..160 {
+        let mut g = Gen::new(6000 + seed);
+        let long = g.pick(&[2, 4, 8, 10, 16, 21, 33, 64, 90, 95, 97, 300]);
+        let mut dims: Vec<usize> = (0..g.below(3)).map(|_| 1 + g.below(6)).collect();
+        dims.push(long);
+        dims.extend((0..g.below(3)).map(|_| g.pick(&[1, 3, 16, 35])));
+        let axis = dims.iter().position(|&d| d == long).expect("there");
+        let mut net = Net::new();
+        let x = net.input(bytes(&mut g, &dims));
+        net.open();
+        let zero = g.pick(&[0, 128, 33]);
+        let real = net.dequantise(&mut g, x, zero);
+        let op = g.pick(&["softmax", "softmax", "log_softmax"]);
+        let y = net.emit(op, &[real], Attrs::new().with("axis", axis as i64));
+        let y = if g.below(3) == 0 { y } else { net.quantise(&mut g, y) };
+        let y = net.close(y);
+        net.check(y, seed % 2 == 0, 2e-6, &mut |s| {
+            all += 1;
+            let softmax = |k: &mnnc_kernel::Kernel| k.name.starts_with("softmax");
+            bytes_read += usize::from(s.kernels.iter().any(|(_, k)| softmax(k)) && s.steps.iter().count() == 1);
+        });
+    }
+    assert_eq!(bytes_read, all);
+}
+
 #[test]
 fn copies_of_bytes_are_exact() {
     let mut permuted = 0;

@@ -147,9 +147,9 @@ impl<'g> Group<'g> {
         Group { g, anchored, prologue: None, members: vec![n], tail: g.node(n).outputs()[0] }
     }
 
-    /// Whether the anchor's kernel dequantises: it pools images, of means those over whole planes, or interpolates.
+    /// Whether the anchor's kernel dequantises: it pools images, of means those over whole planes, interpolates, or is a softmax.
     fn dequantises(&self) -> bool {
-        if self.anchored && interpolates(self.g, self.members[0]) {
+        if self.anchored && (interpolates(self.g, self.members[0]) || self.normalises()) {
             return true;
         }
         let name = self.g.node(self.members[0]).op.name;
@@ -158,13 +158,19 @@ impl<'g> Group<'g> {
         self.anchored && POOLS.contains(&name) && dims.len() == 4 && (name != "reduce_mean" || whole())
     }
 
-    /// Takes in the node that dequantises what is pooled, so that bytes are read.
+    /// Whether the anchor is a softmax, or the logarithm of one.
+    fn normalises(&self) -> bool {
+        matches!(self.g.node(self.members[0]).op.name, "softmax" | "log_softmax")
+    }
+
+    /// Takes in the node that dequantises what the anchor reads, so that bytes are read.
     fn dequantise(&mut self) {
         let g = self.g;
         let anchor = g.node(self.members[0]);
         let Some(p) = anchor.input(0).and_then(|x| g.producer(x)).filter(|_| self.dequantises()) else { return };
         let node = g.node(p);
-        let bytes = node.input(0).is_some_and(|x| g.ty(x).dtype == DType::U8 && g.ty(x).rank() == 4);
+        let ranked = |x: ValueId| g.ty(x).rank() == 4 || self.normalises();
+        let bytes = node.input(0).is_some_and(|x| g.ty(x).dtype == DType::U8 && ranked(x));
         let numbers = node.inputs().iter().skip(1).flatten().all(|&v| g.constant(v).is_some());
         let same = node.region() == anchor.region() && !in_group(g, p);
         if node.op.name == "dequantize_linear" && g.is_elementwise(p) && bytes && numbers && same {

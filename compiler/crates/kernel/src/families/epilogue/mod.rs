@@ -12,7 +12,7 @@ mod lookup;
 mod quotient;
 mod support;
 
-pub use support::{emits, is_number, is_supported};
+pub use support::{emits, is_number, is_supported, takes_floats};
 
 use known::{emit_known, known};
 use lookup::Lookup;

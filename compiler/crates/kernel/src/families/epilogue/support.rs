@@ -5,8 +5,13 @@ use mnnc_ir::scalar::{Binary, ScalarFn, ScalarNode, Unary};
 
 /// Whether [`emit`](super::emit) can do the formula with arguments and result in `f32`, as kernels on floats need it.
 pub fn is_supported(f: &ScalarFn) -> bool {
+    f.dtype(f.result) == DType::F32 && takes_floats(f)
+}
+
+/// As [`is_supported`], with a result of any type.
+pub fn takes_floats(f: &ScalarFn) -> bool {
     let floats = |(node, d): &(ScalarNode, DType)| !matches!(node, ScalarNode::Arg(_)) || *d == DType::F32;
-    f.dtype(f.result) == DType::F32 && f.nodes.iter().all(floats) && emits(f)
+    f.nodes.iter().all(floats) && emits(f)
 }
 
 /// Whether [`emit`](super::emit) can do the formula: on `f32`, `i32` and 8-bit integers, truth values only inside.

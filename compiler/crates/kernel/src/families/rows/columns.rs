@@ -1,8 +1,10 @@
 //! Softmax and its logarithm along a dimension that is not the last: neighbouring columns are the lanes.
 
-use super::softmax::softmax;
+use super::data::Data;
+use super::softmax::Node;
 use crate::families::conv::compiled;
-use crate::families::walk::{advance, bump};
+use crate::families::igemm::spec::Number;
+use crate::families::walk::{advance, bump, store_part};
 use crate::families::{epilogue, fingerprint};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
@@ -20,17 +22,21 @@ struct Spec {
     len: usize,
     inner: usize,
     log: bool,
+    from: Data,
+    to: Number,
     f: Option<ScalarFn>,
 }
 
 fn read(view: &View) -> Option<(ValueId, Spec)> {
-    let (x, dims, axis, log) = softmax(view)?;
-    let scalar = view.epilogue.as_ref().is_none_or(|e| e.sides.is_empty() && epilogue::is_supported(&e.f));
+    let Node { x, dims, axis, log, from, to } = Node::read(view)?;
+    let scalar = view.epilogue.as_ref().is_none_or(|e| e.sides.is_empty() && epilogue::takes_floats(&e.f));
     let spec = Spec {
         outer: dims[..axis].iter().product(),
         len: dims[axis],
         inner: dims[axis + 1..].iter().product(),
         log,
+        from,
+        to,
         f: view.epilogue.as_ref().map(|e| e.f.clone()),
     };
     let bytes = dims.iter().try_fold(4usize, |a, &d| a.checked_mul(d))?;
@@ -40,6 +46,10 @@ fn read(view: &View) -> Option<(ValueId, Spec)> {
 impl Family for SoftmaxColumns {
     fn name(&self) -> &'static str {
         "softmax_columns"
+    }
+
+    fn reads_prologue(&self) -> bool {
+        true
     }
 
     fn take(&self, view: &View, _: &Target) -> Option<Vec<(ValueId, Wish)>> {
@@ -66,11 +76,11 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
     b.for_range(begin, end, 1, |b, unit| {
         let column = b.int_rem(unit, vectors as u32);
         let outer = b.int_div(unit, vectors as u32);
-        let place = |b: &mut KernelBuilder, p: Gpr| {
-            let p = advance(b, p, outer, 4 * spec.len * spec.inner);
-            advance(b, p, column, 4 * lanes)
+        let place = |b: &mut KernelBuilder, p: Gpr, number: Number| {
+            let p = advance(b, p, outer, number.bytes() * spec.len * spec.inner);
+            advance(b, p, column, number.bytes() * lanes)
         };
-        let (x, y) = (place(b, input), place(b, output));
+        let (x, y) = (place(b, input, spec.from.number()), place(b, output, spec.to));
         let tail = spec.inner % lanes;
         if tail == 0 {
             columns(b, spec, x, y, lanes);
@@ -89,7 +99,10 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
 
 /// One vector of columns, `lanes` of which exist.
 fn columns(b: &mut KernelBuilder, spec: &Spec, x: Gpr, y: Gpr, lanes: usize) {
-    let stride = 4 * spec.inner;
+    let from = spec.from;
+    // Exponentials wait where the result will be, if that is floats.
+    let wait = !spec.log && spec.to == Number::F32;
+    let [read, written] = [from.number(), spec.to].map(|n| n.bytes() * spec.inner);
     if !lanes.is_power_of_two() {
         b.tail_mask(lanes);
     }
@@ -98,14 +111,14 @@ fn columns(b: &mut KernelBuilder, spec: &Spec, x: Gpr, y: Gpr, lanes: usize) {
         b.repeat(spec.len as u64, |b| {
             let (x, y) = (b.get(px), b.get(py));
             body(b, x, y);
-            bump(b, px, stride, 0);
-            bump(b, py, stride, 0);
+            bump(b, px, read, 0);
+            bump(b, py, written, 0);
         });
     };
     let start = b.splat(f32::NEG_INFINITY);
     let max: Var<Vector> = b.var(start);
     walk(b, &mut |b, x, _| {
-        let v = b.load_part(x.at(0), lanes);
+        let v = from.load(b, x.at(0), lanes);
         let old = b.get(max);
         let new = b.max(old, v);
         b.set(max, new);
@@ -113,11 +126,11 @@ fn columns(b: &mut KernelBuilder, spec: &Spec, x: Gpr, y: Gpr, lanes: usize) {
     let zero = b.zero();
     let sum: Var<Vector> = b.var(zero);
     walk(b, &mut |b, x, y| {
-        let v = b.load_part(x.at(0), lanes);
+        let v = from.load(b, x.at(0), lanes);
         let m = b.get(max);
-        let v = b.sub(v, m);
+        let v = from.below(b, v, m);
         let e = b.exp_nonpositive(v);
-        if !spec.log {
+        if wait {
             b.store_part(e, y.at(0), lanes);
         }
         let old = b.get(sum);
@@ -125,25 +138,31 @@ fn columns(b: &mut KernelBuilder, spec: &Spec, x: Gpr, y: Gpr, lanes: usize) {
         b.set(sum, new);
     });
     let sum = b.get(sum);
-    let shift = if spec.log {
-        let log = b.log(sum);
-        let m = b.get(max);
-        b.add(log, m)
+    let scaling = if spec.log {
+        b.log(sum)
     } else {
         let one = b.splat(1.0f32);
         b.div(one, sum)
     };
     walk(b, &mut |b, x, y| {
-        let mut v = if spec.log {
-            let v = b.load_part(x.at(0), lanes);
-            b.sub(v, shift)
+        let v = if wait {
+            b.load_part(y.at(0), lanes)
         } else {
-            let v = b.load_part(y.at(0), lanes);
-            b.mul(v, shift)
+            let v = from.load(b, x.at(0), lanes);
+            let m = b.get(max);
+            from.below(b, v, m)
+        };
+        let mut v = match (spec.log, wait) {
+            (true, _) => b.sub(v, scaling),
+            (false, true) => b.mul(v, scaling),
+            (false, false) => {
+                let e = b.exp_nonpositive(v);
+                b.mul(e, scaling)
+            }
         };
         if let Some(f) = &spec.f {
             v = epilogue::emit(b, f, &mut |_, _| v);
         }
-        b.store_part(v, y.at(0), lanes);
+        store_part(b, spec.to, v, y.at(0), lanes);
     });
 }

@@ -2,6 +2,7 @@
 
 pub mod arg_columns;
 pub mod columns;
+mod data;
 pub mod normalize;
 pub mod reduce;
 pub mod short;
@@ -15,6 +16,7 @@ pub use short::SoftmaxShort;
 pub use softmax::Softmax;
 
 use crate::families::epilogue;
+use crate::families::igemm::spec::Number;
 use crate::families::walk::advance;
 use crate::family::{View, Wish};
 use crate::lowering::Lowering;
@@ -29,8 +31,9 @@ pub const UNROLL: usize = 4;
 /// A piece of a row, one vector or the beginning of one.
 #[derive(Copy, Clone)]
 pub struct Piece {
+    /// The element that it begins with: a number known at run time, and so many more.
     index: Option<Gpr>,
-    disp: usize,
+    first: usize,
     /// Lanes that belong to the row.
     pub lanes: usize,
     /// Which of [`UNROLL`] independent chains it belongs to.
@@ -38,11 +41,16 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Its address in the row that starts at `row`.
+    /// Its address in the row of floats that starts at `row`.
     pub fn of(self, row: Gpr) -> Mem {
+        self.of_numbers(row, Number::F32)
+    }
+    /// Its address in the row of such numbers that starts at `row`.
+    pub fn of_numbers(self, row: Gpr, number: Number) -> Mem {
+        let (bytes, disp) = (number.bytes() as u8, (number.bytes() * self.first) as i32);
         match self.index {
-            Some(i) => row.at_index(i, 1, self.disp as i32),
-            None => row.at(self.disp as i32),
+            Some(i) => row.at_index(i, bytes, disp),
+            None => row.at(disp),
         }
     }
     /// `v` with `other` in the lanes beyond the row's end.
@@ -58,20 +66,26 @@ impl Piece {
 /// Emits `body` for all of a row of `len` elements: in a loop of [`UNROLL`] vectors, then for what is left.
 pub fn each(b: &mut KernelBuilder, len: usize, body: &mut dyn FnMut(&mut KernelBuilder, Piece)) {
     let lanes = b.lanes();
-    let (vectors, tail) = (len / lanes, len % lanes);
-    let looped = vectors / UNROLL * UNROLL;
-    let bytes = 4 * lanes;
-    b.for_range(0, (looped * bytes) as i32, (UNROLL * bytes) as i32, |b, i| {
+    let looped = len / lanes / UNROLL * UNROLL;
+    b.for_range(0, (looped * lanes) as i32, (UNROLL * lanes) as i32, |b, i| {
         for slot in 0..UNROLL {
-            body(b, Piece { index: Some(i), disp: slot * bytes, lanes, slot });
+            body(b, Piece { index: Some(i), first: slot * lanes, lanes, slot });
         }
     });
-    for v in looped..vectors {
-        body(b, Piece { index: None, disp: v * bytes, lanes, slot: v % UNROLL });
+    for piece in pieces(looped * lanes..len, lanes) {
+        body(b, piece);
     }
-    if tail > 0 {
-        body(b, Piece { index: None, disp: vectors * bytes, lanes: tail, slot: vectors % UNROLL });
-    }
+}
+
+/// These elements of a row, vector by vector.
+fn pieces(elements: std::ops::Range<usize>, lanes: usize) -> impl Iterator<Item = Piece> {
+    let vectors = elements.clone().step_by(lanes).enumerate();
+    vectors.map(move |(i, first)| Piece {
+        index: None,
+        first,
+        lanes: lanes.min(elements.end - first),
+        slot: i % UNROLL,
+    })
 }
 
 /// One accumulator a chain.
@@ -86,9 +100,14 @@ pub fn chains(b: &mut KernelBuilder, start: f32) -> Vec<Var<Vector>> {
 
 /// All chains and all lanes in one, broadcast.
 pub fn total(b: &mut KernelBuilder, chains: &[Var<Vector>], max: bool) -> Vector {
-    let mut all = b.get(chains[0]);
-    for &c in &chains[1..] {
-        let c = b.get(c);
+    let chains: Vec<Vector> = chains.iter().map(|&c| b.get(c)).collect();
+    total_of(b, &chains, max)
+}
+
+/// All vectors and all lanes in one, broadcast.
+fn total_of(b: &mut KernelBuilder, vectors: &[Vector], max: bool) -> Vector {
+    let mut all = vectors[0];
+    for &c in &vectors[1..] {
         all = if max { b.max(all, c) } else { b.add(all, c) };
     }
     let lane0 = if max { b.reduce_max(all) } else { b.reduce_add(all) };
@@ -113,8 +132,13 @@ pub struct RowEpilogue {
 }
 
 impl RowEpilogue {
-    /// The epilogue of a node whose rows have `len` elements. `None` if its operands are of another form.
+    /// The epilogue of a node whose rows have `len` elements. `None` if its operands are of another form, or its results no floats.
     pub fn read(view: &View, len: usize) -> Option<RowEpilogue> {
+        let floats = view.graph.ty(view.outputs[0]).dtype == DType::F32;
+        RowEpilogue::read_typed(view, len).filter(|_| floats)
+    }
+    /// As [`read`](Self::read), of floats, whose results may be bytes.
+    pub fn read_typed(view: &View, len: usize) -> Option<RowEpilogue> {
         let Some(e) = &view.epilogue else { return Some(RowEpilogue::default()) };
         let g = view.graph;
         let out = g.ty(view.outputs[0]).static_dims()?;
@@ -125,7 +149,7 @@ impl RowEpilogue {
             (full || (tail == len && out.ends_with(without_leading_ones(&d)))).then_some(full)
         });
         let moves = moves.collect::<Option<Vec<bool>>>()?;
-        epilogue::is_supported(&e.f).then(|| RowEpilogue { f: Some(e.f.clone()), moves })
+        epilogue::takes_floats(&e.f).then(|| RowEpilogue { f: Some(e.f.clone()), moves })
     }
     /// Wishes for the operands.
     pub fn wishes<'v>(view: &'v View<'_>) -> impl Iterator<Item = (ValueId, Wish)> + use<'v> {

@@ -1,8 +1,10 @@
 //! Softmax along rows of two, four, … elements, several of which fill a vector: what a row needs lies in neighbouring lanes.
 
-use super::softmax::softmax;
+use super::data::Data;
+use super::softmax::Node;
 use crate::families::conv::compiled;
-use crate::families::walk::advance;
+use crate::families::igemm::spec::Number;
+use crate::families::walk::{advance, store_part};
 use crate::families::{epilogue, fingerprint};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering};
@@ -21,23 +23,29 @@ struct Spec {
     elements: usize,
     len: usize,
     log: bool,
+    from: Data,
+    to: Number,
     f: Option<ScalarFn>,
 }
 
 fn read(view: &View, target: &Target) -> Option<(ValueId, Spec)> {
-    let (x, dims, axis, log) = softmax(view)?;
+    let Node { x, dims, axis, log, from, to } = Node::read(view)?;
     let inner: usize = dims[axis + 1..].iter().product();
     let len = dims[axis];
     let elements = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d))?;
-    let scalar = view.epilogue.as_ref().is_none_or(|e| e.sides.is_empty() && epilogue::is_supported(&e.f));
+    let scalar = view.epilogue.as_ref().is_none_or(|e| e.sides.is_empty() && epilogue::takes_floats(&e.f));
     let fits =
         inner == 1 && len > 1 && len.is_power_of_two() && len <= target.lanes() && (1..1 << 28).contains(&elements);
-    (fits && scalar).then(|| (x, Spec { elements, len, log, f: view.epilogue.as_ref().map(|e| e.f.clone()) }))
+    (fits && scalar).then(|| (x, Spec { elements, len, log, from, to, f: view.epilogue.as_ref().map(|e| e.f.clone()) }))
 }
 
 impl Family for SoftmaxShort {
     fn name(&self) -> &'static str {
         "softmax_short"
+    }
+
+    fn reads_prologue(&self) -> bool {
+        true
     }
 
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
@@ -67,9 +75,9 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
     let (begin, end) = (b.begin(), b.end());
     let lanes = b.lanes();
     let (vectors, tail) = (spec.elements / lanes, spec.elements % lanes);
-    let bytes = CHUNK * lanes * 4;
+    let [read, written] = [spec.from.number(), spec.to].map(|n| n.bytes() * lanes);
     b.for_range(begin, end, 1, |b, unit| {
-        let (x, y) = (advance(b, input, unit, bytes), advance(b, output, unit, bytes));
+        let (x, y) = (advance(b, input, unit, CHUNK * read), advance(b, output, unit, CHUNK * written));
         let done = b.int_mul(unit, CHUNK as i32);
         let all = b.int(vectors as i64);
         let left = b.int_sub(all, done);
@@ -78,8 +86,8 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
         b.repeat_dyn(here, |b| {
             let (x, y) = (b.get(px), b.get(py));
             vector(b, spec, x, y, lanes);
-            for (p, at) in [(px, x), (py, y)] {
-                let next = b.int_add(at, (4 * lanes) as i32);
+            for (p, at, bytes) in [(px, x, read), (py, y, written)] {
+                let next = b.int_add(at, bytes as i32);
                 b.set(p, next);
             }
         });
@@ -95,9 +103,9 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
 
 /// Whole rows that fill the first `lanes` lanes of a vector.
 fn vector(b: &mut KernelBuilder, spec: &Spec, x: Gpr, y: Gpr, lanes: usize) {
-    let v = b.load_part(x.at(0), lanes);
+    let v = spec.from.load(b, x.at(0), lanes);
     let max = together(b, spec.len, v, KernelBuilder::max);
-    let v = b.sub(v, max);
+    let v = spec.from.below(b, v, max);
     let e = b.exp_nonpositive(v);
     let sum = together(b, spec.len, e, KernelBuilder::add);
     let mut result = if spec.log {
@@ -109,7 +117,7 @@ fn vector(b: &mut KernelBuilder, spec: &Spec, x: Gpr, y: Gpr, lanes: usize) {
     if let Some(f) = &spec.f {
         result = epilogue::emit(b, f, &mut |_, _| result);
     }
-    b.store_part(result, y.at(0), lanes);
+    store_part(b, spec.to, result, y.at(0), lanes);
 }
 
 /// All of a row combined, in each of its lanes.
