@@ -127,6 +127,14 @@ def standard():
     m = Model("dynamic_quantize_linear")
     m.output(*m.op("DynamicQuantizeLinear", m.input("x", np.float32, [3, 50]), outputs=3))
     yield m
+    for name, dtype in kinds.items():
+        m = Model(f"resize_linear_{name}")
+        x = m.input("x", dtype, [2, 3, 7, 9])
+        m.output(
+            m.op("Resize", x, "", np.array([1, 1, 2, 2], np.float32), mode="linear"),
+            m.op("Resize", x, "", "", np.array([2, 3, 20, 14]), mode="linear", coordinate_transformation_mode="asymmetric"),
+        )
+        yield m
     m = Model("int4_weights")
     x = m.input("x", np.float32, [3, 32])
     four = lambda shape, kind, low, high: m.constant(rng.integers(low, high + 1, shape), kind)

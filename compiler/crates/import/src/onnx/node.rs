@@ -293,10 +293,15 @@ impl NodeCx<'_, '_, '_> {
         out.first().copied().ok_or_else(|| OpError::invalid(format!("{name} gives no output")))
     }
     /// [`emit`](Self::emit) with operands that may be absent.
-    pub(crate) fn emit_some(&mut self, name: &str, inputs: &[Option<ValueId>]) -> Result<ValueId, OpError> {
+    pub(crate) fn emit_some(
+        &mut self,
+        name: &str,
+        inputs: &[Option<ValueId>],
+        attrs: Attrs,
+    ) -> Result<ValueId, OpError> {
         let hint = format!("{}.{name}", node_name(self.node));
         let given = inputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
-        let spec = NodeSpec { inputs: inputs[..given].to_vec(), ..NodeSpec::new(op(name)?, []).named(hint.clone()) };
+        let spec = NodeSpec { inputs: inputs[..given].to_vec(), ..NodeSpec::new(op(name)?, []).attrs(attrs).named(hint.clone()) };
         let out = self.imp.build.place(spec.outputs([hint]))?;
         out.first().copied().ok_or_else(|| OpError::invalid(format!("{name} gives no output")))
     }

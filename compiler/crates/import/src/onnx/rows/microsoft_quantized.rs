@@ -126,7 +126,7 @@ struct Product {
 impl Product {
     fn convert(self, cx: &mut NodeCx) -> Converted {
         let inputs = [Some(self.a), Some(cx.input(1)?), self.a_zero, cx.opt(self.b_zero)];
-        let sums = cx.emit_some("matmul_integer", &inputs)?;
+        let sums = cx.emit_some("matmul_integer", &inputs, Attrs::new())?;
         let sums = cx.emit("cast", &[sums], Attrs::new().with("to", DType::F32))?;
         let unit = cx.emit("mul", &[self.a_scale, cx.input(self.b_scale)?], Attrs::new())?;
         match cx.opt(self.bias) {
