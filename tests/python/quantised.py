@@ -127,6 +127,22 @@ def standard():
     m = Model("dynamic_quantize_linear")
     m.output(*m.op("DynamicQuantizeLinear", m.input("x", np.float32, [3, 50]), outputs=3))
     yield m
+    # What ONNX Runtime's `quantize_dynamic` makes: scale and zero point are computed, weights perhaps too far from their zero point for a signed byte.
+    for w, zero in [("s8", 0), ("u8", 128), ("u8", 90)]:
+        m = Model(f"dynamic_quantize_linear_conv_{w}_{zero}")
+        x, scale, point = m.op("DynamicQuantizeLinear", m.input("x", np.float32, [2, 6, 11, 9]), outputs=3)
+        wt = kinds[w]
+        y = m.op("ConvInteger", x, ints(wt, (12, 6, 3, 3)), point, wt(zero), pads=[1, 0, 2, 1], strides=[1, 2])
+        y = m.op("Mul", m.op("Cast", y, to=TensorProto.FLOAT), m.op("Mul", scale, np.float32(0.01)))
+        x, scale, point = m.op("DynamicQuantizeLinear", m.op("Reshape", m.op("Relu", y), np.array([6, -1])), outputs=3)
+        z = m.op("MatMulInteger", x, ints(wt, (192, 19)), point, wt(zero))
+        m.output(y, m.op("Mul", m.op("Cast", z, to=TensorProto.FLOAT), m.op("Mul", scale, np.float32(0.02))))
+        yield m
+        m = Model(f"dynamic_quantize_linear_matmul_{w}_{zero}")
+        x, scale, point = m.op("DynamicQuantizeLinear", m.input("x", np.float32, [3, 5, 37]), outputs=3)
+        z = m.op("MatMulInteger", x, ints(wt, (37, 19)), point, wt(zero))
+        m.output(m.op("Mul", m.op("Cast", z, to=TensorProto.FLOAT), m.op("Mul", scale, np.float32(0.02))))
+        yield m
     for name, dtype in kinds.items():
         m = Model(f"resize_linear_{name}")
         x = m.input("x", dtype, [2, 3, 7, 9])

@@ -301,7 +301,10 @@ impl NodeCx<'_, '_, '_> {
     ) -> Result<ValueId, OpError> {
         let hint = format!("{}.{name}", node_name(self.node));
         let given = inputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
-        let spec = NodeSpec { inputs: inputs[..given].to_vec(), ..NodeSpec::new(op(name)?, []).attrs(attrs).named(hint.clone()) };
+        let spec = NodeSpec {
+            inputs: inputs[..given].to_vec(),
+            ..NodeSpec::new(op(name)?, []).attrs(attrs).named(hint.clone())
+        };
         let out = self.imp.build.place(spec.outputs([hint]))?;
         out.first().copied().ok_or_else(|| OpError::invalid(format!("{name} gives no output")))
     }

@@ -39,13 +39,13 @@ pub struct Product<'a> {
 /// Least block of the reduction with factors of its own that is expanded in registers: what half bytes fill whole words with.
 const BLOCK: usize = 8;
 
-/// Whether the epilogue's operands are of the result's shape, one row or one column, and of types that it can be emitted with.
+/// Whether the epilogue's operands are of the result's shape, one row, one column or one number, and of types that it can be emitted with.
 pub fn sides_fit(view: &View, dims: &[usize]) -> bool {
     let cols = dims.last().copied().unwrap_or(1);
     view.epilogue.as_ref().is_none_or(|e| {
         e.sides.iter().all(|&v| {
             let ty = view.graph.ty(v);
-            let fits = |d: &[usize]| d == dims || is_row(d, cols) || is_column(d, dims);
+            let fits = |d: &[usize]| d == dims || is_row(d, cols) || is_column(d, dims) || is_number(d);
             epilogue::is_number(ty.dtype) && ty.static_dims().is_some_and(|d| fits(&d))
         })
     })
@@ -54,6 +54,11 @@ pub fn sides_fit(view: &View, dims: &[usize]) -> bool {
 /// One element for each row of a result of shape `like`.
 fn is_column(dims: &[usize], like: &[usize]) -> bool {
     dims.len() == like.len() && dims.split_last().is_some_and(|(&last, rows)| last == 1 && *rows == like[..rows.len()])
+}
+
+/// A single element.
+fn is_number(dims: &[usize]) -> bool {
+    dims.iter().all(|&d| d == 1)
 }
 
 /// A single row of `cols` elements.
@@ -76,8 +81,9 @@ pub fn place_sides(view: &View, lo: &mut Lowering, rows: usize, cols: usize) -> 
     for &v in view.epilogue.as_ref().map_or(&[][..], |e| &e.sides) {
         let dims = lo.graph().ty(v).static_dims().unwrap_or_default();
         let number = Number::of_type(lo.graph().ty(v).dtype);
-        let splat = cols > 1 && dims.last() == Some(&1);
+        let splat = is_number(&dims) || (cols > 1 && dims.last() == Some(&1));
         let pixel = match rows {
+            _ if is_number(&dims) => 0,
             _ if splat => number.bytes(),
             2.. if is_row(&dims, cols) => 0,
             _ => number.bytes() * cols,

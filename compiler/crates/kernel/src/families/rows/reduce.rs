@@ -51,6 +51,8 @@ struct Spec {
     len: usize,
     inner: usize,
     f: Option<ScalarFn>,
+    /// Further operands of the formula: one number each.
+    numbers: usize,
 }
 
 fn read(view: &View) -> Option<(ValueId, Spec)> {
@@ -86,7 +88,12 @@ fn read(view: &View) -> Option<(ValueId, Spec)> {
     axes.sort_unstable();
     let (&first, &last) = (axes.first()?, axes.last()?);
     let adjoining = last < rank && axes.windows(2).all(|w| w[1] == w[0] + 1);
-    let scalar = view.epilogue.as_ref().is_none_or(|e| e.sides.is_empty() && epilogue::is_supported(&e.f));
+    let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
+    let number = |&v: &ValueId| {
+        let ty = view.graph.ty(v);
+        ty.dtype == DType::F32 && ty.num_elements() == Some(1)
+    };
+    let scalar = sides.iter().all(number) && view.epilogue.as_ref().is_none_or(|e| epilogue::is_supported(&e.f));
     let bytes = dims.iter().try_fold(4usize, |a, &d| a.checked_mul(d))?;
     let spec = Spec {
         kind,
@@ -94,6 +101,7 @@ fn read(view: &View) -> Option<(ValueId, Spec)> {
         len: dims.get(first..=last)?.iter().product(),
         inner: dims[last + 1..].iter().product(),
         f: view.epilogue.as_ref().map(|e| e.f.clone()),
+        numbers: sides.len(),
     };
     (adjoining && scalar && bytes > 0 && bytes < 1 << 31).then_some((x, spec))
 }
@@ -104,12 +112,18 @@ impl Family for Reduce {
     }
 
     fn take(&self, view: &View, _: &Target) -> Option<Vec<(ValueId, Wish)>> {
-        Some(vec![(read(view)?.0, Wish::Plain)])
+        let (x, _) = read(view)?;
+        let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
+        Some(std::iter::once(x).chain(sides.iter().copied()).map(|v| (v, Wish::Plain)).collect())
     }
 
     fn lower(&self, view: &View, lo: &mut Lowering) -> Result<(), OpError> {
         let (x, spec) = read(view).ok_or_else(|| OpError::unsupported("not a reduction over adjoining dimensions"))?;
-        let operands = vec![lo.input(x, Wish::Plain)?.read(), lo.output(view.outputs[0], Forms::PLAIN)?.write()];
+        let mut operands = vec![lo.input(x, Wish::Plain)?.read()];
+        for &v in view.epilogue.as_ref().map_or(&[][..], |e| &e.sides) {
+            operands.push(lo.input(v, Wish::Plain)?.read());
+        }
+        operands.push(lo.output(view.outputs[0], Forms::PLAIN)?.write());
         let columns = if spec.inner == 1 { 1 } else { spec.inner.div_ceil(lo.target().lanes()) };
         let key = format!(
             "reduce_{}x{}x{}_{}_{}",
@@ -128,7 +142,9 @@ impl Family for Reduce {
 fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
     let mut b = KernelBuilder::new(target, name);
     let lanes = b.lanes();
-    let (input, output) = (b.arg(0), b.arg(1));
+    let input = b.arg(0);
+    let numbers: Vec<Gpr> = (0..spec.numbers).map(|i| b.arg(1 + i)).collect();
+    let output = b.arg(1 + spec.numbers);
     let (begin, end) = (b.begin(), b.end());
     if spec.inner == 1 {
         if !spec.len.is_multiple_of(lanes) {
@@ -137,7 +153,7 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
         b.for_range(begin, end, 1, |b, row| {
             let (x, y) = (advance(b, input, row, 4 * spec.len), advance(b, output, row, 4));
             let v = along_row(b, spec, x);
-            finish(b, spec, v, y, 1);
+            finish(b, spec, v, y, &numbers, 1);
         });
         return b.compile();
     }
@@ -151,13 +167,13 @@ fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, C
         };
         let (x, y) = (place(b, input, spec.len), place(b, output, 1));
         match spec.inner % lanes {
-            0 => column_sums(b, spec, x, y, lanes),
+            0 => column_sums(b, spec, [x, y], &numbers, lanes),
             tail => b.if_else(
                 Cond::Ne,
                 column,
                 vectors as i32 - 1,
-                |b| column_sums(b, spec, x, y, lanes),
-                |b| column_sums(b, spec, x, y, tail),
+                |b| column_sums(b, spec, [x, y], &numbers, lanes),
+                |b| column_sums(b, spec, [x, y], &numbers, tail),
             ),
         }
     });
@@ -195,7 +211,7 @@ fn along_row(b: &mut KernelBuilder, spec: &Spec, x: Gpr) -> Vector {
 }
 
 /// One vector of columns, `lanes` of which exist.
-fn column_sums(b: &mut KernelBuilder, spec: &Spec, x: Gpr, y: Gpr, lanes: usize) {
+fn column_sums(b: &mut KernelBuilder, spec: &Spec, [x, y]: [Gpr; 2], numbers: &[Gpr], lanes: usize) {
     const UNROLL: usize = 4;
     if !lanes.is_power_of_two() {
         b.tail_mask(lanes);
@@ -225,16 +241,16 @@ fn column_sums(b: &mut KernelBuilder, spec: &Spec, x: Gpr, y: Gpr, lanes: usize)
         let c = b.get(c);
         all = spec.kind.combine(b, all, c);
     }
-    finish(b, spec, all, y, lanes);
+    finish(b, spec, all, y, numbers, lanes);
 }
 
-fn finish(b: &mut KernelBuilder, spec: &Spec, v: Vector, y: Gpr, lanes: usize) {
+fn finish(b: &mut KernelBuilder, spec: &Spec, v: Vector, y: Gpr, numbers: &[Gpr], lanes: usize) {
     let mut v = v;
     if spec.kind == Kind::Mean {
         v = b.mul(v, 1.0 / spec.len as f32);
     }
     if let Some(f) = &spec.f {
-        v = epilogue::emit(b, f, &mut |_, _| v);
+        v = epilogue::emit(b, f, &mut |b, i| i.checked_sub(1).map_or(v, |i| b.broadcast(numbers[i].at(0))));
     }
     b.store_part(v, y.at(0), lanes);
 }

@@ -74,6 +74,11 @@ impl Taps {
         numbered.map(move |(i, &(w, under))| (first / self.step + w, before + i, under))
     }
 
+    /// Pixels from window to window, which decides the rest for a filter and its stride.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
     /// Vectors of weights for a filter row.
     pub fn vectors(&self) -> usize {
         self.phases.iter().map(|(_, w)| w.len()).sum()

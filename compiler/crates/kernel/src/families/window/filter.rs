@@ -73,7 +73,9 @@ impl Filter {
     /// # Errors
     /// If it does not compile.
     pub fn kernel(&self, spec: &Spec, lo: &mut Lowering) -> Result<KernelId, OpError> {
-        let key = super::name(self.family, spec, lo.target());
+        // Kernels of the same spec differ by the windows that the filter was packed for.
+        let windows = self.dots.as_ref().map_or_else(String::new, |taps| format!("_step{}", taps.step()));
+        let key = format!("{}{windows}", super::name(self.family, spec, lo.target()));
         lo.cached_kernel(key.clone(), |t| {
             compiled(match &self.dots {
                 Some(taps) => dot::compile(spec, taps, t, &key),

@@ -4,7 +4,7 @@ use super::anchor::centred;
 use super::real::{binary, cast, unary};
 use super::shift::{SHIFT, unsigned};
 use crate::pass::PassCx;
-use crate::pattern::{dims, op, output};
+use crate::pattern::{dims, int_list, op, output, string};
 use crate::rules::Rule;
 use mnnc_ir::{Attrs, DType, Graph, NodeId, NodeSpec, Patch, Plan, Tensor, ValueId};
 
@@ -12,7 +12,9 @@ pub const RULES: &[Rule] = &[
     Rule { name: "quantised convolution", roots: &["q_linear_conv"], rewrite: q_linear_conv },
     Rule { name: "quantised product", roots: &["q_linear_matmul"], rewrite: q_linear_matmul },
     Rule { name: "dynamic quantisation", roots: &["dynamic_quantize_linear"], rewrite: dynamic },
-    Rule { name: "zero point of data", roots: &["matmul_integer"], rewrite: zero_from_sums },
+    Rule { name: "border of the zero point", roots: &["conv_integer"], rewrite: pad_with_zero },
+    Rule { name: "zero point of data", roots: &["conv_integer", "matmul_integer"], rewrite: zero_from_sums },
+    Rule { name: "rows of whole words", roots: &["matmul_integer"], rewrite: whole_words },
     Rule { name: "unsigned data", roots: &["conv_integer", "matmul_integer"], rewrite: unsigned_data },
     Rule { name: "signed weights", roots: &["conv_integer", "matmul_integer"], rewrite: signed_weights },
 ];
@@ -120,30 +122,94 @@ fn dynamic(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     some.then(|| p.finish())
 }
 
+/// The zero point of the data, if it is one number that is computed at run time.
+fn computed_zero(g: &Graph, n: NodeId) -> Option<ValueId> {
+    let za = g.node(n).input(2)?;
+    (g.constant(za).is_none() && g.ty(za).num_elements() == Some(1) && g.ty(za).rank() == 0).then_some(za)
+}
+
+/// A border that counts as zero holds the zero point, which a kernel cannot know before it is computed
+fn pad_with_zero(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
+    let node = g.node(n);
+    let (x, zero) = (node.input(0)?, computed_zero(g, n)?);
+    let pads = int_list(node, "pads").filter(|p| p.iter().any(|&p| p > 0))?;
+    let (begin, end) = pads.split_at(pads.len() / 2);
+    let fixed = string(node, "auto_pad").is_none_or(|s| s == "NOTSET") && begin.len() + 2 == g.ty(x).rank();
+    let around = [&[0, 0], begin, &[0, 0], end].concat();
+    let mut p = Patch::at(g, n);
+    let around = p.constant("pads", Tensor::ints(&around));
+    let x = p.node(NodeSpec::new(op("pad")?, [x, around, zero])).ok()?;
+    let mut inputs = node.inputs().to_vec();
+    inputs[0] = Some(x);
+    let spec = NodeSpec { inputs, ..NodeSpec::new(node.op, []) };
+    let attrs = node.attrs.clone().with("pads", vec![0i64; pads.len()]);
+    let y = p.node(spec.attrs(attrs).named(node.name.clone())).ok()?;
+    p.replace(output(g, n)?, y);
+    fixed.then(|| p.finish())
+}
+
 /// Σ(a - za)·b = Σ a·b - za·Σb for a zero point that is computed at run time
 fn zero_from_sums(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let node = g.node(n);
-    let (a, b, za) = (node.input(0)?, node.input(1)?, node.input(2)?);
-    let weights = g.constant(b).filter(|b| b.dims().len() == 2)?;
-    let alone = g.constant(za).is_none() && g.ty(za).num_elements() == Some(1) && g.ty(za).rank() == 0;
+    let (a, b, za) = (node.input(0)?, node.input(1)?, computed_zero(g, n)?);
+    let conv = node.op.name == "conv_integer";
+    let weights = g.constant(b).filter(|b| b.dims().len() == 2 || conv)?;
     let untouched = node.input(3).is_none_or(|v| crate::pattern::is_all(g, v, 0.0));
-    if !alone || !untouched || g.ty(a).dtype != DType::U8 {
+    let bordered = int_list(node, "pads").is_some_and(|p| p.iter().any(|&p| p > 0))
+        || string(node, "auto_pad").is_some_and(|s| s != "NOTSET");
+    if !untouched || bordered || g.ty(a).dtype != DType::U8 {
         return None;
     }
-    let columns = weights.dims()[1];
-    let mut sums = vec![0i64; columns];
+    // Outputs are counted by the first dimension of a filter, by the last of a matrix.
+    let outputs = if conv { *weights.dims().first()? } else { *weights.dims().last()? };
+    let each = weights.len() / outputs.max(1);
+    let mut sums = vec![0i64; outputs];
     for (i, w) in weights.to_i64s()?.into_iter().enumerate() {
-        sums[i % columns] += w;
+        sums[if conv { i / each } else { i % outputs }] += w;
     }
     let sums: Vec<i32> = sums.into_iter().map(|s| i32::try_from(s).ok()).collect::<Option<_>>()?;
+    let mut shape = vec![outputs];
+    if conv {
+        // Of the result's rank, as kernels on images read what is computed.
+        shape.insert(0, 1);
+        shape.resize(weights.dims().len(), 1);
+    }
     let mut p = Patch::at(g, n);
-    let acc = p.node(NodeSpec::new(node.op, [a, b]).named(node.name.clone())).ok()?;
-    let sums = p.constant("column_sums", Tensor::new(vec![columns], sums));
+    let spec = NodeSpec::new(node.op, [a, b]).attrs(node.attrs.clone());
+    let acc = p.node(spec.named(node.name.clone())).ok()?;
+    let sums = p.constant("weight_sums", Tensor::new(shape, sums));
     let za = cast(&mut p, za, DType::I32)?;
     let excess = binary(&mut p, "mul", sums, za)?;
     let y = binary(&mut p, "sub", acc, excess)?;
     p.replace(output(g, n)?, y);
     Some(p.finish())
+}
+
+/// Σ over k of x·w, with as many zeros behind as fill a word of four bytes, which products of bytes read
+fn whole_words(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
+    const WORD: usize = 4;
+    let node = g.node(n);
+    let (x, w) = (node.input(0)?, node.input(1)?);
+    let weights = g.constant(w).filter(|w| w.dtype() == DType::I8 && w.dims().len() == 2)?;
+    let &[depth, columns] = weights.dims() else { return None };
+    let ready = g.ty(x).dtype == DType::U8 && g.constant(x).is_none() && node.input(3).is_none();
+    let rank = g.ty(x).rank();
+    if !ready || depth == 0 || depth.is_multiple_of(WORD) || rank < 2 {
+        return None;
+    }
+    let more = depth.next_multiple_of(WORD) - depth;
+    let mut values = weights.view::<i8>().to_vec();
+    values.resize((depth + more) * columns, 0);
+    let mut pads = vec![0; 2 * rank];
+    pads[2 * rank - 1] = more as i64;
+    let mut p = Patch::at(g, n);
+    // What stands there is multiplied with zero.
+    let pads = p.constant("pads", Tensor::ints(&pads));
+    let x = p.node(NodeSpec::new(op("pad")?, [x, pads])).ok()?;
+    let w = p.constant(&g.value(w).name, Tensor::new(vec![depth + more, columns], values));
+    let mut inputs = node.inputs().to_vec();
+    (inputs[0], inputs[1]) = (Some(x), Some(w));
+    with(p, n, inputs)
 }
 
 /// The zero point at operand `i`; 0 where there is none.
@@ -188,10 +254,45 @@ fn signed_weights(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
         return None;
     }
     let along = if node.op.name == "conv_integer" { 0 } else { t.dims().len().checked_sub(1)? };
-    let stored = centred(t, along, &zero_point(g, n, 3)?)?;
+    let zeros = zero_point(g, n, 3)?;
+    let name = g.value(w).name.clone();
     let mut p = Patch::at(g, n);
-    let stored = p.constant(&g.value(w).name, stored);
-    let inputs = node.inputs().iter().copied().take(3).enumerate();
-    let inputs = inputs.map(|(i, v)| if i == 1 { Some(stored) } else { v }).collect();
-    with(p, n, inputs)
+    if let Some(stored) = centred(t, along, &zeros) {
+        let stored = p.constant(&name, stored);
+        return with(p, n, with_weights(node.inputs(), stored));
+    }
+    // Weights that differ from their zero points by more than i8 holds are sums of two that do not.
+    let parts = halves(t, along, &zeros)?;
+    let mut sums = Vec::new();
+    for part in parts {
+        let part = p.constant(&name, part);
+        let spec = NodeSpec { inputs: with_weights(node.inputs(), part), ..NodeSpec::new(node.op, []) };
+        sums.push(p.node(spec.attrs(node.attrs.clone()).named(node.name.clone())).ok()?);
+    }
+    let y = binary(&mut p, "add", sums[0], sums[1])?;
+    p.replace(output(g, n)?, y);
+    Some(p.finish())
+}
+
+/// The operands of a product with these weights, which have no zero point any more.
+fn with_weights(inputs: &[Option<ValueId>], weights: ValueId) -> Vec<Option<ValueId>> {
+    let inputs = inputs.iter().copied().take(3).enumerate();
+    inputs.map(|(i, v)| if i == 1 { Some(weights) } else { v }).collect()
+}
+
+/// Weights less their zero points, one for all or one for each position of dimension `along`, as two parts that fit i8.
+fn halves(t: &Tensor, along: usize, zeros: &[i64]) -> Option<[Tensor; 2]> {
+    let inner: usize = t.dims()[along + 1..].iter().product();
+    let zero = |i: usize| match zeros {
+        [z] => Some(*z),
+        _ => zeros.get(i / inner.max(1) % t.dims()[along].max(1)).copied(),
+    };
+    let (mut most, mut rest) = (Vec::with_capacity(t.len()), Vec::with_capacity(t.len()));
+    for (i, w) in t.to_i64s()?.into_iter().enumerate() {
+        let x = w - zero(i)?;
+        let part = x.clamp(-128, 127);
+        most.push(part as i8);
+        rest.push(i8::try_from(x - part).ok()?);
+    }
+    Some([most, rest].map(|values| Tensor::new(t.dims(), values)))
 }
