@@ -7,7 +7,7 @@ use crate::families::igemm::operand::{Bias, Reader, Weights};
 use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Spec, Strides, Window};
 use crate::families::igemm::{self, tiles};
-use crate::families::sides::{PlacedEpilogue, Side, from_offset};
+use crate::families::sides::{PlacedEpilogue, Side, from_offset, is_single};
 use crate::family::{View, Wish};
 use crate::lowering::{Lowering, Placed};
 use mnnc_ir::{OpError, ValueId};
@@ -45,7 +45,7 @@ pub fn sides_fit(view: &View, dims: &[usize]) -> bool {
     view.epilogue.as_ref().is_none_or(|e| {
         e.sides.iter().all(|&v| {
             let ty = view.graph.ty(v);
-            let fits = |d: &[usize]| d == dims || is_row(d, cols) || is_column(d, dims) || is_number(d);
+            let fits = |d: &[usize]| d == dims || is_row(d, cols) || is_column(d, dims) || is_single(d);
             epilogue::is_number(ty.dtype) && ty.static_dims().is_some_and(|d| fits(&d))
         })
     })
@@ -54,11 +54,6 @@ pub fn sides_fit(view: &View, dims: &[usize]) -> bool {
 /// One element for each row of a result of shape `like`.
 fn is_column(dims: &[usize], like: &[usize]) -> bool {
     dims.len() == like.len() && dims.split_last().is_some_and(|(&last, rows)| last == 1 && *rows == like[..rows.len()])
-}
-
-/// A single element.
-fn is_number(dims: &[usize]) -> bool {
-    dims.iter().all(|&d| d == 1)
 }
 
 /// A single row of `cols` elements.
@@ -81,9 +76,9 @@ pub fn place_sides(view: &View, lo: &mut Lowering, rows: usize, cols: usize) -> 
     for &v in view.epilogue.as_ref().map_or(&[][..], |e| &e.sides) {
         let dims = lo.graph().ty(v).static_dims().unwrap_or_default();
         let number = Number::of_type(lo.graph().ty(v).dtype);
-        let splat = is_number(&dims) || (cols > 1 && dims.last() == Some(&1));
+        let splat = is_single(&dims) || (cols > 1 && dims.last() == Some(&1));
         let pixel = match rows {
-            _ if is_number(&dims) => 0,
+            _ if is_single(&dims) => 0,
             _ if splat => number.bytes(),
             2.. if is_row(&dims, cols) => 0,
             _ => number.bytes() * cols,

@@ -110,7 +110,7 @@ pub fn fits_typed_image(view: &View, dims: &[usize]) -> bool {
 fn side_fits(g: &Graph, v: ValueId, dims: &[usize]) -> bool {
     let ty = g.ty(v);
     let Some(side) = ty.static_dims().filter(|_| epilogue::is_number(ty.dtype)) else { return false };
-    if is_number(&side) {
+    if is_single(&side) {
         return true;
     }
     let aligned = side.len() <= dims.len() && side.iter().rev().zip(dims.iter().rev()).all(|(&s, &d)| s == 1 || s == d);
@@ -118,7 +118,7 @@ fn side_fits(g: &Graph, v: ValueId, dims: &[usize]) -> bool {
 }
 
 /// Whether an operand of this shape is one number, which is read as it is.
-fn is_number(dims: &[usize]) -> bool {
+pub fn is_single(dims: &[usize]) -> bool {
     dims.iter().all(|&d| d == 1)
 }
 
@@ -130,7 +130,7 @@ pub fn image_wishes(view: &View, target: &Target) -> Vec<(ValueId, Wish)> {
             DType::F32 => target.has_bf16(),
             d => d.size() == 1 && target.has_int8_tiles(),
         };
-        if view.graph.ty(v).static_dims().is_some_and(|d| d.len() != 4 && is_number(&d)) {
+        if view.graph.ty(v).static_dims().is_some_and(|d| d.len() != 4 && is_single(&d)) {
             return Wish::Plain;
         }
         // One number for all channels is read as it is.
@@ -164,7 +164,7 @@ fn place(
     out.f = Some(e.f.clone());
     for &v in &e.sides {
         let computed = lo.constant(v).is_none();
-        if computed && lo.graph().ty(v).static_dims().is_some_and(|d| d.len() != 4 && is_number(&d)) {
+        if computed && lo.graph().ty(v).static_dims().is_some_and(|d| d.len() != 4 && is_single(&d)) {
             let strides = Strides { number: Number::of_type(lo.graph().ty(v).dtype), ..Strides::default() };
             let operand = lo.input(v, Wish::Plain)?.read();
             out.push(lo, v, Side { strides, splat: true }, operand);
