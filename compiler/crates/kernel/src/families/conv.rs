@@ -252,15 +252,7 @@ fn depthwise(
     };
     let filter = filter(view, g, blocks, lo)?;
     let name = lo.graph().node(view.node).name.clone();
-    let mut operands = vec![from.operand];
-    operands.extend(filter.place(&name, lo));
-    operands.extend(epilogue.operands);
-    operands.push(to.operand);
-    let kernel = filter.kernel(&spec, lo)?;
-    let [kh, kw] = g.window.kernel;
-    let flops = 2 * kh * kw * shape.dims().iter().product::<usize>();
-    lo.step(kernel, operands, spec.units(), flops as u64);
-    Ok(())
+    filter.lower(&spec, [from.operand, to.operand], epilogue.operands, &name, lo)
 }
 
 /// Packed weights as an operand.

@@ -102,7 +102,7 @@ impl Family for Depthwise {
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?.behind(Some(node.range()));
         let [from, to] = [Region::taps(&input, node.halo()), Region::write(&output)];
         let axes = &node.g.shape.axes;
-        let (blocks, [kh, kw]) = (dims[1].div_ceil(target.lanes()), node.g.window.kernel);
+        let blocks = dims[1].div_ceil(target.lanes());
         let spec = window::Spec {
             images: dims[0],
             blocks,
@@ -122,13 +122,6 @@ impl Family for Depthwise {
         };
         let filter = node.filter(spec.group_rows(), &target);
         let name = lo.graph().node(view.node).name.clone();
-        let mut operands = vec![from.operand];
-        operands.extend(filter.place(&name, lo));
-        operands.extend(epilogue.operands);
-        operands.push(to.operand);
-        let kernel = filter.kernel(&spec, lo)?;
-        let flops = 2 * kh * kw * dims.iter().product::<usize>();
-        lo.step(kernel, operands, spec.units(), flops as u64);
-        Ok(())
+        filter.lower(&spec, [from.operand, to.operand], epilogue.operands, &name, lo)
     }
 }

@@ -122,6 +122,11 @@ pub fn is_single(dims: &[usize]) -> bool {
     dims.iter().all(|&d| d == 1)
 }
 
+/// Whether an operand is a computed number that is no image.
+fn is_apart(g: &Graph, v: ValueId) -> bool {
+    g.constant(v).is_none() && g.ty(v).static_dims().is_some_and(|d| d.len() != 4 && is_single(&d))
+}
+
 /// Wishes for the side operands of a blocked result.
 pub fn image_wishes(view: &View, target: &Target) -> Vec<(ValueId, Wish)> {
     let sides = view.epilogue.as_ref().map_or(&[][..], |e| &e.sides);
@@ -130,7 +135,7 @@ pub fn image_wishes(view: &View, target: &Target) -> Vec<(ValueId, Wish)> {
             DType::F32 => target.has_bf16(),
             d => d.size() == 1 && target.has_int8_tiles(),
         };
-        if view.graph.ty(v).static_dims().is_some_and(|d| d.len() != 4 && is_single(&d)) {
+        if is_apart(view.graph, v) {
             return Wish::Plain;
         }
         // One number for all channels is read as it is.
@@ -163,8 +168,7 @@ fn place(
     let Some(e) = e else { return Ok(out) };
     out.f = Some(e.f.clone());
     for &v in &e.sides {
-        let computed = lo.constant(v).is_none();
-        if computed && lo.graph().ty(v).static_dims().is_some_and(|d| d.len() != 4 && is_single(&d)) {
+        if is_apart(lo.graph(), v) {
             let strides = Strides { number: Number::of_type(lo.graph().ty(v).dtype), ..Strides::default() };
             let operand = lo.input(v, Wish::Plain)?.read();
             out.push(lo, v, Side { strides, splat: true }, operand);

@@ -68,6 +68,29 @@ impl Filter {
         ]
     }
 
+    /// Adds the step that convolves `from` with it, by the name of its node.
+    ///
+    /// # Errors
+    /// If the kernel does not compile.
+    pub fn lower(
+        &self,
+        spec: &Spec,
+        [from, to]: [Operand; 2],
+        sides: Vec<Operand>,
+        name: &str,
+        lo: &mut Lowering,
+    ) -> Result<(), OpError> {
+        let mut operands = vec![from];
+        operands.extend(self.place(name, lo));
+        operands.extend(sides);
+        operands.push(to);
+        let kernel = self.kernel(spec, lo)?;
+        let taps = spec.window.kernel[0] * spec.window.kernel[1];
+        let flops = 2 * taps * spec.images * spec.channels * spec.out[0] * spec.out[1];
+        lo.step(kernel, operands, spec.units(), flops as u64);
+        Ok(())
+    }
+
     /// The kernel that reads them.
     ///
     /// # Errors

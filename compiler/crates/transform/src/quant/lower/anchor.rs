@@ -38,12 +38,15 @@ pub fn centred(t: &Tensor, along: usize, zero: &[i64]) -> Option<Tensor> {
     if t.dtype() == DType::I8 && zero.iter().all(|&z| z == 0) {
         return Some(t.clone());
     }
+    ints(DType::I8, t.dims(), &differences(t, along, zero)?)
+}
+
+/// Integers less the zero point, one for all or that of their index along a dimension.
+pub fn differences(t: &Tensor, along: usize, zero: &[i64]) -> Option<Vec<i64>> {
     let n = *t.dims().get(along)?;
     let inner = t.dims()[along + 1..].iter().product::<usize>().max(1);
     let zero = |i: usize| if zero.len() == 1 { Some(zero[0]) } else { zero.get(i / inner % n).copied() };
-    let values: Vec<i64> =
-        t.to_i64s()?.into_iter().enumerate().map(|(i, x)| x.checked_sub(zero(i)?)).collect::<Option<_>>()?;
-    ints(DType::I8, t.dims(), &values)
+    t.to_i64s()?.into_iter().enumerate().map(|(i, x)| x.checked_sub(zero(i)?)).collect()
 }
 
 /// Data as an integer anchor takes it: u8, and their zero point.

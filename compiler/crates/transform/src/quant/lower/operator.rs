@@ -1,10 +1,11 @@
 //! ONNX's own operators on integers, in the form that the anchors have here, to the bit.
 
-use super::anchor::centred;
+use super::anchor::{centred, differences};
 use super::real::{binary, cast, unary};
 use super::shift::{SHIFT, unsigned};
 use crate::pass::PassCx;
 use crate::pattern::{dims, int_list, op, output, string};
+use crate::quant::weight::ints;
 use crate::rules::Rule;
 use mnnc_ir::{Attrs, DType, Graph, NodeId, NodeSpec, Patch, Plan, Tensor, ValueId};
 
@@ -141,9 +142,7 @@ fn pad_with_zero(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let x = p.node(NodeSpec::new(op("pad")?, [x, around, zero])).ok()?;
     let mut inputs = node.inputs().to_vec();
     inputs[0] = Some(x);
-    let spec = NodeSpec { inputs, ..NodeSpec::new(node.op, []) };
-    let attrs = node.attrs.clone().with("pads", vec![0i64; pads.len()]);
-    let y = p.node(spec.attrs(attrs).named(node.name.clone())).ok()?;
+    let y = copied(&mut p, n, inputs, node.attrs.clone().with("pads", vec![0i64; pads.len()]))?;
     p.replace(output(g, n)?, y);
     fixed.then(|| p.finish())
 }
@@ -220,12 +219,17 @@ fn zero_point(g: &Graph, n: NodeId, i: usize) -> Option<Vec<i64>> {
     }
 }
 
+/// A copy of `n` on other operands, with these attributes.
+fn copied(p: &mut Patch, n: NodeId, inputs: Vec<Option<ValueId>>, attrs: Attrs) -> Option<ValueId> {
+    let node = p.graph().node(n);
+    let spec = NodeSpec { inputs, ..NodeSpec::new(node.op, []) };
+    p.node(spec.attrs(attrs).named(node.name.clone())).ok()
+}
+
 /// A copy of `n` on other operands, in its place.
 fn with(mut p: Patch, n: NodeId, inputs: Vec<Option<ValueId>>) -> Option<Plan> {
     let g = p.graph();
-    let node = g.node(n);
-    let spec = NodeSpec { inputs, ..NodeSpec::new(node.op, []) };
-    let y = p.node(spec.attrs(node.attrs.clone()).named(node.name.clone())).ok()?;
+    let y = copied(&mut p, n, inputs, g.node(n).attrs.clone())?;
     p.replace(output(g, n)?, y);
     Some(p.finish())
 }
@@ -266,8 +270,7 @@ fn signed_weights(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     let mut sums = Vec::new();
     for part in parts {
         let part = p.constant(&name, part);
-        let spec = NodeSpec { inputs: with_weights(node.inputs(), part), ..NodeSpec::new(node.op, []) };
-        sums.push(p.node(spec.attrs(node.attrs.clone()).named(node.name.clone())).ok()?);
+        sums.push(copied(&mut p, n, with_weights(node.inputs(), part), node.attrs.clone())?);
     }
     let y = binary(&mut p, "add", sums[0], sums[1])?;
     p.replace(output(g, n)?, y);
@@ -280,19 +283,10 @@ fn with_weights(inputs: &[Option<ValueId>], weights: ValueId) -> Vec<Option<Valu
     inputs.map(|(i, v)| if i == 1 { Some(weights) } else { v }).collect()
 }
 
-/// Weights less their zero points, one for all or one for each position of dimension `along`, as two parts that fit i8.
+/// Weights less their zero points as two parts that fit i8.
 fn halves(t: &Tensor, along: usize, zeros: &[i64]) -> Option<[Tensor; 2]> {
-    let inner: usize = t.dims()[along + 1..].iter().product();
-    let zero = |i: usize| match zeros {
-        [z] => Some(*z),
-        _ => zeros.get(i / inner.max(1) % t.dims()[along].max(1)).copied(),
-    };
-    let (mut most, mut rest) = (Vec::with_capacity(t.len()), Vec::with_capacity(t.len()));
-    for (i, w) in t.to_i64s()?.into_iter().enumerate() {
-        let x = w - zero(i)?;
-        let part = x.clamp(-128, 127);
-        most.push(part as i8);
-        rest.push(i8::try_from(x - part).ok()?);
-    }
-    Some([most, rest].map(|values| Tensor::new(t.dims(), values)))
+    let values = differences(t, along, zeros)?;
+    let most: Vec<i64> = values.iter().map(|&x| x.clamp(-128, 127)).collect();
+    let rest: Vec<i64> = values.iter().zip(&most).map(|(x, part)| x - part).collect();
+    Some([ints(DType::I8, t.dims(), &most)?, ints(DType::I8, t.dims(), &rest)?])
 }
