@@ -1,9 +1,7 @@
 //! Real networks: imported, evaluated, compared with ONNX Runtime.
 
-mod common;
-
-use common::cases::{compare, tensors};
-use common::wide;
+use crate::common::cases::{compare, tensors};
+use crate::common::wide;
 use mnnc::zoo;
 use mnnc_import::{ImportOptions, load};
 use mnnc_ir::Graph;

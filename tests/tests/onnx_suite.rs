@@ -3,9 +3,8 @@
 //! Every case passes, or is unsupported with a reason, or stands in `onnx_suite_known.txt` with what is wrong. A case
 //! listed there that passes fails the test: the list only shrinks.
 
-mod common;
-
-use common::cases::{self, Case};
+use crate::common;
+use crate::common::cases::{self, Case};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;

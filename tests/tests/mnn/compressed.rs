@@ -1,6 +1,6 @@
 //! Weights in every form that the format has, in MNN against the reference evaluator on the same weights.
 
-use crate::engine::{self, Case};
+use crate::mnn::engine::{self, Case};
 use half::f16;
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, ValueId};
 use mnnc_mnn::WriteOptions;

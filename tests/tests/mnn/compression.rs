@@ -1,7 +1,7 @@
 //! Networks with compressed weights: our file in MNN against the evaluator on the same weights, and its size against that of MNN's converter with
 //! the same options.
 
-use crate::engine::{self, Case};
+use crate::mnn::engine::{self, Case};
 use mnnc::{CompileOptions, Compiler, Compression, Emit, OptLevel, zoo};
 use mnnc_ir::{DType, Tensor};
 use mnnc_ops::{Evaluator, sample::Gen};

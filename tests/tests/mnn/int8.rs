@@ -1,6 +1,6 @@
 //! Networks with int8 activations in MNN: what it computes is what the simulation and native code of the file say, integer by integer.
 
-use crate::engine::{self, Case};
+use crate::mnn::engine::{self, Case};
 use mnnc::calibrate::{Config, Samples};
 use mnnc::quantize::Recipe;
 use mnnc::{Compiler, Emit, Engine, Model, zoo};

@@ -1,6 +1,6 @@
 //! Whole networks: our `.mnn` in MNN against ONNX Runtime, beside MNN's own conversion of the same model.
 
-use crate::engine::{self, Case};
+use crate::mnn::engine::{self, Case};
 use mnnc_import::{ImportOptions, load};
 use mnnc_ir::bytes::Bytes;
 use mnnc_ir::{DType, Graph, Tensor};

@@ -1,7 +1,7 @@
 //! Every op of the catalogue, written as a one-op `.mnn` file and run in MNN, against the reference evaluation.
 
-use crate::engine::{self, Case};
-use crate::samples::graph_of;
+use crate::mnn::engine::{self, Case};
+use crate::mnn::samples::graph_of;
 use mnnc_ir::Tensor;
 use std::collections::BTreeMap;
 use std::time::Duration;

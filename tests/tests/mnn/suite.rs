@@ -1,7 +1,7 @@
 //! ONNX's own backend cases, written as `.mnn` and run in MNN.
 
 use crate::common::{cases, onnx_cases};
-use crate::engine::{self, Case};
+use crate::mnn::engine::{self, Case};
 use mnnc_import::{ImportOptions, load_onnx_bytes};
 use mnnc_ir::{Graph, Tensor};
 use mnnc_mnn::WriteOptions;

@@ -1,6 +1,6 @@
 //! MNN's own command lines, run as they stand.
 
-use crate::engine::{self, Case};
+use crate::mnn::engine::{self, Case};
 use mnnc::zoo;
 use mnnc_import::{ImportOptions, load};
 use mnnc_ir::{DType, Tensor};

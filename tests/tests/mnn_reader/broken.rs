@@ -2,7 +2,7 @@
 //!
 //! What the reader must say to each stands in `tests/broken_mnn/NAME.txt`; `MNNC_UPDATE_EXPECTED=1` rewrites it.
 
-use crate::samples::graph_of;
+use crate::mnn::samples::graph_of;
 use mnnc_import::{ImportOptions, Limits, load, load_mnn_bytes};
 use mnnc_ir::{Graph, Tensor};
 use mnnc_ops::eval::Evaluator;

@@ -1,7 +1,7 @@
 //! Files of MNN's converter: what our evaluator makes of the read graph is what MNN makes of the file.
 
-use crate::engine::{self, Case};
-use crate::networks::{NAMES, zoo};
+use crate::mnn::engine::{self, Case};
+use crate::mnn_reader::networks::{NAMES, zoo};
 use mnnc_import::{ImportOptions, load, load_mnn_bytes};
 use mnnc_ir::{DType, Graph, Tensor};
 use mnnc_ops::eval::Evaluator;

@@ -1,7 +1,7 @@
 //! What the writer writes, the reader reads: the graph computes what it did before.
 
-use crate::engine;
-use crate::samples::graph_of;
+use crate::mnn::engine;
+use crate::mnn::samples::graph_of;
 use mnnc_import::{ImportOptions, load_mnn_bytes};
 use mnnc_ir::{DType, Graph, Tensor};
 use mnnc_ops::eval::Evaluator;

@@ -1,7 +1,7 @@
 //! Objects, archives and shared libraries in C programs of every kind of link, here and under emulation.
 
-mod support;
-
+use crate::support::deviation;
+use crate::support::network::network;
 use mnnc_codegen::artifact::{self, Kind};
 use mnnc_codegen::{Model, Options, Target};
 use mnnc_ir::bytes::Bytes;
@@ -10,8 +10,6 @@ use mnnc_ops::Evaluator;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::deviation;
-use support::network::network;
 
 const MAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/main.c");
 

@@ -1,12 +1,10 @@
 //! Every sample of every op that has a loop form, through the JIT, against the reference evaluator.
 
-mod support;
-
+use crate::support::{deviation, graph_of};
 use mnnc_codegen::{Cpu, Jit, Level, Model, Options, Target};
 use mnnc_ir::{Graph, Tensor};
 use mnnc_ops::Evaluator;
 use std::collections::BTreeMap;
-use support::{deviation, graph_of};
 
 fn run(g: &Graph, target: &Target, feeds: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let model = Model::compile(g, target, &[], &Options::default()).map_err(|e| e.to_string())?;

@@ -2,8 +2,8 @@
 //! force every form, against the reference evaluator. The families compute by plain loops that *rely* on zero borders, so
 //! that nothing but the lowering is under test.
 
-mod support;
-
+use crate::support::deviation;
+use crate::support::network::floats;
 use mnnc_codegen::{Jit, Model, Options, Pool, Target};
 use mnnc_ir::compute::{Combine, Reduction, Stage};
 use mnnc_ir::scalar::{ScalarBuilder, Source};
@@ -11,8 +11,6 @@ use mnnc_ir::{Attrs, DType, Graph, NodeSpec, OpError, Tensor, TensorType, ValueI
 use mnnc_kernel::{Family, Forms, Halo, LoopKernel, Lowering, View, Wish};
 use mnnc_ops::Evaluator;
 use mnnc_vector::Features;
-use support::deviation;
-use support::network::floats;
 
 /// Convolutions of stride 1 without a guard: the halo has to be there, and zero.
 struct Unguarded {

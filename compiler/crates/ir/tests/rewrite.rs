@@ -1,11 +1,9 @@
 //! The verifier finds what is wrong, patches are all or nothing, big graphs stay quick.
 
-mod toy;
-
+use crate::toy::*;
 use mnnc_ir::constant::ConstPool;
 use mnnc_ir::parse::parse_graph;
 use mnnc_ir::*;
-use toy::*;
 
 fn graph(body: &str) -> Graph {
     let text = format!("graph \"g\" {{\n{body}\n}}");

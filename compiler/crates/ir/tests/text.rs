@@ -1,13 +1,11 @@
 //! The text form reads back to the same graph; errors say where.
 
-mod toy;
-
+use crate::toy::*;
 use mnnc_ir::constant::ConstPool;
 use mnnc_ir::parse::parse_graph;
 use mnnc_ir::print::PrintOptions;
 use mnnc_ir::*;
 use std::sync::Arc;
-use toy::*;
 
 const NAMES: [&str; 8] = ["x", "/layer/Conv_0", "a b", "q\"uote\\", "naïve", "x:0", "line\nbreak", ""];
 

@@ -1,12 +1,10 @@
 //! Positions of extremes along columns through the tuned kernel, against the reference evaluation: ties, numbers that are none.
 
-mod support;
-
+use crate::support::{Machine, native_targets};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType};
 use mnnc_kernel::{families, lower};
 use mnnc_ops::Evaluator;
 use mnnc_ops::sample::Gen;
-use support::{Machine, native_targets};
 
 #[test]
 fn positions_equal_the_reference() {

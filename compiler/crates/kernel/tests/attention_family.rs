@@ -1,7 +1,6 @@
 //! Attention of random sizes through the fused kernel, against the reference evaluation.
 
-mod support;
-
+use crate::support::{Machine, native_targets};
 use mnnc_ir::{DType, Graph, NodeSpec, Tensor};
 use mnnc_kernel::{KernelCode, families, lower};
 use mnnc_ops::Evaluator;
@@ -9,7 +8,6 @@ use mnnc_ops::family::attention::multi_head::MULTI_HEAD_ATTENTION;
 use mnnc_ops::family::attention::strided::{MatrixView, StridedAttention};
 use mnnc_ops::sample::Gen;
 use mnnc_vector::Target;
-use support::{Machine, native_targets};
 
 struct Case {
     graph: Graph,

@@ -1,14 +1,12 @@
 //! Reduced precision against the reference evaluation. Inputs and weights are small integers, so that every value between two layers
 //! is an integer that bf16 holds exactly, and what comes out must be equal: a wrong lane, or one that nobody has written, shows.
 
-mod support;
-
+use crate::support::{Machine, reduced_targets};
 use half::bf16;
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType, ValueId};
 use mnnc_kernel::{Schedule, families, lower};
 use mnnc_ops::Evaluator;
 use mnnc_ops::sample::Gen;
-use support::{Machine, reduced_targets};
 
 /// Integers from -1 to 1, most of them 0.
 fn sparse(g: &mut Gen, dims: &[usize]) -> Tensor {

@@ -1,13 +1,11 @@
 //! What works on bytes besides dense products, against the reference evaluation: element-wise chains, depthwise convolution, pooling.
 
-mod support;
-
+use crate::support::byte_targets;
+use crate::support::bytes::{Net, bytes, depthwise, requantise, signed};
 use mnnc_ir::{Attrs, DType, Tensor, ValueId};
 use mnnc_kernel::{Schedule, families, lower};
 use mnnc_ops::sample::Gen;
 use mnnc_vector::Target;
-use support::byte_targets;
-use support::bytes::{Net, bytes, depthwise, requantise, signed};
 
 const EXACT: f32 = 0.0;
 

@@ -1,13 +1,11 @@
 //! Speed of what works on bytes against the same in floats: run with `--release -- --ignored --nocapture`.
 
-mod support;
-
+use crate::support::bytes::{Net, bytes, signed};
+use crate::support::{Machine, byte_targets};
 use mnnc_ir::{Attrs, DType, Tensor, ValueId};
 use mnnc_kernel::{Schedule, families, lower};
 use mnnc_ops::sample::Gen;
 use std::time::Instant;
-use support::bytes::{Net, bytes, signed};
-use support::{Machine, byte_targets};
 
 /// Seconds of the steps that compute, best of many runs.
 fn best(schedule: &mut Schedule) -> f64 {

@@ -1,7 +1,6 @@
 //! Convolutions of random shapes through the tuned kernels, against the reference evaluation.
 
-mod support;
-
+use crate::support::{Machine, native_targets};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType};
 use mnnc_kernel::cost::Choice;
 use mnnc_kernel::{Core, Planner, Schedule, families, lower_with};
@@ -10,7 +9,6 @@ use mnnc_ops::sample::Gen;
 use mnnc_vector::Target;
 use rayon::prelude::*;
 use std::collections::HashMap;
-use support::{Machine, native_targets};
 
 #[derive(Debug)]
 struct Case {

@@ -1,13 +1,11 @@
 //! Speed of single convolutions against the machine's peak: run with `--release -- --ignored --nocapture`.
 
-mod support;
-
+use crate::support::{Machine, native_targets};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, TensorType};
 use mnnc_kernel::{families, lower};
 use mnnc_ops::family::conv::CONV;
 use mnnc_ops::sample::Gen;
 use std::time::Instant;
-use support::{Machine, native_targets};
 
 #[test]
 #[ignore = "a measurement"]

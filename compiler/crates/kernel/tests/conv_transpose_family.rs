@@ -1,12 +1,10 @@
 //! Transposed convolutions of random shapes through the tuned kernels, against the reference evaluation.
 
-mod support;
-
+use crate::support::{Machine, native_targets};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType};
 use mnnc_kernel::{families, lower};
 use mnnc_ops::family::conv_transpose::CONV_TRANSPOSE;
 use mnnc_ops::sample::Gen;
-use support::{Machine, native_targets};
 
 #[test]
 fn random_transposed_convolutions_equal_the_reference() {

@@ -1,12 +1,10 @@
 //! Ops that only copy, on images in channel blocks and on plain tensors, against the reference evaluation.
 
-mod support;
-
+use crate::support::{Machine, native_targets};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, OpDecl, Tensor, TensorType, ValueId};
 use mnnc_kernel::{KernelCode, families, lower};
 use mnnc_ops::Evaluator;
 use mnnc_ops::sample::Gen;
-use support::{Machine, native_targets};
 
 fn op(name: &str) -> &'static OpDecl {
     mnnc_ops::lookup(name).expect("an op of the catalogue")

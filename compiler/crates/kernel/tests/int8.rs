@@ -1,13 +1,11 @@
 //! Products of bytes and the chains behind them against the reference evaluation: equal, bit for bit, with and without an instruction for
 //! them.
 
-mod support;
-
+use crate::support::{Machine, byte_targets};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, RegionId, Tensor, TensorType, ValueId};
 use mnnc_kernel::{Schedule, families, lower};
 use mnnc_ops::Evaluator;
 use mnnc_ops::sample::Gen;
-use support::{Machine, byte_targets};
 
 fn bytes(g: &mut Gen, dims: &[usize]) -> Tensor {
     let n = dims.iter().product();

@@ -1,7 +1,6 @@
 //! Chains of layers that run through rings of rows, on random shapes, against the reference evaluation.
 
-mod support;
-
+use crate::support::{Machine, native_targets};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType, ValueId};
 use mnnc_kernel::plan::check::check;
 use mnnc_kernel::{KernelCode, Plan, families, lower};
@@ -10,7 +9,6 @@ use mnnc_ops::family::arithmetic::MUL;
 use mnnc_ops::family::conv::CONV;
 use mnnc_ops::family::pool::{GLOBAL_AVERAGE_POOL, MAX_POOL};
 use mnnc_ops::sample::Gen;
-use support::{Machine, native_targets};
 
 fn ints(v: &[usize]) -> Vec<i64> {
     v.iter().map(|&x| x as i64).collect()

@@ -1,13 +1,11 @@
 //! Chains of layers of bytes that run through rings of rows, on random shapes, against the reference evaluation.
 
-mod support;
-
+use crate::support::byte_targets;
+use crate::support::bytes::{Net, bytes, depthwise, requantise, signed};
 use mnnc_ir::{Attrs, Tensor, ValueId};
 use mnnc_kernel::plan::check::check;
 use mnnc_kernel::{KernelCode, Plan, Schedule};
 use mnnc_ops::sample::Gen;
-use support::byte_targets;
-use support::bytes::{Net, bytes, depthwise, requantise, signed};
 
 fn ints(v: &[usize]) -> Vec<i64> {
     v.iter().map(|&x| x as i64).collect()

@@ -1,11 +1,9 @@
 //! Every op that a family takes, on the samples of its declaration, against the reference evaluation.
 
-mod support;
-
+use crate::support::{Machine, native_targets};
 use mnnc_ir::decl::{EvalCtx, Sample};
 use mnnc_ir::{DType, Graph, NodeSpec, OpDecl, Tensor};
 use mnnc_kernel::{KernelCode, families, lower};
-use support::{Machine, native_targets};
 
 /// A graph of one node; the inputs that are not constants, in order.
 fn graph(op: &'static OpDecl, s: &Sample) -> Option<(Graph, Vec<Tensor>)> {

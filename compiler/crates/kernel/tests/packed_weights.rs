@@ -1,14 +1,12 @@
 //! Kernels on packed weights against the reference evaluation of the graph that dequantises them, and the size of what they read.
 
-mod support;
-
+use crate::support::{Machine, native_targets};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType, ValueId};
 use mnnc_kernel::{KernelCode, Schedule, families, lower};
 use mnnc_ops::Evaluator;
 use mnnc_ops::sample::Gen;
 use mnnc_vector::Target;
 use rayon::prelude::*;
-use support::{Machine, native_targets};
 
 /// How a constant is compressed.
 #[derive(Copy, Clone, Debug)]

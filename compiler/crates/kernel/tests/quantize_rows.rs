@@ -1,13 +1,11 @@
 //! Quantisation at run time: bytes and scales are those of the reference evaluation, bit for bit.
 
-mod support;
-
+use crate::support::{Machine, native_targets};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType};
 use mnnc_kernel::{families, lower};
 use mnnc_ops::Evaluator;
 use mnnc_ops::sample::Gen;
 use rayon::prelude::*;
-use support::{Machine, native_targets};
 
 #[test]
 fn bytes_and_scales_are_exact() {

@@ -1,14 +1,12 @@
 //! Norms, reductions, softmax, linear resizes and convolutions over images of one row (what those over one dimension are lowered to) of random
 //! shapes through the tuned kernels, against the reference evaluation; and that all of it compiles for NEON.
 
-mod support;
-
+use crate::support::{Machine, native_targets};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType, ValueId};
 use mnnc_kernel::{KernelCode, families, lower};
 use mnnc_ops::Evaluator;
 use mnnc_ops::sample::Gen;
 use mnnc_vector::Target;
-use support::{Machine, native_targets};
 
 struct Case {
     graph: Graph,

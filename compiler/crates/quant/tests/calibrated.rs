@@ -1,13 +1,11 @@
 //! Integers chosen in view of data: results change less, on the calibration set and beside it.
 
-mod support;
-
+use crate::support::{constant, decibels, network, numbers};
 use mnnc_ir::{Attrs, DType, Diagnostics, Graph, NodeSpec, Tensor, TensorType, ValueId};
 use mnnc_ops::Evaluator;
 use mnnc_ops::family::{conv, linear};
 use mnnc_quant::weight::calibrated::{Moments, Patches};
 use mnnc_quant::weight::{Calibrated, Effort, Options, Watch, compress, compress_with, sites};
-use support::{constant, decibels, network, numbers};
 
 /// Runs samples through the reference evaluator.
 struct Reference(Vec<Vec<Tensor>>);

@@ -1,14 +1,12 @@
 //! Equalised networks compute the same, and use more of the ranges that channels share.
 
-mod support;
-
 use std::collections::HashMap;
 
+use crate::support::{decibels, numbers};
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType, ValueId};
 use mnnc_ops::Evaluator;
 use mnnc_ops::family::{activation, clip, conv, pool};
 use mnnc_quant::calibrate::{Channels, Class, classes, equalise};
-use support::{decibels, numbers};
 
 const DIMS: [usize; 4] = [2, 3, 8, 8];
 

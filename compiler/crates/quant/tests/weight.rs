@@ -1,14 +1,12 @@
 //! Compression of weights without data: what the rewritten graph computes, what it refuses, what its policies say.
 
-mod support;
-
+use crate::support::{constant, decibels, network, numbers};
 use mnnc_ir::{DType, Graph, NodeSpec, Tensor, TensorType};
 use mnnc_ops::Evaluator;
 use mnnc_ops::family::linear;
 use mnnc_quant::weight::{
     Entry, Method, Options, Policy, Quantised, Rows, ScaleType, Scheme, Site, compress, methods, mnn, sites,
 };
-use support::{constant, decibels, network, numbers};
 
 fn run(g: &Graph) -> Vec<f64> {
     let x = Tensor::new([1, 3, 6, 6], numbers(108, 99));

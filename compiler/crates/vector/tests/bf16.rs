@@ -1,7 +1,6 @@
 //! Conversions to and from bf16, products of pairs, and AMX tiles, against scalar Rust.
 
-mod support;
-
+use crate::support;
 use mnnc_vector::{Elem, Features, KernelBuilder, Target, TileShapes, Width};
 
 /// Nearest even; NaN stays NaN.

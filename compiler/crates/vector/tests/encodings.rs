@@ -1,7 +1,6 @@
 //! Encodings of x86-64 against an independent decoder: what the listing says is what was meant.
 
-mod support;
-
+use crate::support;
 use mnnc_vector::{Cmp, Elem, Features, Gpr, IntType, KernelBuilder, ShuffleOp, Src, Target, TileShapes, Vector};
 
 /// The instructions that `build` adds to an empty kernel.

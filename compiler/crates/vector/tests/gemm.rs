@@ -1,9 +1,8 @@
 //! The micro-kernel that everything rests on: registers stay where they are, and the machine runs at its peak.
 
-mod support;
-
+use crate::support;
+use crate::support::Jit;
 use mnnc_vector::{CompiledKernel, KernelBuilder, Target, Vector};
-use support::Jit;
 
 /// C[mr x nr] += A panel (k x mr) * B panel (k x nr); k = `end`, a multiple of the unrolling.
 fn gemm(target: &Target, mr: usize, nv: usize, unroll: usize) -> CompiledKernel {
@@ -113,7 +112,7 @@ fn tiles_that_do_not_fit_are_spilled_correctly() {
     }
 }
 
-/// `cargo test --release -p mnnc-vector --test gemm -- --ignored --nocapture`
+/// `cargo test --release -p mnnc-vector gemm:: -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement; run it alone on a quiet machine"]
 fn tiles_reach_the_peak() {

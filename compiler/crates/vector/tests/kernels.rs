@@ -1,7 +1,6 @@
 //! Control flow, integers and memory on every target, and the shape of the code that loops become.
 
-mod support;
-
+use crate::support;
 use mnnc_vector::{Cond, Elem, Gpr, Hint, IntType, KernelBuilder, Src, Target, Vector};
 
 /// Builds, runs on buffers, returns them.

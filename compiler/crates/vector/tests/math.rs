@@ -1,7 +1,6 @@
 //! Error of the elementary functions, in units in the last place, over dense samples of all floats.
 
-mod support;
-
+use crate::support;
 use mnnc_vector::{KernelBuilder, Target, Vector};
 
 // SAFETY: the C library's error function, without side effects.

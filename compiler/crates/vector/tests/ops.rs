@@ -1,11 +1,8 @@
 //! Every vector op on every target and width against scalar Rust, one by one and in random programs.
 
-#[path = "support/reference.rs"]
-mod reference;
-mod support;
-
+use crate::support;
+use crate::support::reference::{RefOp, ops};
 use mnnc_vector::{KernelBuilder, Target, Vector, Width};
-use reference::{RefOp, ops};
 
 /// A small generator of random numbers (splitmix64), seeded and the same everywhere.
 struct Random(u64);

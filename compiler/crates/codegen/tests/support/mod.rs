@@ -1,7 +1,5 @@
 //! What the tests of this crate share: graphs from samples, comparison of results.
 
-#![allow(dead_code, reason = "each test binary uses a part")]
-
 pub mod network;
 
 use mnnc_ir::decl::Sample;

@@ -1,6 +1,4 @@
 //! A few ops to build graphs from, so that this crate's tests need no other.
-#![allow(dead_code, reason = "each test uses its part")]
-
 use mnnc_ir::decl::{AttrDecl, EvalCtx, Operand, Traits};
 use mnnc_ir::*;
 

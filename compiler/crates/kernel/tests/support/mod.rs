@@ -1,8 +1,6 @@
 //! Runs schedules without code generation proper: machine kernels in executable memory, loop kernels interpreted. Buffers do
 //! not share memory, so that a family's mistake cannot hide behind the plan's.
 
-#![allow(dead_code, reason = "each test binary uses a part")]
-
 pub mod bytes;
 
 use mnnc_ir::entity::EntityId;

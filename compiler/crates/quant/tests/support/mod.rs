@@ -1,7 +1,5 @@
 //! A small network with every kind of layer that has weights.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
-
 use mnnc_ir::{Attrs, DType, Graph, NodeSpec, Tensor, TensorType, ValueId};
 use mnnc_ops::family::{activation, conv, conv_transpose, linear};
 

@@ -1,8 +1,7 @@
 //! Runs compiled kernels: x64 in this process, AArch64 under qemu.
 
-#![allow(dead_code, reason = "each test binary uses a part")]
-
 mod qemu;
+pub mod reference;
 
 use mnnc_vector::{CompiledKernel, Features, Isa, Target};
 
