@@ -1,10 +1,11 @@
 //! Prefetching of weights one panel ahead.
 //!
 //! Weights lie in one arena in the order of their use, so what follows a panel is the next one, of this layer or of the one after it,
-//! and it comes from beyond L2. While the tiles of a panel run they share the fetching of the next, each tile taking an even part
-//! of the lines of every run: fetched in one burst, the lines would fill the queue between L2 and L3 and stall the loads behind them.
+//! and it comes from beyond L2. While the tiles of a panel run they share the fetching of the next, a few lines in every run, in the
+//! order in which they lie: fetched in one burst, the lines would fill the queue between L2 and L3 and stall the loads behind them.
 
 use super::spec::Spec;
+use crate::families::walk::{advance, bump};
 use mnnc_vector::{Cond, Gpr, Hint, KernelBuilder, Var};
 
 /// A cache line.
@@ -16,23 +17,25 @@ const STREAM: usize = 8 << 10;
 /// Weights that more tiles than these share are read so often that waiting for them once does not show.
 const MOST_TILES: usize = 64;
 
-/// How one tile fetches its part of the next panel.
+/// How the tiles of a unit fetch their part of the next panel.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Ahead {
-    /// Bytes from a weight to the same one of the next panel.
+    /// Bytes from a panel to what is fetched while it is used, and how much of that is a unit's part.
     distance: i32,
-    /// Steps of a run, and the bytes of weights that it reads.
+    part: i32,
+    /// Steps of a run.
     steps: usize,
-    run: usize,
     /// Lines that a tile fetches in each run.
     lines: usize,
     hint: Hint,
 }
 
 impl Ahead {
-    /// For panels that `tiles` tiles share. `None` where prefetching does not pay, or the next panel does not follow.
-    pub(super) fn new(spec: &Spec, lanes: usize, tiles: usize) -> Option<Ahead> {
+    /// For panels that `units` units of `tiles` tiles each use one after the other. `None` where prefetching does not pay, or the next
+    /// panel does not follow.
+    pub(super) fn new(spec: &Spec, lanes: usize, units: usize, tiles: usize) -> Option<Ahead> {
         let panel = spec.panel_bytes(lanes);
+        let tiles = tiles * units;
         let follows = spec.weights_image == 0 || spec.weights_image == panel * spec.panels;
         let steps = spec.packing.unroll();
         let run = spec.packing.run_bytes(steps, spec.blocks * lanes);
@@ -42,26 +45,34 @@ impl Ahead {
         let hint = if panel <= L1_PANEL { Hint::L1 } else { Hint::L2 };
         // A single tile reads each weight once: no panel comes back, and what follows is needed soon.
         let distance = i32::try_from(if tiles == 1 { panel.min(STREAM) } else { panel }).ok()?;
-        Some(Ahead { distance, steps, run, lines: (run / LINE).div_ceil(tiles), hint })
+        let part = i32::try_from(panel.div_ceil(units).next_multiple_of(LINE)).ok()?;
+        Some(Ahead { distance, part, steps, lines: (run / LINE).div_ceil(tiles), hint })
     }
 
-    /// Emits the fetches that belong before step `step` of a run. `turn` is the offset of this tile's lines in a run.
-    pub(super) fn prefetch(&self, b: &mut KernelBuilder, step: usize, weights: Var<Gpr>, turn: Var<Gpr>) {
-        let (weights, turn) = (b.get(weights), b.get(turn));
+    /// Where the fetching begins of the `unit`-th of the units that use the panel at `weights`.
+    pub(super) fn start(&self, b: &mut KernelBuilder, weights: Gpr, unit: Option<Gpr>) -> Gpr {
+        let first = b.int_add(weights, self.distance);
+        unit.map_or(first, |unit| advance(b, first, unit, self.part as usize))
+    }
+
+    /// Emits the fetches that belong before step `step` of a run, from `next` on.
+    pub(super) fn prefetch(&self, b: &mut KernelBuilder, step: usize, next: Var<Gpr>) {
+        let at = b.get(next);
         for line in (0..self.lines).filter(|line| line * self.steps / self.lines == step) {
-            b.prefetch(self.hint, weights.at_index(turn, 1, self.distance + (line * LINE) as i32));
+            b.prefetch(self.hint, at.at((line * LINE) as i32));
         }
     }
 
-    /// Moves on to the lines of the next tile.
-    pub(super) fn next_turn(&self, b: &mut KernelBuilder, turn: Var<Gpr>) {
-        let share = self.lines * LINE;
-        if share < self.run {
-            let now = b.get(turn);
-            let next = b.int_add(now, share as i32);
-            let zero = b.int(0);
-            let wrapped = b.int_select(Cond::Lt, next, self.run as i32, next, zero);
-            b.set(turn, wrapped);
-        }
+    /// Moves on behind the lines of a run.
+    pub(super) fn next_run(&self, b: &mut KernelBuilder, next: Var<Gpr>) {
+        bump(b, next, self.lines * LINE, 0);
+    }
+
+    /// Between tiles: what is left when all is fetched is the same again, which costs nothing. `first` is where it began.
+    pub(super) fn next_tile(&self, b: &mut KernelBuilder, next: Var<Gpr>, first: Gpr) {
+        let end = b.int_add(first, self.part);
+        let now = b.get(next);
+        let from = b.int_select(Cond::Lt, now, end, now, first);
+        b.set(next, from);
     }
 }

@@ -36,9 +36,10 @@ impl Plan {
         let Tiling { tile_rows, group_rows, .. } = spec.tiling;
         Plan { tile_rows, group_rows, groups: spec.tiling.groups(rows), columns: spec.tiling.columns(cols) }
     }
-    /// Tiles that read one panel of weights.
+    /// Tiles of a unit.
     fn tiles(&self, spec: &Spec) -> usize {
-        spec.tiling.tiles(spec.out)
+        let [rows, cols] = spec.out;
+        spec.tiling.tiles([rows.min(self.group_rows), cols])
     }
 }
 
@@ -64,13 +65,20 @@ struct Sums<'a> {
     tile: Tile,
 }
 
-/// Where the weights are, and how the next panel is prefetched: what is fetched ahead, and the byte offset of the lines
-/// that the present tile takes of each run.
+/// Where the weights are, and how the next panel is prefetched.
 #[derive(Copy, Clone)]
 struct Panel {
     weights: Gpr,
     bias: Gpr,
-    ahead: Option<(Ahead, Var<Gpr>)>,
+    ahead: Option<Prefetch>,
+}
+
+/// What is fetched ahead, where it begins and where it goes on.
+#[derive(Copy, Clone)]
+struct Prefetch {
+    ahead: Ahead,
+    first: Gpr,
+    next: Var<Gpr>,
 }
 
 impl Emitter<'_> {
@@ -105,16 +113,21 @@ impl Emitter<'_> {
             let weights = advance(b, weights, image, spec.weights_image);
             let bias = advance(b, bias, panel, spec.bias_bytes(self.lanes));
 
-            let ahead = Ahead::new(spec, self.lanes, self.plan.tiles(spec)).map(|a| {
-                let zero = b.int(0);
-                (a, b.var(zero))
-            });
-            let panel = Panel { weights, bias, ahead };
+            let panel = Panel { weights, bias, ahead: self.ahead(b, weights, rest) };
             let results = Results::new(b, output, &sides).behind(b, spec.epilogue.as_ref(), spec.bounded);
             let results = results.zero_behind(b, &spec.output, spec.channels_out, place);
             let cursor = Cursor { input: b.var(input), results };
             self.rows(b, &cursor, panel, first_row);
         });
+    }
+
+    /// How a unit prefetches, the `rest`-th of those that read the weights of a panel: all of them before the next panel, or it alone.
+    fn ahead(&self, b: &mut KernelBuilder, weights: Gpr, rest: Gpr) -> Option<Prefetch> {
+        let spec = self.spec;
+        let units = if spec.tiling.panels_outside { self.plan.groups * spec.images } else { 1 };
+        let ahead = Ahead::new(spec, self.lanes, units, self.plan.tiles(spec))?;
+        let first = ahead.start(b, weights, (units > 1).then_some(rest));
+        Some(Prefetch { ahead, first, next: b.var(first) })
     }
 
     /// The rows of one unit.
@@ -149,8 +162,8 @@ impl Emitter<'_> {
                 self.tile(b, at, panel, Tile { rows, cols });
                 bump(b, at.input, cols * spec.window.stride[1] * spec.input.pixel, 0);
                 at.results.bump(b, &spec.output, &spec.sides, 0, cols as isize);
-                if let Some((ahead, turn)) = panel.ahead {
-                    ahead.next_turn(b, turn);
+                if let Some(Prefetch { ahead, first, next }) = panel.ahead {
+                    ahead.next_tile(b, next, first);
                 }
             });
         }
@@ -200,11 +213,15 @@ impl Emitter<'_> {
             }),
             None => {
                 let packing = self.spec.packing;
+                let ahead = sums.panel.ahead.filter(|_| nest.run.len() == packing.unroll());
                 for (s, step) in nest.run.iter().enumerate() {
-                    if let Some((ahead, turn)) = sums.panel.ahead.filter(|_| nest.run.len() == packing.unroll()) {
-                        ahead.prefetch(b, s, sums.weights, turn);
+                    if let Some(Prefetch { ahead, next, .. }) = ahead {
+                        ahead.prefetch(b, s, next);
                     }
                     self.step(b, s, step.disp, sums, factors);
+                }
+                if let Some(Prefetch { ahead, next, .. }) = ahead {
+                    ahead.next_run(b, next);
                 }
                 bump(b, sums.weights, packing.run_bytes(nest.run.len(), self.spec.blocks * self.lanes), 0);
             }
