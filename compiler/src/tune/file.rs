@@ -8,6 +8,7 @@ use std::path::Path;
 use mnnc_codegen::{Cpu, Target, Tuned};
 use mnnc_ir::diag::Diagnostic;
 use mnnc_kernel::cost::{Choice, Direct, Problem, Winograd};
+use mnnc_kernel::families::igemm::border::Border;
 use mnnc_kernel::families::igemm::spec::{Number, Window};
 use mnnc_kernel::families::winograd::Size;
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,9 @@ struct ProblemText {
     kernel: [u32; 2],
     stride: [u32; 2],
     dilation: [u32; 2],
+    /// Zeros before the image and the image's extents, where taps that read only zeros are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    border: Option<[[u32; 2]; 2]>,
     out: [u32; 2],
     own_weights: bool,
     apart: u32,
@@ -215,6 +219,7 @@ fn problem_text(p: &Problem) -> ProblemText {
         kernel: p.window.kernel.map(n),
         stride: p.window.stride.map(n),
         dilation: p.window.dilation.map(n),
+        border: p.border.map(|b| [b.before.map(n), b.size.map(n)]),
         out: p.out.map(n),
         own_weights: p.own_weights,
         apart: n(p.apart),
@@ -233,6 +238,7 @@ impl ProblemText {
             inputs: n(self.inputs),
             outputs: n(self.outputs),
             window: Window { kernel: self.kernel.map(n), stride: self.stride.map(n), dilation: self.dilation.map(n) },
+            border: self.border.map(|[before, size]| Border { before: before.map(n), size: size.map(n) }),
             out: self.out.map(n),
             own_weights: self.own_weights,
             apart: n(self.apart),

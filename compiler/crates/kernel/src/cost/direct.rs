@@ -50,6 +50,8 @@ impl Planner {
         // would prefer narrow panels at 7x7, where 14x2 measured best with panels of 0.6 MB.)
         let weights =
             if panel + 8192.0 <= 0.7 * m.l1 as f64 { Reread::default() } else { Reread::new(m, panel, panel + input) };
+        let tiles = [c.tiling.tile_rows, c.tiling.columns(cols).first().map_or(1, |&(n, _)| n)];
+        let depth = depth * left(p, tiles);
         let tile = |rows: usize, cols: usize| {
             let pixels = (rows * cols) as f64;
             let accumulators = pixels * c.blocks as f64;
@@ -88,10 +90,11 @@ impl Planner {
         4.0 * (p.elements() * self.under(p, 0, rows) * self.under(p, 1, p.out[1])) as f64
     }
 
-    /// Inputs under so many outputs along a dimension.
+    /// Inputs under so many outputs along a dimension, a border that is left out not counted.
     fn under(&self, p: &Problem, d: usize, outputs: usize) -> usize {
         let w = &p.window;
-        (outputs.max(1) - 1) * w.stride[d] + (w.kernel[d] - 1) * w.dilation[d] + 1
+        let reach = (outputs.max(1) - 1) * w.stride[d] + (w.kernel[d] - 1) * w.dilation[d] + 1;
+        p.border.map_or(reach, |b| reach.min(b.size[d]))
     }
 
     /// Cycles to read the input from, and write the output to, where the neighbouring layers have it.
@@ -137,6 +140,15 @@ impl Planner {
             if d.group_rows >= p.out[0] { p.out[0] } else { d.group_rows.next_multiple_of(tile_rows).min(p.out[0]) };
         Tiling { tile_rows, tile_cols, group_rows, panels_outside: d.panels_outside }
     }
+}
+
+/// What is left of the reduction where tiles of these rows and columns leave out the border.
+fn left(p: &Problem, tiles: [usize; 2]) -> f64 {
+    let along = |d: usize| {
+        let border = p.border.filter(|b| b.pays(&p.window, p.out, d, tiles[d]));
+        border.map_or(1.0, |b| b.share(&p.window, p.out, d, tiles[d]))
+    };
+    along(0) * along(1)
 }
 
 /// Weights that cost nothing to read once more: L2 holds them.

@@ -1,5 +1,6 @@
 //! What there is to schedule.
 
+use crate::families::igemm::border::Border;
 use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Window};
 use mnnc_vector::Target;
@@ -20,6 +21,8 @@ pub struct Problem {
     pub outputs: usize,
     /// Filter.
     pub window: Window,
+    /// The border whose taps are left out, if any.
+    pub border: Option<Border>,
     /// Output rows and columns.
     pub out: [usize; 2],
     /// Whether each image is multiplied with weights of its own.
@@ -40,6 +43,7 @@ impl Problem {
             inputs: depth,
             outputs: cols,
             window: Window::POINT,
+            border: None,
             out: [1, rows],
             own_weights: images > 1,
             apart: 4 * depth,

@@ -14,6 +14,7 @@ fn conv(channels: usize, size: usize, kernel: usize) -> Problem {
         inputs: channels,
         outputs: channels,
         window,
+        border: None,
         out: [size; 2],
         own_weights: false,
         apart: 64,

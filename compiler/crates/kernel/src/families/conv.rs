@@ -2,6 +2,7 @@
 
 use crate::compressed;
 use crate::families::dense::Dense;
+use crate::families::igemm::border::Border;
 use crate::families::igemm::operand::{Bias, Weights};
 use crate::families::igemm::spec::{Number, Window};
 use crate::families::region::Region;
@@ -145,6 +146,11 @@ impl Geometry {
     fn taps_together(&self) -> usize {
         taps::together(self.window.kernel[1], Number::Bf16)
     }
+    /// The border, where it is worth leaving out.
+    pub(super) fn border(&self) -> Option<Border> {
+        let size = [self.shape.axes[0].input, self.shape.axes[1].input];
+        Border { before: [self.halo.top, self.halo.left], size }.worth(&self.window, self.out())
+    }
     /// Output rows and columns.
     pub(super) fn out(&self) -> [usize; 2] {
         [self.shape.axes[0].output, self.shape.axes[1].output]
@@ -179,6 +185,7 @@ pub(super) fn dense<'g>(
         inputs,
         outputs: shape.outputs,
         window: g.window,
+        border: g.border(),
         out: g.out(),
         number: Number::of(&input.storage),
         block_in: input.storage.block.unwrap_or(1),

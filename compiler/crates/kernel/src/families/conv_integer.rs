@@ -103,6 +103,8 @@ impl Convolution {
             inputs,
             outputs: shape.outputs,
             window,
+            // What is left out must be zeros.
+            border: self.g.border().filter(|_| zero == 0),
             out: self.g.out(),
             number: Number::U8,
             block_in: s.block.unwrap_or(1),

@@ -110,6 +110,7 @@ impl Family for Matmul {
                         ..Strides::default()
                     },
                     window: Window::POINT,
+                    border: None,
                     out: [1, p.rows],
                     output: strides,
                     blocks: class.blocks,

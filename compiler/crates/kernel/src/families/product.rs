@@ -177,6 +177,7 @@ impl Product<'_> {
                 ..Strides::default()
             },
             window: Window::POINT,
+            border: None,
             out: [1, self.rows],
             output: Strides { plane: vector, pixel: to.bytes() * self.cols, number: to, ..Strides::default() },
             blocks: class.blocks,

@@ -73,6 +73,7 @@ impl Family for ConvTranspose {
                 inputs: g.shape.inputs,
                 outputs: g.shape.outputs,
                 window,
+                border: None,
                 out: part.out(),
                 number: Number::of(&input.storage),
                 block_in: input.storage.block.unwrap_or(1),

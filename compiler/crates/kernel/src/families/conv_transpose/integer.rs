@@ -101,6 +101,7 @@ impl Family for ConvTransposeInteger {
                 inputs: shape.inputs,
                 outputs: shape.outputs,
                 window,
+                border: None,
                 out: part.out(),
                 number: Number::U8,
                 block_in: s.block.unwrap_or(1),

@@ -4,6 +4,7 @@ mod slice;
 
 use crate::cost::Problem;
 use crate::families::conv::{compiled, weights};
+use crate::families::igemm::border::Border;
 use crate::families::igemm::operand::{Bias, Reader, Weights};
 use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Spec, Strides, Window};
@@ -30,6 +31,8 @@ pub struct Dense<'a> {
     pub outputs: usize,
     /// Filter.
     pub window: Window,
+    /// The border of zeros around the input, where it is worth leaving out.
+    pub border: Option<Border>,
     /// Output rows and columns.
     pub out: [usize; 2],
     /// What input and weights are. Bytes are unsigned in the input and signed in the weights.
@@ -55,6 +58,7 @@ impl Dense<'_> {
         self.block_in = together.channels;
         if together.rows {
             self.window.kernel[1] = 1;
+            self.border = None;
         }
         self
     }
@@ -69,6 +73,7 @@ impl Dense<'_> {
             inputs: self.inputs,
             outputs: self.outputs,
             window: self.window,
+            border: self.border,
             out: self.out,
             own_weights: false,
             apart: self.input.strides.pixel * self.window.stride[1],
@@ -108,6 +113,7 @@ impl Dense<'_> {
             block_in: self.block_in / element,
             input: self.input.strides,
             window: self.window,
+            border: self.border,
             out: self.out,
             output,
             blocks: slice.blocks,

@@ -1,6 +1,7 @@
 //! Writes the kernel of a [`Spec`].
 
 use super::ahead::Ahead;
+use super::border::{Border, Taps};
 use super::expand::{Expander, Factors};
 use super::order::{Nest, nests};
 use super::spec::{Number, Spec, Strides};
@@ -43,10 +44,11 @@ impl Plan {
     }
 }
 
-/// Pointers that move over the image.
+/// What moves over the image: pointers, and the output row and column that they are at.
 struct Cursor {
     input: Var<Gpr>,
     results: Results,
+    at: [Var<Gpr>; 2],
 }
 
 struct Emitter<'a> {
@@ -63,6 +65,8 @@ struct Sums<'a> {
     acc: &'a [Var<Vector>],
     panel: Panel,
     tile: Tile,
+    /// The taps that are read along each dimension of the filter, if not all.
+    taps: [Option<Taps>; 2],
 }
 
 /// Where the weights are, and how the next panel is prefetched.
@@ -116,7 +120,8 @@ impl Emitter<'_> {
             let panel = Panel { weights, bias, ahead: self.ahead(b, weights, rest) };
             let results = Results::new(b, output, &sides).behind(b, spec.epilogue.as_ref(), spec.bounded);
             let results = results.zero_behind(b, &spec.output, spec.channels_out, place);
-            let cursor = Cursor { input: b.var(input), results };
+            let zero = b.int(0);
+            let cursor = Cursor { input: b.var(input), results, at: [b.var(first_row), b.var(zero)] };
             self.rows(b, &cursor, panel, first_row);
         });
     }
@@ -162,6 +167,7 @@ impl Emitter<'_> {
                 self.tile(b, at, panel, Tile { rows, cols });
                 bump(b, at.input, cols * spec.window.stride[1] * spec.input.pixel, 0);
                 at.results.bump(b, &spec.output, &spec.sides, 0, cols as isize);
+                self.counted(b, at, 1, cols, 0);
                 if let Some(Prefetch { ahead, first, next }) = panel.ahead {
                     ahead.next_tile(b, next, first);
                 }
@@ -171,6 +177,21 @@ impl Emitter<'_> {
         let stride = spec.window.stride;
         bump(b, at.input, rows * stride[0] * spec.input.row, cols * stride[1] * spec.input.pixel);
         at.results.bump(b, &spec.output, &spec.sides, rows, -(cols as isize));
+        self.counted(b, at, 1, 0, cols);
+        self.counted(b, at, 0, rows, 0);
+    }
+
+    /// Moves on the row or column that leaving out taps asks for.
+    fn counted(&self, b: &mut KernelBuilder, at: &Cursor, d: usize, forward: usize, back: usize) {
+        if self.leaves_out(d).is_some() {
+            bump(b, at.at[d], forward, back);
+        }
+    }
+
+    /// The border, if taps along dimension `d` are left out for it.
+    fn leaves_out(&self, d: usize) -> Option<Border> {
+        let (spec, widest) = (self.spec, self.plan.columns.first().map_or(1, |c| c.0));
+        spec.border.filter(|border| border.pays(&spec.window, spec.out, d, [self.plan.tile_rows, widest][d]))
     }
 
     fn tile(&self, b: &mut KernelBuilder, at: &Cursor, panel: Panel, tile: Tile) {
@@ -182,11 +203,15 @@ impl Emitter<'_> {
                 b.var(start)
             })
             .collect();
+        let taps = [0, 1].map(|d| {
+            let here = b.get(at.at[d]);
+            self.leaves_out(d).map(|border| border.emit(b, &spec.window, d, here, [tile.rows, tile.cols][d]))
+        });
         let weights = b.var(panel.weights);
         for nest in nests(spec) {
             let base = b.get(at.input);
             let start = add(b, base, nest.start);
-            let sums = Sums { input: b.var(start), weights, acc: &acc, panel, tile };
+            let sums = Sums { input: b.var(start), weights, acc: &acc, panel, tile, taps };
             self.nest(b, &nest, 0, &sums, &Factors::default());
         }
         let sums: Vec<Vector> = (0..acc.len())
@@ -205,12 +230,17 @@ impl Emitter<'_> {
         let factors = loaded.as_ref().unwrap_or(factors);
         match nest.loops.get(level) {
             Some(l) if l.count == 1 => self.nest(b, nest, level + 1, sums, factors),
-            Some(l) => b.repeat(l.count as u64, |b| {
-                self.nest(b, nest, level + 1, sums, factors);
-                // The inner loops have moved the pointer already.
-                let moved = nest.loops[level + 1..].iter().find(|l| l.count > 1).map_or(0, |l| l.count * l.stride);
-                bump(b, sums.input, l.stride, moved);
-            }),
+            Some(l) => {
+                let once = |b: &mut KernelBuilder| {
+                    self.nest(b, nest, level + 1, sums, factors);
+                    // The inner loops have moved the pointer already.
+                    let moved = nest.loops[level + 1..].iter().find(|l| l.count > 1).map_or(0, |l| l.count * l.stride);
+                    bump(b, sums.input, l.stride, moved);
+                };
+                let Some(taps) = l.window().and_then(|d| sums.taps[d]) else { return b.repeat(l.count as u64, once) };
+                let weights = self.bytes_of_weights(nest, level + 1);
+                taps.repeat(b, l.count, [(sums.input, l.stride), (sums.weights, weights)], once);
+            }
             None => {
                 let packing = self.spec.packing;
                 let ahead = sums.panel.ahead.filter(|_| nest.run.len() == packing.unroll());
@@ -226,6 +256,17 @@ impl Emitter<'_> {
                 bump(b, sums.weights, packing.run_bytes(nest.run.len(), self.spec.blocks * self.lanes), 0);
             }
         }
+    }
+
+    /// Bytes of the weights that the loops of a nest from the `level`-th on read.
+    fn bytes_of_weights(&self, nest: &Nest, level: usize) -> usize {
+        let (packing, width) = (self.spec.packing, self.spec.blocks * self.lanes);
+        let factors = if nest.scales_at == Some(level) { packing.scale_bytes(width) } else { 0 };
+        factors
+            + match nest.loops.get(level) {
+                Some(l) => l.count * self.bytes_of_weights(nest, level + 1),
+                None => packing.run_bytes(nest.run.len(), width),
+            }
     }
 
     /// One step of the reduction: `blocks` weight vectors, one broadcast and `blocks` multiply-adds a pixel.

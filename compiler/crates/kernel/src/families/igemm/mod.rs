@@ -12,12 +12,14 @@
 //! * [`operand`] is where constant weights come from, plain or compressed;
 //! * [`packing`] says how a weight lies in memory: as a number, or packed, and then it is expanded in registers;
 //! * [`ahead`] fetches the next panel of weights while this one is used;
+//! * [`border`] says which taps read nothing but zeros, and are left out;
 //! * [`emit`] writes the kernel;
 //! * [`tiles`] writes it for AMX.
 //!
 //! With bf16, what is broadcast and multiplied is a pair of channels; all else is the same.
 
 mod ahead;
+pub mod border;
 pub mod emit;
 mod expand;
 pub mod operand;

@@ -32,6 +32,13 @@ pub struct Loop {
     pub delta: [usize; 3],
 }
 
+impl Loop {
+    /// The dimension of the filter that it is over, if it is.
+    pub fn window(&self) -> Option<usize> {
+        (0..2).find(|d| self.delta[1 + d] > 0)
+    }
+}
+
 /// One step: where its input is, relative to the pointer, and which weight it takes, relative to the loops'.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Step {
@@ -167,6 +174,7 @@ mod tests {
                         number: Number::F32,
                         input: Strides { plane: 4096, row: 512, pixel: 64, ..Strides::default() },
                         window: Window { kernel, stride: [1, 1], dilation: [1, 1] },
+                        border: None,
                         out: [1, 1],
                         output: Strides::default(),
                         blocks: 1,

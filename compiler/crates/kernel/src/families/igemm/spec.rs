@@ -1,5 +1,6 @@
 //! What one implicit GEMM computes.
 
+use super::border::Border;
 use super::packing::Packing;
 use crate::cost::Tiling;
 use crate::families::sides::Side;
@@ -128,6 +129,8 @@ pub struct Spec {
     pub input: Strides,
     /// Filter.
     pub window: Window,
+    /// The border whose taps are left out, if any.
+    pub border: Option<Border>,
     /// Output rows and columns.
     pub out: [usize; 2],
     /// Output strides; a plane is one vector of channels.

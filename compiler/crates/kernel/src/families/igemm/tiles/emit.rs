@@ -1,5 +1,6 @@
 //! Writes the kernel.
 
+use super::super::border::{Border, Taps};
 use super::super::spec::{Number, Spec, Strides};
 use super::plan::{Pair, Plan};
 use super::reduction::{Loop, in_chunks, reduction};
@@ -26,6 +27,8 @@ pub(super) struct Emitter<'a> {
     /// Loops within a chunk, and the straight run within those.
     loops: Vec<Loop>,
     run: Loop,
+    /// The border, for each dimension of the filter along which taps are left out for it.
+    leaves_out: [Option<Border>; 2],
 }
 
 /// What a unit works with.
@@ -36,6 +39,8 @@ pub(super) struct Unit {
     /// Distance of the rows of input tiles, and of those of weight tiles and sums.
     strides: [Gpr; 2],
     scratch: Gpr,
+    /// Its first output row.
+    row: Gpr,
     /// The sums of the present pair.
     pub(super) sums: Var<Gpr>,
     /// Byte offset of the first line of each step that the next pair prefetches; negative if none does.
@@ -47,19 +52,26 @@ struct Reading {
     ip: Var<Gpr>,
     wp: Var<Gpr>,
     below: Vec<usize>,
+    /// The taps that are read along each dimension of the filter, if not all.
+    taps: [Option<Taps>; 2],
 }
 
-/// Pointers that move over the image.
+/// What moves over the image: pointers, and the output row and column that they are at.
 struct Cursor {
     input: Var<Gpr>,
     results: Results,
+    at: [Var<Gpr>; 2],
 }
 
 impl<'a> Emitter<'a> {
     pub(super) fn new(spec: &'a Spec) -> Emitter<'a> {
         let (row, plan) = (row(spec.block_in), Plan::new(spec));
-        let (loops, run) = reduction(spec, row);
-        let whole = Emitter { spec, plan, row, chunks: Vec::new(), loops, run };
+        let leaves_out = [0, 1].map(|d| {
+            let widest = plan.strip.iter().map(|p| p.extent()[d][1]).max().unwrap_or(0);
+            spec.border.filter(|b| widest > 0 && b.pays(&spec.window, spec.out, d, widest))
+        });
+        let (loops, run) = reduction(spec, row, leaves_out.map(|b| b.is_some()));
+        let whole = Emitter { spec, plan, row, chunks: Vec::new(), loops, run, leaves_out };
         if !whole.plan.chunked {
             return whole;
         }
@@ -128,8 +140,9 @@ impl<'a> Emitter<'a> {
                 spec.channels_out,
                 place,
             );
-            let unit = Unit { weights: b.var(weights), bias, strides, scratch, sums: b.var(scratch), line };
-            let cursor = Cursor { input: b.var(input), results };
+            let unit = Unit { weights: b.var(weights), bias, strides, scratch, row, sums: b.var(scratch), line };
+            let zero = b.int(0);
+            let cursor = Cursor { input: b.var(input), results, at: [b.var(row), b.var(zero)] };
             let total = b.int(spec.out[0] as i64);
             let left = b.int_sub(total, row);
             if !self.chunks.is_empty() {
@@ -175,6 +188,7 @@ impl<'a> Emitter<'a> {
         let plan = &self.plan;
         let (rows, strip) = (self.spec.out[0], plan.strip_rows);
         let start = b.get(at.input);
+        b.set(at.at[0], unit.row);
         b.set(unit.sums, unit.scratch);
         if let Some(line) = unit.line {
             let (now, zero) = (b.get(line), b.int(0));
@@ -215,17 +229,27 @@ impl<'a> Emitter<'a> {
             b.repeat(looped.len() as u64, |b| {
                 self.pair(b, unit, at, first, last);
                 bump(b, at.input, pixels * step, 0);
+                self.counted(b, at, 1, pixels, 0);
                 to(b, 0, pixels as isize);
             });
             let moved = looped.len() * pixels;
             bump(b, at.input, 0, moved * step);
+            self.counted(b, at, 1, 0, moved);
             to(b, 0, -(moved as isize));
         }
         for pair in rest {
             self.pair(b, unit, at, pair, last);
         }
         bump(b, at.input, plan.strip_rows * spec.window.stride[0] * spec.input.row, 0);
+        self.counted(b, at, 0, plan.strip_rows, 0);
         to(b, plan.strip_rows, 0);
+    }
+
+    /// Moves on the row or column that leaving out taps asks for.
+    fn counted(&self, b: &mut KernelBuilder, at: &Cursor, d: usize, forward: usize, back: usize) {
+        if self.leaves_out[d].is_some() {
+            bump(b, at.at[d], forward, back);
+        }
     }
 
     /// Two tiles and, in the last pass, the pixels that are finished then.
@@ -248,7 +272,13 @@ impl<'a> Emitter<'a> {
         let weights = b.get(unit.weights);
         let wp = b.var(weights);
         let below: Vec<usize> = pair.tiles.iter().map(|t| t.input - pair.tiles[0].input).collect();
-        let reading = Reading { ip, wp, below };
+        let extent = pair.extent();
+        let taps = [0, 1].map(|d| {
+            let ([first, count], here) = (extent[d], b.get(at.at[d]));
+            let here = add(b, here, first);
+            self.leaves_out[d].filter(|_| count > 0).map(|border| border.emit(b, &self.spec.window, d, here, count))
+        });
+        let reading = Reading { ip, wp, below, taps };
         self.nest(b, unit, &self.loops, &reading);
         for (tile, place) in accumulators {
             b.tile_store(tile, sums, unit.strides[1], place);
@@ -269,10 +299,17 @@ impl<'a> Emitter<'a> {
         };
         // The inner loops have moved the pointer already.
         let moved = inner.first().map_or(0, |l| l.count * l.stride);
-        b.repeat(l.count as u64, |b| {
+        let once = |b: &mut KernelBuilder| {
             self.nest(b, unit, inner, at);
             bump(b, at.ip, l.stride, moved);
-        });
+        };
+        // A dimension of the filter that chunks cut up is read whole.
+        let whole = |d: &usize| l.count == self.spec.window.kernel[*d];
+        let Some(taps) = l.window.filter(whole).and_then(|d| at.taps[d]) else {
+            return b.repeat(l.count as u64, once);
+        };
+        let steps = inner.iter().map(|l| l.count).product::<usize>() * self.run.count;
+        taps.repeat(b, l.count, [(at.ip, l.stride), (at.wp, steps * self.row * self.width())], once);
     }
 
     /// One step of the reduction: every tile is loaded right before its first product.

@@ -76,6 +76,19 @@ pub struct Plan {
     panels: usize,
 }
 
+impl Pair {
+    /// Output rows and columns from the strip's first pixel on, as `[first, count]` along each dimension, of the pixels that are finished
+    /// with this pair; none where it is not those that its tiles compute.
+    pub fn extent(&self) -> [[usize; 2]; 2] {
+        let along = |d: usize, size: fn(&Run) -> [usize; 2]| {
+            let first = self.runs.iter().map(|r| r.at[d]).min().unwrap_or(0);
+            let end = self.runs.iter().map(|r| r.at[d] + size(r)[d]).max().unwrap_or(0);
+            [first, end - first]
+        };
+        [0, 1].map(|d| along(d, |r| [1, r.count]))
+    }
+}
+
 impl Plan {
     /// The plan of a spec.
     pub fn new(spec: &Spec) -> Plan {
@@ -210,6 +223,7 @@ mod tests {
             block_in: 16,
             input: Strides { row, pixel, ..Strides::default() },
             window: Window { stride: [stride; 2], ..Window::POINT },
+            border: None,
             out,
             output: Strides::default(),
             blocks: 2,

@@ -12,26 +12,30 @@ pub struct Loop {
     pub count: usize,
     /// Bytes of the input from round to round.
     pub stride: usize,
+    /// The dimension of the filter that it is over, if it is.
+    pub window: Option<usize>,
 }
 
-/// The reduction as loops around a straight run: its steps and the bytes of the input between them.
-pub fn reduction(spec: &Spec, row: usize) -> (Vec<Loop>, Loop) {
+/// The reduction as loops around a straight run: its steps and the bytes of the input between them. Loops over dimensions of the filter
+/// whose taps may be left out stay loops.
+pub fn reduction(spec: &Spec, row: usize, leaves_out: [bool; 2]) -> (Vec<Loop>, Loop) {
     let block = spec.block_in.min(spec.channels_in);
     let [kh, kw] = spec.window.kernel;
     let [dh, dw] = spec.window.dilation;
     let mut loops: Vec<Loop> = [
-        Loop { count: spec.channels_in / block, stride: spec.input.plane },
-        Loop { count: kh, stride: dh * spec.input.row },
-        Loop { count: kw, stride: dw * spec.input.pixel },
-        Loop { count: block / row, stride: 4 * row },
+        Loop { count: spec.channels_in / block, stride: spec.input.plane, window: None },
+        Loop { count: kh, stride: dh * spec.input.row, window: Some(0) },
+        Loop { count: kw, stride: dw * spec.input.pixel, window: Some(1) },
+        Loop { count: block / row, stride: 4 * row, window: None },
     ]
     .into_iter()
     .filter(|l| l.count > 1)
     .collect();
-    let inner = loops.pop().unwrap_or(Loop { count: 1, stride: 0 });
+    let is_run = |l: &mut Loop| l.window.is_none_or(|d| !leaves_out[d]);
+    let inner = loops.pop_if(is_run).unwrap_or(Loop { count: 1, stride: 0, window: None });
     let run = largest_divisor(inner.count, UNROLL);
     if run < inner.count {
-        loops.push(Loop { count: inner.count / run, stride: run * inner.stride });
+        loops.push(Loop { count: inner.count / run, stride: run * inner.stride, window: None });
     }
     (loops, Loop { count: run, ..inner })
 }
@@ -54,7 +58,7 @@ pub fn in_chunks(loops: &[Loop], run: usize, most: usize) -> (Vec<Loop>, Vec<Loo
         if inner > 1 {
             within.insert(0, Loop { count: inner, ..split });
         }
-        chunks.push(Loop { count: split.count / inner, stride: inner * split.stride });
+        chunks.push(Loop { count: split.count / inner, stride: inner * split.stride, ..split });
     }
     (chunks, within)
 }
@@ -74,8 +78,8 @@ mod tests {
         for (counts, run) in [(vec![8, 3], 3), (vec![16], 4), (vec![3, 7], 1), (vec![], 6), (vec![5, 3, 4], 2)] {
             let stride = |i: usize| 1000usize.pow(i as u32 + 1);
             let loops: Vec<Loop> =
-                counts.iter().enumerate().map(|(i, &count)| Loop { count, stride: stride(counts.len() - i) }).collect();
-            let run = Loop { count: run, stride: 1 };
+                counts.iter().enumerate().map(|(i, &count)| Loop { count, stride: stride(counts.len() - i), window: None }).collect();
+            let run = Loop { count: run, stride: 1, window: None };
             for most in 6..40 {
                 let (chunks, within) = in_chunks(&loops, run.count, most);
                 let joined: Vec<Loop> = chunks.iter().chain(&within).copied().collect();
