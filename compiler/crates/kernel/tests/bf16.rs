@@ -46,14 +46,32 @@ impl Net {
         stride: [usize; 2],
         groups: usize,
     ) -> ValueId {
+        self.dilated(g, x, outputs, kernel, stride, groups, [1, 1])
+    }
+    /// A convolution whose border is as wide as the filter reaches.
+    fn dilated(
+        &mut self,
+        g: &mut Gen,
+        x: ValueId,
+        outputs: usize,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        groups: usize,
+        dilation: [usize; 2],
+    ) -> ValueId {
         let channels = self.dims(x)[1];
         let w = sparse(g, &[outputs, channels / groups, kernel[0], kernel[1]]);
         let (w, b) = (self.constant(w), sparse(g, &[outputs]));
         let b = self.constant(b);
         let ints = |v: &[usize]| v.iter().map(|&x| x as i64).collect::<Vec<i64>>();
-        let pads = [kernel[0] / 2, kernel[1] / 2, (kernel[0] - 1) / 2, (kernel[1] - 1) / 2];
-        let attrs = Attrs::new().with("strides", ints(&stride)).with("pads", ints(&pads)).with("group", groups as i64);
-        self.what += &format!(" {channels}->{outputs} {kernel:?}/{stride:?}");
+        let reach = |d: usize| (kernel[d] - 1) * dilation[d];
+        let pads = [reach(0).div_ceil(2), reach(1).div_ceil(2), reach(0) / 2, reach(1) / 2];
+        let attrs = Attrs::new()
+            .with("strides", ints(&stride))
+            .with("dilations", ints(&dilation))
+            .with("pads", ints(&pads))
+            .with("group", groups as i64);
+        self.what += &format!(" {channels}->{outputs} {kernel:?}/{stride:?} dilation {dilation:?}");
         self.emit("conv", &[x, w, b], attrs)
     }
     fn check(mut self, y: ValueId, g: &mut Gen, split: bool, used: &mut dyn FnMut(&Schedule)) {
@@ -106,6 +124,26 @@ fn convolutions_are_exact() {
         });
     }
     assert!(reduced >= 130 * reduced_targets().len(), "only {reduced} convolutions were reduced");
+}
+
+/// Wide dilations: taps that read only the border are left out, in rows of any number of tiles, of reductions in chunks and at once.
+#[test]
+fn dilated_convolutions_are_exact() {
+    let mut left_out = 0;
+    for seed in 0..120 {
+        let mut g = Gen::new(30_000 + seed);
+        let channels = if g.below(4) == 0 { 200 + g.below(200) } else { 1 + g.below(90) };
+        let kernel = g.pick(&[[3, 3], [3, 3], [3, 3], [5, 3], [2, 4], [1, 3]]);
+        let size = [4 + g.below(20), g.pick(&[5, 9, 14, 17, 23, 33, 40, 48, 65, 80])];
+        let (mut net, x) = Net::new(&[1 + g.below(2), channels, size[0], size[1]]);
+        let (stride, dilation) = (g.pick(&[[1, 1], [1, 1], [1, 2], [2, 2]]), [1 + g.below(20), 1 + g.below(40)]);
+        let outputs = 1 + g.below(70);
+        let y = net.dilated(&mut g, x, outputs, kernel, stride, 1, dilation);
+        net.check(y, &mut g, seed % 2 == 0, &mut |s| {
+            left_out += usize::from(s.decisions.iter().any(|d| d.problem.border.is_some()));
+        });
+    }
+    assert!(left_out >= 60 || reduced_targets().is_empty(), "only {left_out} had a border to leave out");
 }
 
 /// Groups of any width: of part of a block, of whole ones, across blocks.

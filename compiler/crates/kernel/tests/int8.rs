@@ -195,7 +195,11 @@ impl Net {
         let w = signed(g, &[outputs, channels / groups, kernel[0], kernel[1]]);
         let w = self.constant(w);
         let zero = self.constant(Tensor::scalar(g.pick(&[0u8, 1, 128, 255])));
-        let dilation = if g.below(5) == 0 { [1 + g.below(2), 1 + g.below(2)] } else { [1, 1] };
+        let dilation = match g.below(8) {
+            0 => [1 + g.below(2), 1 + g.below(2)],
+            1 => [1 + g.below(12), 1 + g.below(24)],
+            _ => [1, 1],
+        };
         let ints = |v: &[usize]| v.iter().map(|&x| x as i64).collect::<Vec<i64>>();
         let reach = |d: usize| (kernel[d] - 1) * dilation[d];
         let pads = [reach(0) / 2, reach(1) / 2, reach(0) - reach(0) / 2, reach(1) - reach(1) / 2];

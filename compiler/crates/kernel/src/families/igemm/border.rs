@@ -108,9 +108,14 @@ mod tests {
 
     #[test]
     fn taps_that_read_the_image_are_kept() {
-        for (kernel, stride, dilation, before, size) in
-            [(3, 1, 6, 6, 33), (3, 1, 18, 18, 33), (3, 2, 4, 4, 19), (5, 1, 7, 3, 20), (2, 1, 9, 0, 30), (3, 3, 11, 20, 9)]
-        {
+        for (kernel, stride, dilation, before, size) in [
+            (3, 1, 6, 6, 33),
+            (3, 1, 18, 18, 33),
+            (3, 2, 4, 4, 19),
+            (5, 1, 7, 3, 20),
+            (2, 1, 9, 0, 30),
+            (3, 3, 11, 20, 9),
+        ] {
             let w = Window { kernel: [kernel; 2], stride: [stride; 2], dilation: [dilation; 2] };
             let border = Border { before: [before; 2], size: [size; 2] };
             let reads = |o: usize, k: usize| (before..before + size).contains(&(o * stride + k * dilation));
@@ -121,7 +126,10 @@ mod tests {
                         assert!((at..at + n).all(|o| !reads(o, k)), "{border:?} {w:?}: tap {k} of {n} from {at}");
                     }
                 }
-                assert!((0..kernel).all(|k| border.taps(&w, 1, at, 1).contains(&k) == reads(at, k)), "{border:?} {w:?}");
+                assert!(
+                    (0..kernel).all(|k| border.taps(&w, 1, at, 1).contains(&k) == reads(at, k)),
+                    "{border:?} {w:?}"
+                );
             }
         }
     }

@@ -4,7 +4,8 @@
 //! A tile of output pixels times a panel of output-channel vectors is kept in registers; for every step along the
 //! reduction one weight vector per channel block is loaded and one input element per pixel is broadcast. All input
 //! addresses are a moving pointer plus a constant, so stride, dilation, kernel size and padding (a zero border in the input
-//! buffer) cost nothing and there is no im2col.
+//! buffer) cost nothing and there is no im2col. Taps of widely dilated filters that read nothing but the
+//! border are left out.
 //!
 //! * [`spec`] says what is multiplied with what, in bytes;
 //! * [`order`] is the order of the reduction, shared by the code and the packing of the weights;

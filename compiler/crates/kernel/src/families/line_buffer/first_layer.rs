@@ -4,6 +4,7 @@ use super::chain::{Chunk, Head};
 use super::extent;
 use crate::cost::Problem;
 use crate::families::conv::{compiled, weights};
+use crate::families::dense::Dense;
 use crate::families::igemm;
 use crate::families::igemm::spec::{Spec, Strides};
 use crate::families::region::Region;
@@ -39,7 +40,8 @@ impl FirstLayer {
         let placed = lo.input(x, head.dense.wish(&target))?;
         let dims = head.dense.geometry().shape.dims();
         let epilogue = place_in_vectors(view.epilogue.as_ref(), lo, &dims)?;
-        let dense = head.dense.dense(view, &placed, epilogue, lo)?;
+        // A call sees some rows, and not where in the image they are.
+        let dense = Dense { border: None, ..head.dense.dense(view, &placed, epilogue, lo)? };
         let slice = dense.in_panels(head.blocks(), lanes);
         let spec = dense.spec(&slice, Strides::default(), &target);
         let name = lo.graph().node(view.node).name.clone();

@@ -201,13 +201,14 @@ impl<'a> Emitter<'a> {
             let strips = b.int_div(here, strip as u32);
             b.repeat_dyn(strips, |b| self.strip(b, unit, at, last));
         }
-        if let Some(odd_one) = &plan.last {
+        if !plan.last.is_empty() {
+            let pairs = |b: &mut KernelBuilder| plan.last.iter().for_each(|pair| self.pair(b, unit, at, pair, last));
             if plan.groups() == 1 {
-                self.pair(b, unit, at, odd_one, last);
+                pairs(b);
             } else {
                 let odd = b.int_min(left, plan.group_rows as i32);
                 let odd = b.int_rem(odd, strip as u32);
-                b.repeat_dyn(odd, |b| self.pair(b, unit, at, odd_one, last));
+                b.repeat_dyn(odd, pairs);
             }
         }
         b.set(at.input, start);

@@ -1,5 +1,6 @@
 //! How an output is cut into tiles of at most 16 pixels.
 
+use super::super::border::Border;
 use super::super::spec::{Number, Spec};
 
 /// Rows of a tile.
@@ -61,7 +62,7 @@ pub struct Plan {
     /// Pairs at the beginning of a strip that are a constant number of pixels apart.
     pub regular: usize,
     /// The strip of an odd last row.
-    pub last: Option<Pair>,
+    pub last: Vec<Pair>,
     /// Output rows of a unit, whole strips but for the last.
     pub group_rows: usize,
     /// Pixels in the scratch area that a strip or pair needs.
@@ -106,7 +107,8 @@ impl Plan {
     /// With units of about so many pixels.
     fn whole(spec: &Spec, unit: usize) -> Plan {
         let cols = spec.out[1];
-        let plan = flat(spec).unwrap_or_else(|| if cols > ROWS { by_rows(spec, unit) } else { two_rows(spec, unit) });
+        let plan = flat(spec).or_else(|| two_by_two(spec, unit));
+        let plan = plan.unwrap_or_else(|| if cols > ROWS { by_rows(spec, unit) } else { two_rows(spec, unit) });
         Plan { rows: spec.out[0], panel: spec.panel_bytes(LANES), panels: spec.panels, ..plan }
     }
     /// Whether L2 holds all weights.
@@ -185,6 +187,53 @@ fn by_rows(spec: &Spec, unit: usize) -> Plan {
     Plan { pixels, strip_rows: 1, strip, regular, group_rows, scratch: 2 * ROWS, apart: 2 * ROWS, ..Plan::default() }
 }
 
+/// Most tiles of a row that are taken two rows at a time: each pair of the strip is code of its own.
+const TWO_ROWS: usize = 7;
+
+/// Rows of an odd number of tiles, two at a time, so that the last tile of one makes a pair with the first of the next. `None` where rows are better
+/// taken one by one: there are few, or pairs within a row leave out taps.
+fn two_by_two(spec: &Spec, unit: usize) -> Option<Plan> {
+    let [rows, cols] = spec.out;
+    let count = cols.div_ceil(ROWS);
+    let pixels = cols.div_ceil(count);
+    let narrow = |b: &Border| b.pays(&spec.window, spec.out, 1, 2 * cols.div_ceil(count + 1));
+    if count.is_multiple_of(2)
+        || !(3..=TWO_ROWS).contains(&count)
+        || rows < 2
+        || spec.border.as_ref().is_some_and(narrow)
+    {
+        return None;
+    }
+    let below = spec.window.stride[0] * spec.input.row;
+    let pairs = |rows: usize| -> Vec<Pair> {
+        let all: Vec<(Tile, Run)> = (0..rows * count)
+            .map(|t| {
+                let (row, first, place) = (t / count, t % count * pixels, t % 2 * ROWS);
+                let start = first.min(cols - pixels);
+                let skipped = first - start;
+                let tile = Tile { input: row * below + start * step(spec), scratch: place };
+                (tile, Run { at: [row, first], count: pixels - skipped, scratch: place + skipped })
+            })
+            .collect();
+        let pair = |p: &[(Tile, Run)]| Pair {
+            tiles: p.iter().map(|&(tile, _)| tile).collect(),
+            runs: p.iter().map(|&(_, run)| run).filter(|run| run.count > 0).collect(),
+        };
+        all.chunks(2).map(pair).collect()
+    };
+    let last = if rows.is_multiple_of(2) { Vec::new() } else { pairs(1) };
+    Some(Plan {
+        pixels,
+        strip_rows: 2,
+        strip: pairs(2),
+        last,
+        group_rows: group_rows(spec.out, unit).next_multiple_of(2).min(rows),
+        scratch: 2 * ROWS,
+        apart: 2 * ROWS,
+        ..Plan::default()
+    })
+}
+
 /// Narrow rows, two at a time.
 fn two_rows(spec: &Spec, unit: usize) -> Plan {
     let [rows, cols] = spec.out;
@@ -193,7 +242,8 @@ fn two_rows(spec: &Spec, unit: usize) -> Plan {
         tiles: (0..rows).map(|r| Tile { input: r * below, scratch: r * ROWS }).collect(),
         runs: (0..rows).map(|r| Run { at: [r, 0], count: cols, scratch: r * ROWS }).collect(),
     };
-    let (strip_rows, last) = if rows == 1 { (1, None) } else { (2, (rows % 2 == 1).then(|| of(1))) };
+    let (strip_rows, last) =
+        if rows == 1 { (1, Vec::new()) } else { (2, (rows % 2 == 1).then(|| of(1)).into_iter().collect()) };
     let group_rows = group_rows(spec.out, unit).next_multiple_of(strip_rows).min(rows);
     Plan {
         pixels: cols,
@@ -290,10 +340,8 @@ mod tests {
                 };
                 let mut y = 0;
                 while y < rows {
-                    match &plan.last {
-                        Some(last) if y + plan.strip_rows > rows => strip(y, std::slice::from_ref(last)),
-                        _ => strip(y, &plan.strip),
-                    }
+                    let is_last = !plan.last.is_empty() && y + plan.strip_rows > rows;
+                    strip(y, if is_last { &plan.last } else { &plan.strip });
                     y += plan.strip_rows;
                 }
                 assert!(seen.iter().all(|s| *s), "{rows}x{cols} stride {stride}");

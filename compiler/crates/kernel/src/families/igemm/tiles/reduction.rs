@@ -77,8 +77,11 @@ mod tests {
     fn chunks_are_the_reduction_cut_up() {
         for (counts, run) in [(vec![8, 3], 3), (vec![16], 4), (vec![3, 7], 1), (vec![], 6), (vec![5, 3, 4], 2)] {
             let stride = |i: usize| 1000usize.pow(i as u32 + 1);
-            let loops: Vec<Loop> =
-                counts.iter().enumerate().map(|(i, &count)| Loop { count, stride: stride(counts.len() - i), window: None }).collect();
+            let loops: Vec<Loop> = counts
+                .iter()
+                .enumerate()
+                .map(|(i, &count)| Loop { count, stride: stride(counts.len() - i), window: None })
+                .collect();
             let run = Loop { count: run, stride: 1, window: None };
             for most in 6..40 {
                 let (chunks, within) = in_chunks(&loops, run.count, most);
