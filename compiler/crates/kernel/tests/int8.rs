@@ -191,15 +191,28 @@ impl Net {
         chain: Chain,
         residual: Option<ValueId>,
     ) -> ValueId {
+        let zero = g.pick(&[0u8, 1, 128, 255]);
+        let dilation = if g.below(5) == 0 { [1 + g.below(2), 1 + g.below(2)] } else { [1, 1] };
+        self.dilated(g, x, outputs, kernel, stride, groups, chain, residual, dilation, zero)
+    }
+    /// A convolution whose border, of zero points, is as wide as the filter reaches.
+    fn dilated(
+        &mut self,
+        g: &mut Gen,
+        x: ValueId,
+        outputs: usize,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        groups: usize,
+        chain: Chain,
+        residual: Option<ValueId>,
+        dilation: [usize; 2],
+        zero: u8,
+    ) -> ValueId {
         let channels = self.dims(x)[1];
         let w = signed(g, &[outputs, channels / groups, kernel[0], kernel[1]]);
         let w = self.constant(w);
-        let zero = self.constant(Tensor::scalar(g.pick(&[0u8, 1, 128, 255])));
-        let dilation = match g.below(8) {
-            0 => [1 + g.below(2), 1 + g.below(2)],
-            1 => [1 + g.below(12), 1 + g.below(24)],
-            _ => [1, 1],
-        };
+        let zero = self.constant(Tensor::scalar(zero));
         let ints = |v: &[usize]| v.iter().map(|&x| x as i64).collect::<Vec<i64>>();
         let reach = |d: usize| (kernel[d] - 1) * dilation[d];
         let pads = [reach(0) / 2, reach(1) / 2, reach(0) - reach(0) / 2, reach(1) - reach(1) / 2];
@@ -283,6 +296,29 @@ fn convolutions_are_exact() {
     }
     let has_tiles = byte_targets().iter().any(mnnc_vector::Target::has_int8_tiles);
     assert!(on_tiles > 20 || !has_tiles, "only {on_tiles} on tiles");
+}
+
+/// Wide dilations: taps that read only a border of zeros are left out, in chunks of the reduction and within them; a border of other zero
+/// points is read.
+#[test]
+fn dilated_convolutions_are_exact() {
+    let mut left_out = 0;
+    for seed in 0..100 {
+        let mut g = Gen::new(40_000 + seed);
+        let channels = g.pick(&[5, 30, 64, 128, 200, 256, 320]);
+        let kernel = g.pick(&[[3, 3], [3, 3], [3, 3], [5, 3], [2, 4], [1, 3]]);
+        let size = [4 + g.below(20), g.pick(&[5, 9, 14, 17, 23, 33, 40, 48])];
+        let (mut net, x) = Net::new(&[1 + g.below(2), channels, size[0], size[1]]);
+        let (stride, dilation) = (g.pick(&[[1, 1], [1, 1], [1, 2], [2, 2]]), [1 + g.below(20), 1 + g.below(30)]);
+        let (outputs, zero, chain) = (1 + g.below(70), g.pick(&[0, 0, 0, 128]), any_chain(&mut g));
+        let y = net.dilated(&mut g, x, outputs, kernel, stride, 1, chain, None, dilation, zero);
+        net.check(y, &mut g, seed % 2 == 0, &mut |s| {
+            let has_border = s.decisions.iter().any(|d| d.problem.border.is_some());
+            assert!(!has_border || zero == 0);
+            left_out += usize::from(has_border);
+        });
+    }
+    assert!(left_out >= 50, "only {left_out} had a border to leave out");
 }
 
 /// Bytes between layers: borders of zero points, residual sums, one written over its operand.

@@ -61,6 +61,8 @@ struct Cursor {
     input: Var<Gpr>,
     results: Results,
     at: [Var<Gpr>; 2],
+    /// The filter row and column of the present chunk, where chunks are of single ones.
+    tap: [Var<Gpr>; 2],
 }
 
 impl<'a> Emitter<'a> {
@@ -142,7 +144,8 @@ impl<'a> Emitter<'a> {
             );
             let unit = Unit { weights: b.var(weights), bias, strides, scratch, row, sums: b.var(scratch), line };
             let zero = b.int(0);
-            let cursor = Cursor { input: b.var(input), results, at: [b.var(row), b.var(zero)] };
+            let cursor =
+                Cursor { input: b.var(input), results, at: [b.var(row), b.var(zero)], tap: [b.var(zero), b.var(zero)] };
             let total = b.int(spec.out[0] as i64);
             let left = b.int_sub(total, row);
             if !self.chunks.is_empty() {
@@ -174,9 +177,17 @@ impl<'a> Emitter<'a> {
             return;
         };
         let moved = inner.first().map_or(0, |l| l.count * l.stride);
+        let tap = self.left_out(l).map(|d| at.tap[d]);
+        if let Some(tap) = tap {
+            let zero = b.int(0);
+            b.set(tap, zero);
+        }
         b.repeat((l.count - usize::from(last)) as u64, |b| {
             self.passes(b, unit, at, left, inner, false);
             bump(b, at.input, l.stride, moved);
+            if let Some(tap) = tap {
+                bump(b, tap, 1, 0);
+            }
         });
         if last {
             self.passes(b, unit, at, left, inner, true);
@@ -246,6 +257,11 @@ impl<'a> Emitter<'a> {
         to(b, plan.strip_rows, 0);
     }
 
+    /// The dimension of the filter along which this loop leaves out taps. One that chunks cut up is read whole.
+    fn left_out(&self, l: &Loop) -> Option<usize> {
+        l.window.filter(|&d| self.leaves_out[d].is_some() && l.count == self.spec.window.kernel[d])
+    }
+
     /// Moves on the row or column that leaving out taps asks for.
     fn counted(&self, b: &mut KernelBuilder, at: &Cursor, d: usize, forward: usize, back: usize) {
         if self.leaves_out[d].is_some() {
@@ -255,6 +271,28 @@ impl<'a> Emitter<'a> {
 
     /// Two tiles and, in the last pass, the pixels that are finished then.
     fn pair(&self, b: &mut KernelBuilder, unit: &Unit, at: &Cursor, pair: &Pair, last: bool) {
+        let extent = pair.extent();
+        let taps = [0, 1].map(|d| {
+            let ([first, count], here) = (extent[d], b.get(at.at[d]));
+            let here = add(b, here, first);
+            self.leaves_out[d].filter(|_| count > 0).map(|border| border.emit(b, &self.spec.window, d, here, count))
+        });
+        let chunk: Vec<(Gpr, Taps)> = self
+            .chunks
+            .iter()
+            .filter_map(|l| self.left_out(l))
+            .filter_map(|d| Some((b.get(at.tap[d]), taps[d]?)))
+            .collect();
+        among(b, &chunk, |b| self.multiply(b, unit, at, pair, taps));
+        self.next_line(b, unit);
+        if last {
+            pair.runs.iter().for_each(|run| self.finish(b, unit, &at.results, run));
+        }
+        bump(b, unit.sums, self.apart(), 0);
+    }
+
+    /// The products of a pair.
+    fn multiply(&self, b: &mut KernelBuilder, unit: &Unit, at: &Cursor, pair: &Pair, taps: [Option<Taps>; 2]) {
         let sums = b.get(unit.sums);
         let accumulators: Vec<(u8, i32)> = (0..pair.tiles.len())
             .flat_map(|i| (0..self.spec.blocks).map(move |j| (i, j)))
@@ -273,22 +311,11 @@ impl<'a> Emitter<'a> {
         let weights = b.get(unit.weights);
         let wp = b.var(weights);
         let below: Vec<usize> = pair.tiles.iter().map(|t| t.input - pair.tiles[0].input).collect();
-        let extent = pair.extent();
-        let taps = [0, 1].map(|d| {
-            let ([first, count], here) = (extent[d], b.get(at.at[d]));
-            let here = add(b, here, first);
-            self.leaves_out[d].filter(|_| count > 0).map(|border| border.emit(b, &self.spec.window, d, here, count))
-        });
         let reading = Reading { ip, wp, below, taps };
         self.nest(b, unit, &self.loops, &reading);
         for (tile, place) in accumulators {
             b.tile_store(tile, sums, unit.strides[1], place);
         }
-        self.next_line(b, unit);
-        if last {
-            pair.runs.iter().for_each(|run| self.finish(b, unit, &at.results, run));
-        }
-        bump(b, unit.sums, self.apart(), 0);
     }
 
     fn nest(&self, b: &mut KernelBuilder, unit: &Unit, loops: &[Loop], at: &Reading) {
@@ -304,9 +331,7 @@ impl<'a> Emitter<'a> {
             self.nest(b, unit, inner, at);
             bump(b, at.ip, l.stride, moved);
         };
-        // A dimension of the filter that chunks cut up is read whole.
-        let whole = |d: &usize| l.count == self.spec.window.kernel[*d];
-        let Some(taps) = l.window.filter(whole).and_then(|d| at.taps[d]) else {
+        let Some(taps) = self.left_out(l).and_then(|d| at.taps[d]) else {
             return b.repeat(l.count as u64, once);
         };
         let steps = inner.iter().map(|l| l.count).product::<usize>() * self.run.count;
@@ -354,4 +379,18 @@ impl<'a> Emitter<'a> {
             b.set(line, next);
         }
     }
+}
+
+/// Does `body` if each tap is among those that are read.
+fn among(b: &mut KernelBuilder, taps: &[(Gpr, Taps)], body: impl FnOnce(&mut KernelBuilder)) {
+    let Some(((tap, read), rest)) = taps.split_first() else { return body(b) };
+    let end = b.int_add(read.first, read.count);
+    let mut body = Some(body);
+    b.if_(Cond::Ge, *tap, read.first, |b| {
+        b.if_(Cond::Lt, *tap, end, |b| {
+            if let Some(body) = body.take() {
+                among(b, rest, body);
+            }
+        });
+    });
 }
