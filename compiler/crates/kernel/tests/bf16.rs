@@ -17,13 +17,15 @@ fn sparse(g: &mut Gen, dims: &[usize]) -> Tensor {
 struct Net {
     graph: Graph,
     what: String,
+    /// Of convolutions from here on, whose borders are as wide as their filters reach.
+    dilation: [usize; 2],
 }
 
 impl Net {
     fn new(dims: &[usize]) -> (Net, ValueId) {
         let mut graph = Graph::new("net");
         let x = graph.add_input("x", TensorType::new(DType::F32, dims.iter().copied()));
-        (Net { graph, what: format!("{dims:?}") }, x)
+        (Net { graph, what: format!("{dims:?}"), dilation: [1, 1] }, x)
     }
     fn emit(&mut self, op: &str, inputs: &[ValueId], attrs: Attrs) -> ValueId {
         self.what += &format!(" {op}");
@@ -46,19 +48,7 @@ impl Net {
         stride: [usize; 2],
         groups: usize,
     ) -> ValueId {
-        self.dilated(g, x, outputs, kernel, stride, groups, [1, 1])
-    }
-    /// A convolution whose border is as wide as the filter reaches.
-    fn dilated(
-        &mut self,
-        g: &mut Gen,
-        x: ValueId,
-        outputs: usize,
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        groups: usize,
-        dilation: [usize; 2],
-    ) -> ValueId {
+        let dilation = self.dilation;
         let channels = self.dims(x)[1];
         let w = sparse(g, &[outputs, channels / groups, kernel[0], kernel[1]]);
         let (w, b) = (self.constant(w), sparse(g, &[outputs]));
@@ -136,9 +126,9 @@ fn dilated_convolutions_are_exact() {
         let kernel = g.pick(&[[3, 3], [3, 3], [3, 3], [5, 3], [2, 4], [1, 3]]);
         let size = [4 + g.below(20), g.pick(&[5, 9, 14, 17, 23, 33, 40, 48, 65, 80])];
         let (mut net, x) = Net::new(&[1 + g.below(2), channels, size[0], size[1]]);
-        let (stride, dilation) = (g.pick(&[[1, 1], [1, 1], [1, 2], [2, 2]]), [1 + g.below(20), 1 + g.below(40)]);
-        let outputs = 1 + g.below(70);
-        let y = net.dilated(&mut g, x, outputs, kernel, stride, 1, dilation);
+        net.dilation = [1 + g.below(20), 1 + g.below(40)];
+        let (stride, outputs) = (g.pick(&[[1, 1], [1, 1], [1, 2], [2, 2]]), 1 + g.below(70));
+        let y = net.conv(&mut g, x, outputs, kernel, stride, 1);
         net.check(y, &mut g, seed % 2 == 0, &mut |s| {
             left_out += usize::from(s.decisions.iter().any(|d| d.problem.border.is_some()));
         });

@@ -39,6 +39,9 @@ enum Chain {
 struct Net {
     graph: Graph,
     what: String,
+    /// Dilation and zero point of the input of convolutions from here on, if not any.
+    dilation: Option<[usize; 2]>,
+    zero: Option<u8>,
 }
 
 /// A region under construction: its parameters and what they are outside.
@@ -53,7 +56,7 @@ impl Net {
     fn new(dims: &[usize]) -> (Net, ValueId) {
         let mut graph = Graph::new("net");
         let x = graph.add_input("x", TensorType::new(DType::U8, dims.iter().copied()));
-        (Net { graph, what: format!("{dims:?}") }, x)
+        (Net { graph, what: format!("{dims:?}"), dilation: None, zero: None }, x)
     }
     fn dims(&self, v: ValueId) -> Vec<usize> {
         self.graph.ty(v).static_dims().expect("static")
@@ -191,24 +194,9 @@ impl Net {
         chain: Chain,
         residual: Option<ValueId>,
     ) -> ValueId {
-        let zero = g.pick(&[0u8, 1, 128, 255]);
-        let dilation = if g.below(5) == 0 { [1 + g.below(2), 1 + g.below(2)] } else { [1, 1] };
-        self.dilated(g, x, outputs, kernel, stride, groups, chain, residual, dilation, zero)
-    }
-    /// A convolution whose border, of zero points, is as wide as the filter reaches.
-    fn dilated(
-        &mut self,
-        g: &mut Gen,
-        x: ValueId,
-        outputs: usize,
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        groups: usize,
-        chain: Chain,
-        residual: Option<ValueId>,
-        dilation: [usize; 2],
-        zero: u8,
-    ) -> ValueId {
+        let zero = self.zero.unwrap_or_else(|| g.pick(&[0u8, 1, 128, 255]));
+        let narrow = if g.below(5) == 0 { [1 + g.below(2), 1 + g.below(2)] } else { [1, 1] };
+        let dilation = self.dilation.unwrap_or(narrow);
         let channels = self.dims(x)[1];
         let w = signed(g, &[outputs, channels / groups, kernel[0], kernel[1]]);
         let w = self.constant(w);
@@ -309,9 +297,10 @@ fn dilated_convolutions_are_exact() {
         let kernel = g.pick(&[[3, 3], [3, 3], [3, 3], [5, 3], [2, 4], [1, 3]]);
         let size = [4 + g.below(20), g.pick(&[5, 9, 14, 17, 23, 33, 40, 48])];
         let (mut net, x) = Net::new(&[1 + g.below(2), channels, size[0], size[1]]);
-        let (stride, dilation) = (g.pick(&[[1, 1], [1, 1], [1, 2], [2, 2]]), [1 + g.below(20), 1 + g.below(30)]);
-        let (outputs, zero, chain) = (1 + g.below(70), g.pick(&[0, 0, 0, 128]), any_chain(&mut g));
-        let y = net.dilated(&mut g, x, outputs, kernel, stride, 1, chain, None, dilation, zero);
+        let zero = g.pick(&[0, 0, 0, 128]);
+        (net.dilation, net.zero) = (Some([1 + g.below(20), 1 + g.below(30)]), Some(zero));
+        let (stride, outputs, chain) = (g.pick(&[[1, 1], [1, 1], [1, 2], [2, 2]]), 1 + g.below(70), any_chain(&mut g));
+        let y = net.conv(&mut g, x, outputs, kernel, stride, 1, chain, None);
         net.check(y, &mut g, seed % 2 == 0, &mut |s| {
             let has_border = s.decisions.iter().any(|d| d.problem.border.is_some());
             assert!(!has_border || zero == 0);
