@@ -19,23 +19,22 @@ pub struct Border {
 /// Most of the work that may be left for leaving out taps to pay.
 const WORTH: f64 = 0.9;
 
+/// Longest filter of which taps are left out: each is a comparison in every tile.
+const LONGEST: usize = 16;
+
 impl Border {
     /// The border, if it is worth leaving out of a convolution of these outputs: by pixels, of which tiles reach a part.
     pub fn worth(self, w: &Window, out: [usize; 2]) -> Option<Border> {
-        let left: f64 = (0..2).map(|d| self.share(w, out, d, 1)).product();
-        (left < WORTH).then_some(self)
+        let left = |d: usize| if self.pays(w, out, d, 1) { self.share(w, out, d, 1) } else { 1.0 };
+        (left(0) * left(1) < WORTH).then_some(self)
     }
 
     /// Taps of dimension `d` that read the image in a tile of `n` outputs from output `at` on.
     fn taps(&self, w: &Window, d: usize, at: usize, n: usize) -> Range<usize> {
-        let inside = |k: &usize| {
-            let first = at * w.stride[d] + k * w.dilation[d];
-            let last = first + (n - 1) * w.stride[d];
-            last >= self.before[d] && first < self.before[d] + self.size[d]
-        };
-        let taps = 0..w.kernel[d];
-        let begin = taps.clone().find(inside).unwrap_or(w.kernel[d]);
-        begin..begin + taps.filter(inside).count()
+        let [first, last] = [at, at + n - 1].map(|o| o * w.stride[d]);
+        let [begin, end] = [self.before[d].saturating_sub(last), (self.before[d] + self.size[d]).saturating_sub(first)]
+            .map(|inputs| inputs.div_ceil(w.dilation[d]).min(w.kernel[d]));
+        begin..end.max(begin)
     }
 
     /// What is left of the work along dimension `d` of outputs cut into tiles of `tile`.
@@ -47,14 +46,14 @@ impl Border {
 
     /// Whether a kernel with tiles of `tile` outputs along dimension `d` leaves out taps of it.
     pub fn pays(&self, w: &Window, out: [usize; 2], d: usize, tile: usize) -> bool {
-        w.kernel[d] > 1 && self.share(w, out, d, tile) < WORTH
+        (2..=LONGEST).contains(&w.kernel[d]) && self.share(w, out, d, tile) < WORTH
     }
 
     /// Emits what [`taps`](Self::taps) says, for outputs from `at` on: the first tap and how many there are.
     pub fn emit(&self, b: &mut KernelBuilder, w: &Window, d: usize, at: Gpr, n: usize) -> Taps {
         let scaled = b.int_mul(at, w.stride[d] as i32);
         let [zero, one] = [0, 1].map(|i| b.int(i));
-        // Counts the taps from whose input, that of the first output before the frame's origin, less than `bound` is left.
+        // How many taps read before `bound`, counted from the frame's first pixel on.
         let below = |b: &mut KernelBuilder, bound: i64| {
             (0..w.kernel[d]).fold(zero, |count, k| {
                 let counts = b.int_select(Cond::Lt, scaled, (bound - (k * w.dilation[d]) as i64) as i32, one, zero);
@@ -143,5 +142,8 @@ mod tests {
         assert!(border.worth(&w, [33; 2]).is_some());
         let plain = Border { before: [1; 2], size: [56; 2] };
         assert!(plain.worth(&Window { dilation: [1; 2], ..w }, [56; 2]).is_none());
+        // Tens of millions of taps, as a hostile model may have.
+        let long = Window { kernel: [1, 40_000_000], stride: [1; 2], dilation: [1; 2] };
+        assert!(Border { before: [0, 39_999_999], size: [1, 1] }.worth(&long, [1, 40_000_000]).is_none());
     }
 }
