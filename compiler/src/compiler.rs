@@ -8,8 +8,8 @@ use mnnc_ir::{Graph, NodeId};
 use mnnc_transform::{Hooks, Manager, OptLevel, Pipeline, Prefer, Report, Target as Purpose};
 
 use crate::error::Result;
-use crate::mnn_arithmetic;
 use crate::tune::TuneFile;
+use crate::{mnn_arithmetic, quantised};
 
 /// Everything that a compilation depends on besides the model's bytes.
 #[derive(Clone, Debug, Default)]
@@ -99,7 +99,8 @@ impl Model {
         Model { imported, path: self.path.clone(), arithmetic: None }
     }
 
-    fn new(imported: Imported, path: PathBuf) -> Result<Model> {
+    fn new(mut imported: Imported, path: PathBuf) -> Result<Model> {
+        quantised::type_ports(&mut imported.graph);
         let arithmetic = match imported.rounding {
             Rounding::Onnx => None,
             Rounding::Mnn => Some(mnn_arithmetic::as_engine(&imported.graph)?),

@@ -125,8 +125,11 @@ impl Library {
             ))
             .into());
         }
-        let fits = inputs.len() == graph.inputs().len()
-            && inputs.iter().zip(graph.inputs()).all(|(tensor, &v)| tensor.ty() == *graph.ty(v));
+        let fits_port = |(tensor, &v): (&Tensor, &ValueId)| {
+            let ty = graph.ty(v);
+            tensor.dtype() == ty.dtype && ty.static_dims().is_some_and(|dims| dims == tensor.dims())
+        };
+        let fits = inputs.len() == graph.inputs().len() && inputs.iter().zip(graph.inputs()).all(fits_port);
         let ports: Option<Vec<_>> =
             graph.outputs().iter().map(|&v| Some((graph.ty(v), graph.ty(v).num_bytes()?))).collect();
         let (true, Some(ports)) = (fits, ports) else {

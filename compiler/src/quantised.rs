@@ -1,4 +1,7 @@
 //! What is quantised in a model: every tensor of integers that stand for reals, with its scales and zero points.
+//!
+//! Inside a graph the ops say so, whose operands scales and zero points are. Of what goes in and comes out of a model the [type](TensorType::quant)
+//! says it, too, from where headers, manifests and descriptions in objects have it.
 
 use std::sync::Arc;
 
@@ -31,6 +34,23 @@ pub fn of(graph: &Graph) -> Vec<Quantised> {
         out.push(describe(graph, n, v, params, axis));
     }
     out
+}
+
+/// Gives the inputs and outputs of a graph that are integers their quantisation, where all readers, or the producer, say the same.
+pub fn type_ports(graph: &mut Graph) {
+    let mut found: Vec<(ValueId, Vec<TensorType>)> =
+        graph.inputs().iter().chain(graph.outputs()).map(|&v| (v, Vec::new())).collect();
+    for (n, node) in graph.nodes() {
+        let Some((v, params, axis)) = quantised(node) else { continue };
+        if let Some((_, types)) = found.iter_mut().find(|(port, _)| *port == v) {
+            types.push(describe(graph, n, v, params, axis).ty);
+        }
+    }
+    for (v, types) in found {
+        if let Some(ty) = types.first().filter(|first| types.iter().all(|t| t == *first)) {
+            graph.set_type(v, ty.clone());
+        }
+    }
 }
 
 /// The integers that a node reads or makes, the position of their scale (the zero point follows), and the dimension that
@@ -121,4 +141,49 @@ fn range<T: Copy + PartialOrd + std::fmt::Display>(values: &[T]) -> String {
         .iter()
         .fold((first, first), |(low, high), &x| (if x < low { x } else { low }, if x > high { x } else { high }));
     if low == high { format!("{low}") } else { format!("{low} to {high}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CompileOptions, Compiler};
+    use mnnc_ir::constant::ConstPool;
+    use mnnc_ir::parse::parse_graph;
+    use mnnc_transform::{OptLevel, Prefer, Target};
+
+    /// Bytes in and out, and the same bytes read by two scales.
+    const NET: &str = r#"graph "net" {
+  input %x: u8[1x2x4x4]
+  input %twice: u8[4]
+  const %s: f32[] = dense[0.5]
+  const %z: u8[] = dense[128]
+  const %t: f32[] = dense[0.25]
+  const %o: u8[] = dense[3]
+  const %w: f32[2x2x1x1] = dense[1.0, -2.0, 0.5, 1.0]
+  %a = dequantize_linear(%x, %s, %z)
+  %b = conv(%a, %w)
+  %c = relu(%b)
+  %y = quantize_linear(%c, %t, %o)
+  %d = dequantize_linear(%twice, %s, %z)
+  %e = dequantize_linear(%twice, %t, %z)
+  %f = add(%d, %e)
+  output %y, %f
+}
+"#;
+
+    #[test]
+    fn ports_keep_their_quantisation_through_every_pass() {
+        let mut g = parse_graph(NET, &mnnc_ops::lookup, &ConstPool::default()).expect("parses");
+        type_ports(&mut g);
+        let of =
+            |g: &Graph, v: ValueId| g.ty(v).quant.as_deref().map(|q| (q.scales.clone(), q.zero_points.clone(), q.axis));
+        for level in [OptLevel::O0, OptLevel::O2] {
+            let text = mnnc_transform::levels::pipeline(Target::Native, level, Prefer::default());
+            let g = Compiler::new(CompileOptions::default()).transform(g.clone(), &text).expect("optimises").graph;
+            assert_eq!(of(&g, g.inputs()[0]), Some((vec![0.5], vec![128], None)));
+            assert_eq!(of(&g, g.inputs()[1]), None, "readers differ");
+            assert_eq!(of(&g, g.outputs()[0]), Some((vec![0.25], vec![3], None)), "{}", g.to_text());
+            assert_eq!(of(&g, g.outputs()[1]), None);
+        }
+    }
 }

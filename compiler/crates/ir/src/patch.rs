@@ -12,7 +12,7 @@
 //! plan.apply(&mut graph)?;        // all of it, or nothing
 //! ```
 //!
-//! A replaced value must keep its dtype, shape, layout and quantisation; a graph output keeps its name as well. Other
+//! A replaced value must keep its dtype, shape and layout, and what is known of its quantisation, of which the new one must not say another; a graph output keeps its name as well. Other
 //! values hand their names on too, so that layers can be compared across passes. Nodes that nobody reads any more are
 //! erased. New nodes stand where the replaced ones stood; the region is sorted if that is out of order, and a rewrite that
 //! closes a cycle is refused.
@@ -276,7 +276,7 @@ impl Plan {
             let (exact, new_value) = (same_dims(&have.dims, &want.dims), new >= self.base.0);
             let same = have.dtype == want.dtype
                 && have.layout == want.layout
-                && have.quant == want.quant
+                && (have.quant.is_none() || want.quant.is_none() || have.quant == want.quant)
                 && (exact || (new_value && crate::verify::refines(have, want)));
             if !same {
                 let text = format!(
@@ -376,11 +376,12 @@ fn same_dims(have: &[Dim], want: &[Dim]) -> bool {
         && have.iter().zip(want).all(|(h, w)| h == w || (h.known().is_some() && w.known().is_none()))
 }
 
-/// Makes `new` take the place of `old`: readers, what is known of the shape, and the names.
+/// Makes `new` take the place of `old`: readers, what is known of the shape, quantisation, and the names.
 fn hand_on(g: &mut Graph, old: ValueId, new: ValueId, (first_value, first_node, _): (ValueId, NodeId, RegionId)) {
     let known = |(&n, &o): (&Dim, &Dim)| if n.known().is_some() { n } else { o };
     let dims: Dims = g.ty(new).dims.iter().zip(&g.ty(old).dims).map(known).collect();
-    let ty = TensorType { dims, ..g.ty(new).clone() };
+    let quant = g.ty(new).quant.clone().or_else(|| g.ty(old).quant.clone());
+    let ty = TensorType { dims, quant, ..g.ty(new).clone() };
     g.set_type(new, ty);
     let was_output = g.is_output(old);
     g.replace_uses_if(old, new, |n| n < first_node);
