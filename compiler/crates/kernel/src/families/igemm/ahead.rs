@@ -23,6 +23,8 @@ pub(super) struct Ahead {
     /// Bytes from a panel to what is fetched while it is used, and how much of that is a unit's part.
     distance: i32,
     part: i32,
+    /// Whether one tile reads all: what is fetched keeps its distance from the weights that it reads.
+    alone: bool,
     /// Steps of a run.
     steps: usize,
     /// Lines that a tile fetches in each run.
@@ -46,7 +48,7 @@ impl Ahead {
         // A single tile reads each weight once: no panel comes back, and what follows is needed soon.
         let distance = i32::try_from(if tiles == 1 { panel.min(STREAM) } else { panel }).ok()?;
         let part = i32::try_from(panel.div_ceil(units).next_multiple_of(LINE)).ok()?;
-        Some(Ahead { distance, part, steps, lines: (run / LINE).div_ceil(tiles), hint })
+        Some(Ahead { distance, part, alone: tiles == 1, steps, lines: (run / LINE).div_ceil(tiles), hint })
     }
 
     /// Where the fetching begins of the `unit`-th of the units that use the panel at `weights`.
@@ -55,21 +57,26 @@ impl Ahead {
         unit.map_or(first, |unit| advance(b, first, unit, self.part as usize))
     }
 
-    /// Emits the fetches that belong before step `step` of a run, from `next` on.
-    pub(super) fn prefetch(&self, b: &mut KernelBuilder, step: usize, next: Var<Gpr>) {
-        let at = b.get(next);
+    /// Emits the fetches that belong before step `step` of a run of the weights, from `next` on.
+    pub(super) fn prefetch(&self, b: &mut KernelBuilder, step: usize, [weights, next]: [Var<Gpr>; 2]) {
+        let (at, ahead) = if self.alone { (b.get(weights), self.distance) } else { (b.get(next), 0) };
         for line in (0..self.lines).filter(|line| line * self.steps / self.lines == step) {
-            b.prefetch(self.hint, at.at((line * LINE) as i32));
+            b.prefetch(self.hint, at.at(ahead + (line * LINE) as i32));
         }
     }
 
     /// Moves on behind the lines of a run.
     pub(super) fn next_run(&self, b: &mut KernelBuilder, next: Var<Gpr>) {
-        bump(b, next, self.lines * LINE, 0);
+        if !self.alone {
+            bump(b, next, self.lines * LINE, 0);
+        }
     }
 
     /// Between tiles: what is left when all is fetched is the same again, which costs nothing. `first` is where it began.
     pub(super) fn next_tile(&self, b: &mut KernelBuilder, next: Var<Gpr>, first: Gpr) {
+        if self.alone {
+            return;
+        }
         let end = b.int_add(first, self.part);
         let now = b.get(next);
         let from = b.int_select(Cond::Lt, now, end, now, first);

@@ -246,7 +246,7 @@ impl Emitter<'_> {
                 let ahead = sums.panel.ahead.filter(|_| nest.run.len() == packing.unroll());
                 for (s, step) in nest.run.iter().enumerate() {
                     if let Some(Prefetch { ahead, next, .. }) = ahead {
-                        ahead.prefetch(b, s, next);
+                        ahead.prefetch(b, s, [sums.weights, next]);
                     }
                     self.step(b, s, step.disp, sums, factors);
                 }
