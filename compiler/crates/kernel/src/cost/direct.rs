@@ -2,6 +2,7 @@
 
 use super::stream::{Reread, beside};
 use super::{Class, Direct, Planner, Problem, Tiling};
+use crate::families::igemm::border::Border;
 use crate::families::igemm::spec::Number;
 
 /// Loads, address arithmetic and loop control that do not hide behind multiply-adds.
@@ -144,11 +145,8 @@ impl Planner {
 
 /// What is left of the reduction where tiles of these rows and columns leave out the border.
 fn left(p: &Problem, tiles: [usize; 2]) -> f64 {
-    let along = |d: usize| {
-        let border = p.border.filter(|b| b.pays(&p.window, p.out, d, tiles[d]));
-        border.map_or(1.0, |b| b.share(&p.window, p.out, d, tiles[d]))
-    };
-    along(0) * along(1)
+    let borders = Border::left_out(p.border, &p.window, p.out, tiles);
+    (0..2).map(|d| borders[d].map_or(1.0, |b| b.share(&p.window, p.out, d, tiles[d]))).product()
 }
 
 /// Weights that cost nothing to read once more: L2 holds them.

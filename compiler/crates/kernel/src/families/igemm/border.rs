@@ -49,6 +49,11 @@ impl Border {
         (2..=LONGEST).contains(&w.kernel[d]) && self.share(w, out, d, tile) < WORTH
     }
 
+    /// The border along each dimension of the filter of which kernels with such tiles leave out taps; a tile of no extent leaves out none.
+    pub fn left_out(border: Option<Border>, w: &Window, out: [usize; 2], tile: [usize; 2]) -> [Option<Border>; 2] {
+        [0, 1].map(|d| border.filter(|b| tile[d] > 0 && b.pays(w, out, d, tile[d])))
+    }
+
     /// Emits what [`taps`](Self::taps) says, for outputs from `at` on: the first tap and how many there are.
     pub fn emit(&self, b: &mut KernelBuilder, w: &Window, d: usize, at: Gpr, n: usize) -> Taps {
         let scaled = b.int_mul(at, w.stride[d] as i32);

@@ -14,7 +14,10 @@ use mnnc_vector::{CompileError, CompiledKernel, Cond, Gpr, KernelBuilder, Target
 pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKernel, CompileError> {
     let mut b = KernelBuilder::new(target, name);
     let expander = Expander::new(&mut b, spec.packing, spec.blocks);
-    let kernel = Emitter { spec, plan: Plan::new(spec), lanes: b.lanes(), expander };
+    let plan = Plan::new(spec);
+    let widest = plan.columns.first().map_or(0, |c| c.0);
+    let leaves_out = Border::left_out(spec.border, &spec.window, spec.out, [plan.tile_rows, widest]);
+    let kernel = Emitter { spec, plan, lanes: b.lanes(), expander, leaves_out };
     kernel.emit(&mut b);
     b.compile()
 }
@@ -56,6 +59,8 @@ struct Emitter<'a> {
     plan: Plan,
     lanes: usize,
     expander: Expander,
+    /// The border, for each dimension of the filter along which taps are left out for it.
+    leaves_out: [Option<Border>; 2],
 }
 
 /// A tile while it is computed: where input and weights are read, and its sums.
@@ -183,15 +188,9 @@ impl Emitter<'_> {
 
     /// Moves on the row or column that leaving out taps asks for.
     fn counted(&self, b: &mut KernelBuilder, at: &Cursor, d: usize, forward: usize, back: usize) {
-        if self.leaves_out(d).is_some() {
+        if self.leaves_out[d].is_some() {
             bump(b, at.at[d], forward, back);
         }
-    }
-
-    /// The border, if taps along dimension `d` are left out for it.
-    fn leaves_out(&self, d: usize) -> Option<Border> {
-        let (spec, widest) = (self.spec, self.plan.columns.first().map_or(1, |c| c.0));
-        spec.border.filter(|border| border.pays(&spec.window, spec.out, d, [self.plan.tile_rows, widest][d]))
     }
 
     fn tile(&self, b: &mut KernelBuilder, at: &Cursor, panel: Panel, tile: Tile) {
@@ -205,7 +204,7 @@ impl Emitter<'_> {
             .collect();
         let taps = [0, 1].map(|d| {
             let here = b.get(at.at[d]);
-            self.leaves_out(d).map(|border| border.emit(b, &spec.window, d, here, [tile.rows, tile.cols][d]))
+            self.leaves_out[d].map(|border| border.emit(b, &spec.window, d, here, [tile.rows, tile.cols][d]))
         });
         let weights = b.var(panel.weights);
         for nest in nests(spec) {

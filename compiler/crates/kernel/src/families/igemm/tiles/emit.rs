@@ -68,10 +68,8 @@ struct Cursor {
 impl<'a> Emitter<'a> {
     pub(super) fn new(spec: &'a Spec) -> Emitter<'a> {
         let (row, plan) = (row(spec.block_in), Plan::new(spec));
-        let leaves_out = [0, 1].map(|d| {
-            let widest = plan.strip.iter().map(|p| p.extent()[d][1]).max().unwrap_or(0);
-            spec.border.filter(|b| widest > 0 && b.pays(&spec.window, spec.out, d, widest))
-        });
+        let widest = [0, 1].map(|d| plan.strip.iter().map(|p| p.extent()[d][1]).max().unwrap_or(0));
+        let leaves_out = Border::left_out(spec.border, &spec.window, spec.out, widest);
         let (loops, run) = reduction(spec, row, leaves_out.map(|b| b.is_some()));
         let whole = Emitter { spec, plan, row, chunks: Vec::new(), loops, run, leaves_out };
         if !whole.plan.chunked {
@@ -385,12 +383,5 @@ impl<'a> Emitter<'a> {
 fn among(b: &mut KernelBuilder, taps: &[(Gpr, Taps)], body: impl FnOnce(&mut KernelBuilder)) {
     let Some(((tap, read), rest)) = taps.split_first() else { return body(b) };
     let end = b.int_add(read.first, read.count);
-    let mut body = Some(body);
-    b.if_(Cond::Ge, *tap, read.first, |b| {
-        b.if_(Cond::Lt, *tap, end, |b| {
-            if let Some(body) = body.take() {
-                among(b, rest, body);
-            }
-        });
-    });
+    b.if_(Cond::Ge, *tap, read.first, |b| b.if_(Cond::Lt, *tap, end, |b| among(b, rest, body)));
 }
