@@ -21,9 +21,6 @@ import report
 import rounds
 from worker_process import EngineFailed, WorkerProcess
 
-ZOO = "mobilenet_v2 mobilenet_v3_large efficientnet_b0 shufflenet_v2_x1_0 squeezenet1_1 resnet18 resnet50 vit_b_32".split()
-
-
 def main():
     args = parse(sys.argv[1:])
     cpus = sorted(os.sched_getaffinity(0))
@@ -63,7 +60,11 @@ def main():
 def parse(argv):
     parser = argparse.ArgumentParser(prog="benches/run", description=__doc__)
     parser.add_argument(
-        "models", nargs="*", default=ZOO, help="names of the zoo or .onnx files, with a picture size where wanted: resnet50@160x160"
+        "models",
+        nargs="*",
+        default=["zoo"],
+        help="names of the zoo or .onnx files, with a picture size where wanted: resnet50@160x160; `zoo` for all of those that the"
+        " README lists, `unlisted` for the networks of benches/python/networks, or one's name",
     )
     parser.add_argument("--mnnc", required=True, help="the mnnc binary")
     parser.add_argument("--folder", required=True, help="where compiled and converted models go")
@@ -77,6 +78,7 @@ def parse(argv):
     parser.add_argument("--options", default="", help="further options of mnnc compile")
     parser.add_argument("--json", help="file for all figures")
     args = parser.parse_args(argv)
+    args.models = [name for word in args.models for name in models.SETS.get(word, [word])]
     args.peers = [p for p in args.peers or engines.PEERS if engines.can_compare(p, args.precision, args.isa)]
     args.twin = dict(args.twin)
     return args

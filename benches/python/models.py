@@ -8,7 +8,12 @@ import subprocess
 
 import numpy as np
 
+import networks
 import quantise
+
+
+ZOO = "mobilenet_v2 mobilenet_v3_large efficientnet_b0 shufflenet_v2_x1_0 squeezenet1_1 resnet18 resnet50 vit_b_32".split()
+SETS = {"zoo": ZOO, "unlisted": list(networks.NETWORKS)}
 
 
 class BadModel(Exception):
@@ -74,6 +79,11 @@ def resolve(spec, args, mnnc):
         if not os.path.isfile(name):
             raise BadModel("no such file")
         path = name
+    elif name in networks.NETWORKS:
+        if size is not None or args.batch != 1:
+            raise BadModel("its size and batch are fixed")
+        path = os.path.join(args.folder, name + ".onnx")
+        networks.write(name, path)
     else:
         path = zoo_file(name, size, args, mnnc)
     stem = os.path.splitext(os.path.basename(path))[0]

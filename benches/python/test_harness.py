@@ -31,7 +31,8 @@ class CommandLine(unittest.TestCase):
             models.parse("resnet50@large")
 
     def test_without_models_it_is_the_zoo(self):
-        self.assertEqual(parsed().models, compare.ZOO)
+        self.assertEqual(parsed().models, models.ZOO)
+        self.assertEqual(parsed("unlisted", "resnet18@160").models, [*models.SETS["unlisted"], "resnet18@160"])
 
     def test_peers_are_those_that_fit_the_comparison(self):
         self.assertEqual(parsed().peers, engines.PEERS)
