@@ -310,6 +310,15 @@ pub struct Sample {
     pub num_outputs: usize,
 }
 
+/// Attributes, then type and shape of each input.
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |t: &Tensor| format!("{}{:?}", t.dtype(), t.dims());
+        let inputs: Vec<String> = self.inputs.iter().map(|t| t.as_ref().map_or("-".to_string(), of)).collect();
+        write!(f, "{:?} on {}", self.attrs, inputs.join(", "))
+    }
+}
+
 /// The formula of an element-wise op: gets one expression for each input (absent ones `None`), already of the
 /// input's type, and returns the output element.
 pub type ScalarFormula = fn(&OpCtx, &mut ScalarBuilder, &[Option<Expr>]) -> Result<Expr, OpError>;

@@ -1,6 +1,6 @@
 //! Inference, evaluation and loop form against each other.
 
-use super::{constants, difference, samples, show, with_ctx};
+use super::{constants, difference, samples, with_ctx};
 use mnnc_ir::SymTable;
 
 /// Ops without a loop form: what they compute depends on data in shape or in order of writes.
@@ -36,12 +36,12 @@ fn inference_tells_what_evaluation_gives() {
                             && ty.rank() == t.dims().len()
                             && ty.dims.iter().zip(t.dims()).all(|(d, &n)| d.known().is_none_or(|k| k == n as u64));
                         if !fits {
-                            failures.push(format!("{}: output {i} is {:?}, inferred {ty:?}", show(op, &s), t.dims()));
+                            failures.push(format!("{} {}: output {i} is {:?}, inferred {ty:?}", op.name, s, t.dims()));
                         }
                     }
                 }
-                (Err(e), _) => failures.push(format!("{}: inference: {e}", show(op, &s))),
-                (_, Err(e)) => failures.push(format!("{}: evaluation: {e}", show(op, &s))),
+                (Err(e), _) => failures.push(format!("{} {}: inference: {e}", op.name, s)),
+                (_, Err(e)) => failures.push(format!("{} {}: evaluation: {e}", op.name, s)),
             }
         }
     }
@@ -66,14 +66,14 @@ fn evaluation_does_what_the_loop_form_says() {
                 with_ctx(op, &s, &consts, &types, compute).and_then(|c| mnnc_ops::evaluate_compute(&c, &s.inputs));
             match got {
                 Err(e) if NO_LOOPS_FOR.iter().any(|part| e.message.contains(part)) => {}
-                Err(e) => failures.push(format!("{}: {e}", show(op, &s))),
+                Err(e) => failures.push(format!("{} {}: {e}", op.name, s)),
                 Ok(got) if got.len() < s.num_outputs => {
-                    failures.push(format!("{}: {} outputs", show(op, &s), got.len()));
+                    failures.push(format!("{} {}: {} outputs", op.name, s, got.len()));
                 }
                 Ok(got) => {
                     for (i, (g, w)) in got.iter().zip(&want).enumerate() {
                         if let Some(d) = difference(g, w) {
-                            failures.push(format!("{}: output {i} by loops and by evaluation: {d}", show(op, &s)));
+                            failures.push(format!("{} {}: output {i} by loops and by evaluation: {d}", op.name, s));
                         }
                     }
                 }

@@ -38,16 +38,6 @@ fn with_ctx<R>(
     f(&ctx)
 }
 
-/// Text of a sample for failures.
-fn show(op: &OpDecl, s: &Sample) -> String {
-    let inputs: Vec<String> = s
-        .inputs
-        .iter()
-        .map(|t| t.as_ref().map_or("-".to_string(), |t| format!("{}{:?}", t.dtype(), t.dims())))
-        .collect();
-    format!("{} {:?} on {}", op.name, s.attrs, inputs.join(", "))
-}
-
 /// The first difference of two tensors beyond the rounding of their type.
 fn difference(a: &Tensor, b: &Tensor) -> Option<String> {
     if a.dtype() != b.dtype() || a.dims() != b.dims() {
