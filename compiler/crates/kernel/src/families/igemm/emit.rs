@@ -1,10 +1,11 @@
 //! Writes the kernel of a [`Spec`].
 
-use super::ahead::Ahead;
 use super::border::{Border, Taps};
 use super::expand::{Expander, Factors};
+use super::input_ahead;
 use super::order::{Nest, nests};
 use super::spec::{Number, Spec, Strides};
+use super::weights_ahead::Ahead;
 use crate::cost::Tiling;
 use crate::families::tile::Tile;
 use crate::families::walk::{Place, Results, add, advance, bump};
@@ -230,6 +231,8 @@ impl Emitter<'_> {
         match nest.loops.get(level) {
             Some(l) if l.count == 1 => self.nest(b, nest, level + 1, sums, factors),
             Some(l) => {
+                let here = b.get(sums.input);
+                input_ahead::prefetch(b, here, &input_ahead::lines(self.spec, nest, level, sums.tile));
                 let once = |b: &mut KernelBuilder| {
                     self.nest(b, nest, level + 1, sums, factors);
                     // The inner loops have moved the pointer already.

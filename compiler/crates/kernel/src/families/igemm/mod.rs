@@ -12,23 +12,24 @@
 //! * [`pack`] lays weights out in that order: `[panel][reduction step][blocks * lanes]`;
 //! * [`operand`] is where constant weights come from, plain or compressed;
 //! * [`packing`] says how a weight lies in memory: as a number, or packed, and then it is expanded in registers;
-//! * [`ahead`] fetches the next panel of weights while this one is used;
+//! * [`weights_ahead`] fetches the next panel of weights while this one is used, [`input_ahead`] the input of the next channels;
 //! * [`border`] says which taps read nothing but zeros, and are left out;
 //! * [`emit`] writes the kernel;
 //! * [`tiles`] writes it for AMX.
 //!
 //! With bf16, what is broadcast and multiplied is a pair of channels; all else is the same.
 
-mod ahead;
 pub mod border;
 pub mod emit;
 mod expand;
+mod input_ahead;
 pub mod operand;
 pub mod order;
 pub mod pack;
 pub mod packing;
 pub mod spec;
 pub mod tiles;
+mod weights_ahead;
 
 use mnnc_vector::{CompileError, CompiledKernel, Target};
 use spec::{Number, Spec};
