@@ -81,8 +81,11 @@ impl Planner {
 
     /// Products of vectors of elements a cycle.
     fn products(&self, p: &Problem) -> f64 {
-        let whole = p.number != Number::U8 || self.target.has_dot_u8s8();
-        if whole { self.machine.fmas } else { self.machine.fmas / SPLIT }
+        match p.number {
+            Number::Bf16 => self.machine.bf16,
+            Number::U8 if !self.target.has_dot_u8s8() => self.machine.fmas / SPLIT,
+            _ => self.machine.fmas,
+        }
     }
 
     /// Bytes of input under a unit.

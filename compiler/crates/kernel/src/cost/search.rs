@@ -24,21 +24,22 @@ impl Planner {
         if let Some(&tuned) = self.tuned.get(p) {
             return tuned;
         }
-        match self.winograd(p) {
+        match self.winograd(p, p) {
             Some(w) => Choice::Winograd(w),
             None => Choice::Direct(self.direct(p)),
         }
     }
 
-    /// The transformed tiles that the product should be computed with, if it should be.
-    pub fn winograd(&self, p: &Problem) -> Option<Winograd> {
+    /// The transformed tiles that the product should be computed with, if that is better than `plain`: the same product, or the one of
+    /// numbers with fewer bits that takes its place, by the implicit GEMM.
+    pub fn winograd(&self, p: &Problem, plain: &Problem) -> Option<Winograd> {
         match self.tuned.get(p) {
             Some(Choice::Winograd(w)) => return Some(*w),
             Some(Choice::Direct(_)) => return None,
             None => {}
         }
         let (w, cycles) = cheapest(self.winograd_candidates(p), |w| self.winograd_cycles(p, w))?;
-        (cycles < WINOGRAD_MARGIN * self.direct_cycles(p, &self.direct(p))).then_some(w)
+        (cycles < WINOGRAD_MARGIN * self.direct_cycles(plain, &self.direct(plain))).then_some(w)
     }
 
     /// The cut that the product should be computed with by the implicit GEMM.

@@ -128,7 +128,7 @@ impl Geometry {
     }
     /// Whether pairs of bf16 are multiplied. Groups that share blocks of channels are multiplied with zeros where they do not belong together: of 32
     /// channels by tiles, which are fast enough, and of 16 in `f32`.
-    fn reduced(&self, target: &Target) -> bool {
+    pub(super) fn reduced(&self, target: &Target) -> bool {
         let block = 2 * target.lanes();
         let whole = [self.shape.inputs, self.shape.outputs].iter().all(|n| n.is_multiple_of(block));
         target.has_bf16() && self.kind == Kind::Dense && (self.shape.groups == 1 || whole || target.has_tiles())

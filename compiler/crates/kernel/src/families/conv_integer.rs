@@ -6,7 +6,7 @@ use crate::families::conv::{Geometry, Kind};
 use crate::families::dense::Dense;
 use crate::families::igemm::operand::Bias;
 use crate::families::igemm::spec::Number;
-use crate::families::igemm::{operand, tiles};
+use crate::families::igemm::{border, operand, tiles};
 use crate::families::integer::{Sums, Weights, range, zero_point};
 use crate::families::region::Region;
 use crate::families::sides::{PlacedEpilogue, byte_image_wish, fits_typed_image, image_wishes, place_image};
@@ -96,6 +96,7 @@ impl Convolution {
             let there = i < inputs && x < kw;
             if there { f32::from(weights.at(((o * inputs + i) * kh + y) * kw + x)) } else { 0.0 }
         };
+        let border = self.g.border().filter(|_| zero == 0 || kh.max(kw) <= border::LONGEST);
         let dense = Dense {
             family: "conv_integer",
             images: shape.batch,
@@ -103,21 +104,38 @@ impl Convolution {
             inputs,
             outputs: shape.outputs,
             window,
-            // What is left out must be zeros.
-            border: self.g.border().filter(|_| zero == 0),
+            border,
             out: self.g.out(),
             number: Number::U8,
             block_in: s.block.unwrap_or(1),
             input: Region::taps(input, self.g.halo),
             weights: operand::Weights::computed(Box::new(at)),
-            bias: Bias::I32(sums.iter().map(|s| s.bias).collect()),
+            bias: if border.is_some() && zero > 0 {
+                self.parts()
+            } else {
+                Bias::I32(sums.iter().map(|s| s.bias).collect())
+            },
             terms: inputs * taps,
             epilogue: epilogue.behind(Some(range(&sums))),
         };
-        match together {
+        let dense = match together {
             Some(t) => dense.reading(t),
             None => dense,
-        }
+        };
+        // Tiles start their sums at the same for all pixels: what they leave out must be zeros.
+        let border = dense.border.filter(|_| zero == 0 || !dense.on_tiles(target));
+        Dense { border, ..dense }
+    }
+
+    /// What each tap adds to the sums of its output channel by the zero point.
+    fn parts(&self) -> Bias {
+        let (shape, [kh, kw]) = (&self.g.shape, self.g.window.kernel);
+        let part = |i: usize| {
+            let (o, tap) = (i / (kh * kw), i % (kh * kw));
+            let weights = (0..shape.inputs).map(|c| self.weights.at((o * shape.inputs + c) * kh * kw + tap));
+            Sums::of(weights, self.zero).bias
+        };
+        Bias::Taps([kh, kw], (0..shape.groups * shape.outputs * kh * kw).map(part).collect())
     }
 
     /// What tiles read at once of pixels that lie together, so many bytes apart, if they are faster than vectors.

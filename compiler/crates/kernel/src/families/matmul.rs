@@ -4,7 +4,7 @@ use crate::cost::Problem;
 use crate::families::conv::compiled;
 use crate::families::igemm;
 use crate::families::igemm::packing::Packing;
-use crate::families::igemm::spec::{Number, Spec, Strides, Window};
+use crate::families::igemm::spec::{Number, Spec, Start, Strides, Window};
 use crate::families::sides::{Side, from_offset};
 use crate::families::walk::{advance, bump};
 use crate::families::{epilogue, fingerprint};
@@ -120,7 +120,7 @@ impl Family for Matmul {
                     channels_out: 0,
                     weights_image: image,
                     packing: Packing::WHOLE,
-                    has_bias: false,
+                    start: Start::Zero,
                     bounded: false,
                     epilogue: view.epilogue.as_ref().map(|e| e.f.clone()),
                     sides: sides.clone(),

@@ -5,7 +5,7 @@ use crate::families::conv::{compiled, weights};
 use crate::families::epilogue;
 use crate::families::igemm::operand::{Bias, Reader, Weights};
 use crate::families::igemm::packing::Packing;
-use crate::families::igemm::spec::{Number, Spec, Strides, Window};
+use crate::families::igemm::spec::{Number, Spec, Start, Strides, Window};
 use crate::families::igemm::{self, tiles};
 use crate::families::sides::{PlacedEpilogue, Side, from_offset, is_single};
 use crate::family::{View, Wish};
@@ -187,7 +187,7 @@ impl Product<'_> {
             channels_out: self.cols - first,
             weights_image: 0,
             packing,
-            has_bias: true,
+            start: Start::Bias,
             bounded: self.epilogue.bounded,
             epilogue: self.epilogue.f.clone(),
             sides: self.epilogue.sides.clone(),

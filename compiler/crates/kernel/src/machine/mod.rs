@@ -81,6 +81,8 @@ impl fmt::Display for Core {
 pub struct Machine {
     /// Vector multiply-adds a cycle, at the width that the code uses.
     pub fmas: f64,
+    /// Vector products of bf16 pairs a cycle, where there are any.
+    pub bf16: f64,
     /// Vector loads a cycle.
     pub loads: f64,
     /// Cycles until the result of a multiply-add can be added to.

@@ -31,7 +31,7 @@ pub struct Dense<'a> {
     pub outputs: usize,
     /// Filter.
     pub window: Window,
-    /// The border of zeros around the input, where it is worth leaving out.
+    /// The border around the input, where it is worth leaving out: zeros, or else the bias is given by taps.
     pub border: Option<Border>,
     /// Output rows and columns.
     pub out: [usize; 2],
@@ -94,7 +94,8 @@ impl Dense<'_> {
         })
     }
 
-    fn on_tiles(&self, target: &Target) -> bool {
+    /// Whether tiles do it.
+    pub(super) fn on_tiles(&self, target: &Target) -> bool {
         (self.groups == 1 || self.number == Number::Bf16)
             && tiles::fits(target, self.number, self.block_in / self.number.element(), self.out)
     }
@@ -123,7 +124,7 @@ impl Dense<'_> {
             channels_out: slice.end.saturating_sub(slice.first * lanes),
             weights_image: 0,
             packing: self.packing(lanes),
-            has_bias: true,
+            start: self.bias.start(self.border),
             bounded: self.epilogue.bounded,
             epilogue: self.epilogue.f.clone(),
             sides: self.epilogue.sides.clone(),

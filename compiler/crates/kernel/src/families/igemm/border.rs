@@ -1,4 +1,4 @@
-//! Taps that read nothing but the zero border, which widely dilated filters have many of, and which are left out.
+//! Taps that read nothing but the border, which widely dilated filters have many of, and which are left out.
 //!
 //! A filter row or column is left out for a tile if it lies outside the image for all of the tile's pixels.
 
@@ -7,10 +7,10 @@ use crate::families::walk::advance;
 use mnnc_vector::{Cond, Gpr, KernelBuilder, Var};
 use std::ops::Range;
 
-/// Where the image lies in its frame of zeros.
+/// Where the image lies in its frame.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Border {
-    /// Zeros before the image: rows above it, columns left of it.
+    /// What lies before the image: rows above it, columns left of it.
     pub before: [usize; 2],
     /// Rows and columns of the image.
     pub size: [usize; 2],
@@ -20,7 +20,7 @@ pub struct Border {
 const WORTH: f64 = 0.9;
 
 /// Longest filter of which taps are left out: each is a comparison in every tile.
-const LONGEST: usize = 16;
+pub const LONGEST: usize = 16;
 
 impl Border {
     /// The border, if it is worth leaving out of a convolution of these outputs: by pixels, of which tiles reach a part.

@@ -4,7 +4,8 @@ use super::border::{Border, Taps};
 use super::expand::{Expander, Factors};
 use super::input_ahead;
 use super::order::{Nest, nests};
-use super::spec::{Number, Spec, Strides};
+use super::spec::{Number, Spec, Start, Strides};
+use super::start;
 use super::weights_ahead::Ahead;
 use crate::cost::Tiling;
 use crate::families::tile::Tile;
@@ -17,7 +18,11 @@ pub fn compile(spec: &Spec, target: &Target, name: &str) -> Result<CompiledKerne
     let expander = Expander::new(&mut b, spec.packing, spec.blocks);
     let plan = Plan::new(spec);
     let widest = plan.columns.first().map_or(0, |c| c.0);
-    let leaves_out = Border::left_out(spec.border, &spec.window, spec.out, [plan.tile_rows, widest]);
+    let mut leaves_out = Border::left_out(spec.border, &spec.window, spec.out, [plan.tile_rows, widest]);
+    // Only what is a loop can be left out.
+    for (d, border) in leaves_out.iter_mut().enumerate() {
+        border.take_if(|_| nests(spec).iter().any(|n| n.loops.iter().all(|l| l.window() != Some(d))));
+    }
     let kernel = Emitter { spec, plan, lanes: b.lanes(), expander, leaves_out };
     kernel.emit(&mut b);
     b.compile()
@@ -197,16 +202,20 @@ impl Emitter<'_> {
     fn tile(&self, b: &mut KernelBuilder, at: &Cursor, panel: Panel, tile: Tile) {
         let spec = self.spec;
         let blocks = spec.blocks;
-        let acc: Vec<Var<Vector>> = (0..tile.pixels() * blocks)
-            .map(|i| {
-                let start = self.expander.start(b, panel.bias, spec.has_bias, i % blocks);
-                b.var(start)
-            })
-            .collect();
         let taps = [0, 1].map(|d| {
             let here = b.get(at.at[d]);
             self.leaves_out[d].map(|border| border.emit(b, &spec.window, d, here, [tile.rows, tile.cols][d]))
         });
+        let of_taps = (spec.start == Start::Taps).then(|| start::of_taps(b, spec, self.lanes, panel.bias, taps));
+        let acc: Vec<Var<Vector>> = (0..tile.pixels() * blocks)
+            .map(|i| {
+                let start = match &of_taps {
+                    Some(starts) => starts[i % blocks],
+                    None => self.expander.start(b, panel.bias, spec.start == Start::Bias, i % blocks),
+                };
+                b.var(start)
+            })
+            .collect();
         let weights = b.var(panel.weights);
         for nest in nests(spec) {
             let base = b.get(at.input);

@@ -13,7 +13,7 @@
 //! * [`operand`] is where constant weights come from, plain or compressed;
 //! * [`packing`] says how a weight lies in memory: as a number, or packed, and then it is expanded in registers;
 //! * [`weights_ahead`] fetches the next panel of weights while this one is used, [`input_ahead`] the input of the next channels;
-//! * [`border`] says which taps read nothing but zeros, and are left out;
+//! * [`border`] says which taps read nothing but the border, and are left out, [`start`] what sums then start at;
 //! * [`emit`] writes the kernel;
 //! * [`tiles`] writes it for AMX.
 //!
@@ -28,6 +28,7 @@ pub mod order;
 pub mod pack;
 pub mod packing;
 pub mod spec;
+mod start;
 pub mod tiles;
 mod weights_ahead;
 

@@ -1,9 +1,10 @@
 //! The constant weights of a product: where they come from, how they are to lie, and their bytes.
 
+use super::border::Border;
 use super::order::{Piece, pieces};
 use super::pack;
 use super::packing::{Packing, Scaling, Stored};
-use super::spec::{Number, Spec};
+use super::spec::{Number, Spec, Start};
 use crate::compressed::{Compressed, Granularity};
 use mnnc_ir::{Graph, ValueId};
 use rayon::prelude::*;
@@ -20,6 +21,15 @@ pub enum Bias {
     F32(Vec<f32>),
     /// Sums of products of bytes.
     I32(Vec<i32>),
+    /// The same as parts that the taps of a filter of these rows and columns add, `[output channel][row][column]`.
+    Taps([usize; 2], Vec<i32>),
+}
+
+impl Bias {
+    /// How a kernel that leaves out taps for this border starts.
+    pub fn start(&self, border: Option<Border>) -> Start {
+        if matches!(self, Bias::Taps(..)) && border.is_some() { Start::Taps } else { Start::Bias }
+    }
 }
 
 /// The input channel, filter row and column of an output channel's own weights that a step of the reduction is, if it is any.
@@ -184,6 +194,15 @@ impl<'a> Weights<'a> {
         let bias = match bias {
             Bias::F32(values) => values,
             Bias::I32(values) => return pack::pack_integers(values, first, spec.panels * width),
+            Bias::Taps(kernel, parts) if spec.start == Start::Taps => {
+                return pack::pack_prefix_sums(parts, *kernel, first, spec.panels, width);
+            }
+            Bias::Taps(kernel, parts) => {
+                let taps = kernel.iter().product::<usize>().max(1);
+                let sums: Vec<i32> =
+                    parts.chunks(taps).map(|t| t.iter().fold(0i32, |a, &b| a.wrapping_add(b))).collect();
+                return pack::pack_integers(&sums, first, spec.panels * width);
+            }
         };
         let values = |o: std::ops::Range<usize>, f: &dyn Fn(usize) -> f32| -> Vec<f32> {
             o.map(|o| if o < end { f(o) } else { 0.0 }).collect()

@@ -156,7 +156,7 @@ pub fn steps(spec: &Spec) -> Vec<[usize; 3]> {
 #[cfg(test)]
 mod tests {
     use super::super::packing::Packing;
-    use super::super::spec::{Number, Strides, Window};
+    use super::super::spec::{Number, Start, Strides, Window};
     use super::*;
     use crate::cost::Tiling;
 
@@ -184,7 +184,7 @@ mod tests {
                         channels_out: 16,
                         weights_image: 0,
                         packing: Packing::WHOLE,
-                        has_bias: false,
+                        start: Start::Zero,
                         bounded: false,
                         epilogue: None,
                         sides: Vec::new(),

@@ -68,6 +68,26 @@ pub fn pack_integers(values: &[i32], first: usize, n: usize) -> Vec<u8> {
     (first..first + n).flat_map(|c| values.get(c).copied().unwrap_or(0).to_le_bytes()).collect()
 }
 
+/// For each panel of `width` channels the prefix sums, along the rows and columns of the filter, of what its taps add.
+pub fn pack_prefix_sums(parts: &[i32], kernel: [usize; 2], first: usize, panels: usize, width: usize) -> Vec<u8> {
+    let [rows, cols] = kernel;
+    let part = |o: usize, y: usize, x: usize| parts.get((o * rows + y) * cols + x).copied().unwrap_or(0);
+    // Sums wrap, as the definition's do.
+    let sum = |o: usize, y: usize, x: usize| {
+        (0..y).flat_map(|y| (0..x).map(move |x| (y, x))).fold(0i32, |a, (y, x)| a.wrapping_add(part(o, y, x)))
+    };
+    let mut out = Vec::with_capacity(4 * panels * width * (rows + 1) * (cols + 1));
+    for panel in 0..panels {
+        for y in 0..=rows {
+            for x in 0..=cols {
+                let channels = first + panel * width..first + (panel + 1) * width;
+                out.extend(channels.flat_map(|o| sum(o, y, x).to_le_bytes()));
+            }
+        }
+    }
+    out
+}
+
 fn bytes(v: Vec<f32>) -> Vec<u8> {
     bytemuck::cast_slice(&v).to_vec()
 }

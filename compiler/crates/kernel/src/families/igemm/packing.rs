@@ -1,7 +1,7 @@
 //! How weights lie in a panel, and how they become numbers: integers and half floats are expanded in registers at every use.
 
 use super::order::nests;
-use super::spec::Spec;
+use super::spec::{Spec, Start};
 use mnnc_vector::Target;
 use std::fmt;
 use std::str::FromStr;
@@ -196,7 +196,11 @@ impl Spec {
 
     /// Bytes of the bias of one panel, factors and zero points of its channels included.
     pub fn bias_bytes(&self, lanes: usize) -> usize {
-        self.blocks * lanes * 4 * self.packing.bias_vectors()
+        let vectors = match self.start {
+            Start::Taps => self.window.kernel.map(|k| k + 1).iter().product(),
+            Start::Zero | Start::Bias => self.packing.bias_vectors(),
+        };
+        self.blocks * lanes * 4 * vectors
     }
 }
 

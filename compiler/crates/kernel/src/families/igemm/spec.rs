@@ -109,6 +109,18 @@ impl Window {
     pub const POINT: Window = Window { kernel: [1, 1], stride: [1, 1], dilation: [1, 1] };
 }
 
+/// What sums start at.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// Zero; argument 2 of the kernel is unused.
+    Zero,
+    /// The bias.
+    Bias,
+    /// The sum of what each tap that is read adds. Argument 2 then holds prefix sums of these along the filter's rows and columns, one more each
+    /// than there are taps: `[filter rows + 1][filter columns + 1][blocks]` vectors a panel.
+    Taps,
+}
+
 /// A convolution or matrix product. The kernel's arguments are: input (at the first tap of the first output pixel), packed weights, bias (one
 /// vector a block, and as [`Packing::bias_vectors`] says), each side operand, output. Its units are `images * row groups * panels`, panels innermost, or outermost
 /// where the tiling says so.
@@ -149,8 +161,8 @@ pub struct Spec {
     pub weights_image: usize,
     /// How the weights lie in memory.
     pub packing: Packing,
-    /// Whether a bias vector starts the sums; else they start at zero and argument 2 is unused.
-    pub has_bias: bool,
+    /// What sums start at.
+    pub start: Start,
     /// What happens to every sum. `Arg(0)` is the sum, `Arg(1 + i)` is `sides[i]`.
     pub epilogue: Option<ScalarFn>,
     /// Further operands of the epilogue.

@@ -13,7 +13,7 @@ use crate::cost::{Choice, Problem, Winograd as Cut};
 use crate::families::conv::{Geometry, compiled, weights};
 use crate::families::fingerprint;
 use crate::families::igemm::packing::Packing;
-use crate::families::igemm::spec::{Number, Spec, Strides, Window};
+use crate::families::igemm::spec::{Number, Spec, Start, Strides, Window};
 use crate::families::igemm::{self, pack};
 use crate::families::sides::{PlacedEpilogue, from_offset, image_strides, image_wishes, place_image};
 use crate::family::{Family, View, Wish};
@@ -38,7 +38,9 @@ fn read(view: &View, target: &Target) -> Option<(Geometry, Cut)> {
     let packed = !view.planner.may_expand()
         && view.inputs.get(1).copied().flatten().is_some_and(|w| compressed::is_compressed(view.graph, w));
     let g = Geometry::read(view, target).filter(|_| !target.has_tiles() && !packed)?;
-    let cut = view.planner.winograd(&problem(&g, target))?;
+    let whole = problem(&g, target);
+    let plain = if g.reduced(target) { Problem { number: Number::Bf16, ..whole } } else { whole };
+    let cut = view.planner.winograd(&whole, &plain)?;
     Some((g, cut))
 }
 
@@ -210,7 +212,7 @@ impl Emitter<'_> {
                 channels_out: 0,
                 weights_image: 0,
                 packing: Packing::WHOLE,
-                has_bias: false,
+                start: Start::Zero,
                 bounded: false,
                 epilogue: None,
                 sides: Vec::new(),

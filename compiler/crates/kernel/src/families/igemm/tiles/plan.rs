@@ -259,7 +259,7 @@ fn two_rows(spec: &Spec, unit: usize) -> Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::spec::{Strides, Window};
+    use super::super::super::spec::{Start, Strides, Window};
     use super::*;
 
     fn spec(out: [usize; 2], stride: usize, border: usize) -> Spec {
@@ -283,7 +283,7 @@ mod tests {
             channels_out: 32,
             weights_image: 0,
             packing: crate::families::igemm::packing::Packing::WHOLE,
-            has_bias: false,
+            start: Start::Zero,
             bounded: false,
             epilogue: None,
             sides: Vec::new(),
