@@ -7,7 +7,7 @@ use crate::families::winograd::{Phases, Size};
 
 /// What a candidate must gain by the model to be taken instead of the usual one, which was measured: the model's own error.
 const MARGIN: f64 = 0.97;
-/// What transformed tiles must gain over the definition: they round worse and take more memory.
+/// What transformed tiles must gain over the definition in the same numbers: they round worse and take more memory.
 const WINOGRAD_MARGIN: f64 = 0.9;
 /// Output pixels of a unit, as measured best on large images.
 const UNIT: usize = 200;
@@ -39,7 +39,8 @@ impl Planner {
             None => {}
         }
         let (w, cycles) = cheapest(self.winograd_candidates(p), |w| self.winograd_cycles(p, w))?;
-        (cycles < WINOGRAD_MARGIN * self.direct_cycles(plain, &self.direct(plain))).then_some(w)
+        let margin = if plain.number == p.number { WINOGRAD_MARGIN } else { 1.0 };
+        (cycles < margin * self.direct_cycles(plain, &self.direct(plain))).then_some(w)
     }
 
     /// The cut that the product should be computed with by the implicit GEMM.
