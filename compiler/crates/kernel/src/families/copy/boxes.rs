@@ -7,7 +7,7 @@ use crate::storage::Storage;
 /// Most pieces of a move: beyond, it is not regular enough for kernels of its own.
 const MOST: usize = 256;
 
-/// Positions at constant steps.
+/// Positions at constant steps, each of the source `repeat` times in a row.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 struct Run {
     dst: usize,
@@ -15,6 +15,7 @@ struct Run {
     count: usize,
     dst_step: usize,
     src_step: usize,
+    repeat: usize,
 }
 
 /// Runs that follow each other.
@@ -29,18 +30,35 @@ fn greedy(pairs: &[(usize, usize)]) -> Vec<Run> {
             Some(s) => 1 + rest.windows(2).take_while(|w| step(w[0], w[1]) == Some(s)).count(),
         };
         let (dst_step, src_step) = first.unwrap_or((1, 1));
-        out.push(Run { dst, src, count, dst_step, src_step });
+        out.push(Run { dst, src, count, dst_step, src_step, repeat: 1 });
         rest = &rest[count..];
     }
     out
 }
 
-/// As few runs as taking turns with up to four gives: a resize by 2 is two runs, of even and of odd positions.
+/// As few runs as taking turns with up to four gives: a resize by 2/3 is two runs, of even and of odd positions.
 fn runs(axis: &Axis) -> Vec<Run> {
     let turns = |k: usize| -> Vec<Run> {
         (0..k).flat_map(|j| greedy(&axis.pairs.iter().skip(j).step_by(k).copied().collect::<Vec<_>>())).collect()
     };
     (1..=4).map(turns).min_by_key(Vec::len).unwrap_or_default()
+}
+
+/// The one run that repeats each position of the source, as a resize by a whole number does: its copies then lie beside each other
+/// in time as in memory.
+fn repeated(axis: &Axis) -> Option<Run> {
+    let (_, first) = *axis.pairs.first()?;
+    let repeat = axis.pairs.iter().take_while(|p| p.1 == first).count();
+    let alike = |group: &[(usize, usize)]| {
+        group.len() == repeat && group.iter().enumerate().all(|(i, p)| *p == (group[0].0 + i, group[0].1))
+    };
+    if repeat < 2 || repeat == axis.pairs.len() || !axis.pairs.chunks(repeat).all(alike) {
+        return None;
+    }
+    match greedy(&axis.pairs.iter().step_by(repeat).copied().collect::<Vec<_>>())[..] {
+        [run] => Some(Run { repeat, ..run }),
+        _ => None,
+    }
 }
 
 /// How a storage walks along one of its dimensions.
@@ -113,7 +131,8 @@ fn segments(run: Run, src: Walk, dst: Walk, element: usize) -> Vec<Segment> {
                 Loop { extent: firsts.len(), src: src.far(apart * run.src_step), dst: dst.far(apart * run.dst_step) };
             let lanes =
                 Loop { extent: len, src: src.near(run.src_step, element), dst: dst.near(run.dst_step, element) };
-            Segment { dst: d, src: s, loops: vec![blocks, lanes] }
+            let repeat = Loop { extent: run.repeat, src: 0, dst: dst.near(1, element) };
+            Segment { dst: d, src: s, loops: vec![blocks, lanes, repeat] }
         })
         .collect()
 }
@@ -128,8 +147,10 @@ pub fn pieces(m: &Move, from: Option<&Storage>, to: &Storage) -> Option<Vec<Piec
             (Some(s), Some(d)) => Walk::along(s, d),
             _ => Walk::STILL,
         };
-        let all: Vec<Segment> =
-            runs(axis).into_iter().flat_map(|r| segments(r, src, Walk::along(to, a), element)).collect();
+        let dst = Walk::along(to, a);
+        let repeated = repeated(axis).filter(|_| dst.block.is_none());
+        let runs = repeated.map_or_else(|| runs(axis), |r| vec![r]);
+        let all: Vec<Segment> = runs.into_iter().flat_map(|r| segments(r, src, dst, element)).collect();
         let mut next = Vec::new();
         if all.len().checked_mul(products.len())? > MOST {
             return None;
@@ -158,6 +179,19 @@ pub fn pieces(m: &Move, from: Option<&Storage>, to: &Storage) -> Option<Vec<Piec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_resize_by_a_whole_number_is_one_run() {
+        let of = |f: &dyn Fn(usize) -> usize, n: usize| {
+            repeated(&Axis { dim: Some(0), pairs: (0..n).map(|i| (i, f(i))).collect() })
+        };
+        let run = Run { dst: 0, src: 0, count: 5, dst_step: 3, src_step: 1, repeat: 3 };
+        assert_eq!(of(&|i| i / 3, 15), Some(run));
+        assert_eq!(of(&|i| i / 3, 14), None);
+        assert_eq!(of(&|i| i * 2 / 3, 12), None);
+        assert_eq!(of(&|i| i, 4), None);
+        assert_eq!(of(&|_| 7, 4), None);
+    }
 
     #[test]
     fn runs_take_turns() {

@@ -10,6 +10,9 @@ const CHUNK: usize = 16 * 1024;
 /// Elements up to which a row is short: several of them are one unit.
 const SHORT: usize = 64;
 
+/// Iterations from which on a loop within a unit need not be longer.
+const LONG: usize = 16;
+
 /// What is done at once.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Body {
@@ -75,8 +78,10 @@ impl Plan {
             Body::Element | Body::Byte => true,
             Body::Transpose { .. } => false,
         };
-        let longest = (0..outer.len()).max_by_key(|&i| outer[i].extent).filter(|_| short);
-        let mut inner = longest.map(|i| outer.remove(i));
+        // Of the loops that are long enough the one with the smallest steps: rows of an image a power of two apart fall into one set of a cache.
+        let key = |l: &Loop| (l.extent.min(LONG), std::cmp::Reverse(l.dst));
+        let chosen = (0..outer.len()).max_by_key(|&i| key(&outer[i])).filter(|_| short);
+        let mut inner = chosen.map(|i| outer.remove(i));
         // Work for several threads.
         if let Some(l) = &mut inner
             && outer.iter().map(|l| l.extent).product::<usize>() < 8
