@@ -41,11 +41,16 @@ impl Dense<'_> {
         }
         let mut slices = self.vectors_of_groups(lo);
         if output.half > 0 && !total.div_ceil(lanes).is_multiple_of(2) {
-            // The second vector of the last block, all of it zeros.
-            let last = slices.last().copied();
-            slices.extend(last.map(|s| Slice { first: total.div_ceil(lanes), blocks: 1, panels: 1, ..s }));
+            slices.push(self.zeros(total.div_ceil(lanes), lo));
         }
         slices
+    }
+
+    /// A vector beyond the last channel, the second of a block, all of it zeros: its weights are, and so few are enough.
+    fn zeros(&self, first: usize, lo: &Lowering) -> Slice {
+        let tiling = lo.planner().tiling(&self.problem(lo.target().lanes()), 1);
+        let inputs = self.inputs.min(self.number.element());
+        Slice { first, blocks: 1, panels: 1, tiling, end: self.groups * self.outputs, channel: 0, inputs }
     }
 
     /// One vector after the other, with the groups that it holds channels of.
@@ -109,16 +114,23 @@ impl Dense<'_> {
         slices
     }
 
-    /// Two vectors a panel, as tiles compute them and blocks of bf16 hold them; the last is alone only where the output has no
-    /// second one.
+    /// Two vectors a panel, as tiles compute them and blocks of bf16 hold them. The last of an odd number is alone where the output has no
+    /// second one; else tiles compute the second, too, and vectors take three together.
     fn pairs_of_vectors(&self, output: &Strides, lo: &Lowering) -> Vec<Slice> {
         let lanes = lo.target().lanes();
         let tiling = lo.planner().tiling(&self.problem(lanes), 2);
         let whole =
             Slice { tiling, first: 0, blocks: 2, panels: 0, end: self.outputs, channel: 0, inputs: self.inputs };
         let vectors = self.outputs.div_ceil(lanes);
-        if output.half > 0 {
+        if output.half > 0 && (self.on_tiles(lo.target()) || vectors.is_multiple_of(2)) {
             return vec![Slice { panels: vectors.div_ceil(2), ..whole }];
+        }
+        if output.half > 0 {
+            let odd = vectors.min(3);
+            let of = |blocks: usize| lo.planner().tiling(&self.problem(lanes), blocks);
+            let pairs = Slice { panels: (vectors - odd) / 2, ..whole };
+            let last = Slice { first: vectors - odd, blocks: odd, panels: 1, tiling: of(odd), ..whole };
+            return [pairs, last, self.zeros(vectors, lo)].into_iter().filter(|s| s.panels > 0).collect();
         }
         lo.planner()
             .pairs(vectors)

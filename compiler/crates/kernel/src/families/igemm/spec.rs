@@ -84,7 +84,7 @@ impl Strides {
     /// Whether the last block of so many channels is filled up with zeros, as blocks of bf16 are.
     pub fn fills_up(&self, channels: usize, lanes: usize) -> bool {
         let block = if self.half > 0 { 2 * lanes } else { lanes };
-        self.number == Number::Bf16 && !channels.is_multiple_of(block)
+        self.number == Number::Bf16 && (channels == 0 || !channels.is_multiple_of(block))
     }
 
     /// Bytes to a vector of channels, counted from the first of a block.
