@@ -254,7 +254,7 @@ impl Emitter<'_> {
             }
             None => {
                 let packing = self.spec.packing;
-                let ahead = sums.panel.ahead.filter(|_| nest.run.len() == packing.unroll());
+                let ahead = sums.panel.ahead.filter(|p| p.ahead.is_done_by(nest.run.len()));
                 for (s, step) in nest.run.iter().enumerate() {
                     if let Some(Prefetch { ahead, next, .. }) = ahead {
                         ahead.prefetch(b, s, [sums.weights, next]);

@@ -39,7 +39,8 @@ impl Ahead {
         let panel = spec.panel_bytes(lanes);
         let tiles = tiles * units;
         let follows = spec.weights_image == 0 || spec.weights_image == panel * spec.panels;
-        let steps = spec.packing.unroll();
+        // Of planes a run is a row of the filter.
+        let steps = if spec.block_in == 1 { spec.window.kernel[1] } else { spec.packing.unroll() };
         let run = spec.packing.run_bytes(steps, spec.blocks * lanes);
         if tiles > MOST_TILES || !follows || run < LINE {
             return None;
@@ -49,6 +50,11 @@ impl Ahead {
         let distance = i32::try_from(if tiles == 1 { panel.min(STREAM) } else { panel }).ok()?;
         let part = i32::try_from(panel.div_ceil(units).next_multiple_of(LINE)).ok()?;
         Some(Ahead { distance, part, alone: tiles == 1, steps, lines: (run / LINE).div_ceil(tiles), hint })
+    }
+
+    /// Whether runs of so many steps do it; shorter ones, of what is left over, do not.
+    pub(super) fn is_done_by(&self, run: usize) -> bool {
+        run == self.steps
     }
 
     /// Where the fetching begins of the `unit`-th of the units that use the panel at `weights`.
