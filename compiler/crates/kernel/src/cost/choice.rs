@@ -1,6 +1,6 @@
 //! The ways to compute a product, among which is chosen.
 
-use super::Problem;
+use super::{Problem, Tiling};
 use crate::families::tile::max_pixels_of;
 use crate::families::winograd::{Phases, Size};
 use mnnc_vector::Target;
@@ -26,6 +26,14 @@ pub struct Direct {
     pub group_rows: usize,
     /// One panel passes over all images before the next begins: weights are read once, inputs once a panel.
     pub panels_outside: bool,
+}
+
+impl Direct {
+    /// As the cut of an output.
+    pub fn tiling(&self) -> Tiling {
+        let [tile_rows, tile_cols] = self.tile;
+        Tiling { tile_rows, tile_cols, group_rows: self.group_rows, panels_outside: self.panels_outside }
+    }
 }
 
 /// How tiles are transformed.

@@ -138,10 +138,14 @@ impl Planner {
         panels::pairs(blocks)
     }
 
-    /// The cut of a product whose panels are `blocks` vectors wide.
+    /// The usual cut of a product whose panels are `blocks` vectors wide.
     pub fn tiling(&self, p: &Problem, blocks: usize) -> Tiling {
-        let d = self.usual_of_width(p, blocks);
-        Tiling { tile_rows: d.tile[0], tile_cols: d.tile[1], group_rows: d.group_rows, panels_outside: false }
+        Tiling { panels_outside: false, ..self.usual_of_width(p, blocks).tiling() }
+    }
+
+    /// The best cut of such a product.
+    pub fn best_tiling(&self, p: &Problem, blocks: usize) -> Tiling {
+        self.direct_of_width(p, blocks).tiling()
     }
 }
 

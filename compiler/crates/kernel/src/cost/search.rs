@@ -48,10 +48,20 @@ impl Planner {
         if let Some(Choice::Direct(d)) = self.tuned.get(p) {
             return *d;
         }
-        let usual = self.usual(p);
+        self.better(p, self.usual(p), self.direct_candidates(p))
+    }
+
+    /// The same among cuts with panels of `blocks` vectors.
+    pub fn direct_of_width(&self, p: &Problem, blocks: usize) -> Direct {
+        let mut all = self.direct_candidates(p);
+        all.retain(|d| d.blocks == blocks);
+        self.better(p, self.usual_of_width(p, blocks), all)
+    }
+
+    /// The cheapest of all, if it is cheaper than the usual one.
+    fn better(&self, p: &Problem, usual: Direct, mut all: Vec<Direct>) -> Direct {
         let bound = MARGIN * self.direct_cycles(p, &usual);
         let units = self.units(p, &usual).min(SHARED);
-        let mut all = self.direct_candidates(p);
         all.retain(|d| self.units(p, d) >= units);
         match cheapest(all, |d| self.direct_cycles(p, d)) {
             Some((d, cycles)) if cycles < bound => d,

@@ -120,6 +120,8 @@ impl Votes {
 pub(super) struct FormPlan {
     form: HashMap<ValueId, Form>,
     halo: HashMap<ValueId, Halo>,
+    /// Of what lies as the caller has it, the form that most readers want.
+    wanted: HashMap<ValueId, Form>,
     home: HashMap<ValueId, Home>,
     /// For a concatenation in place its operands: value, offset, and whether the value is written there.
     parts: HashMap<NodeId, Vec<(ValueId, usize, bool)>>,
@@ -136,6 +138,11 @@ impl FormPlan {
     /// The form that a value should be computed in.
     pub(super) fn form(&self, v: ValueId) -> Form {
         self.form.get(&v).copied().unwrap_or(Form::Plain)
+    }
+    /// The form of an image that most of its readers want.
+    pub(super) fn image(&self, v: ValueId) -> Form {
+        let form = self.wanted.get(&v).copied().unwrap_or_else(|| self.form(v));
+        if form == Form::Plain { Form::Blocked(Halo::default()) } else { form }
     }
     /// The border that serves all readers of the blocked form.
     pub(super) fn halo(&self, v: ValueId) -> Halo {
@@ -187,6 +194,9 @@ impl FormPlan {
         }
         for (v, votes) in votes {
             self.halo.insert(v, votes.halo);
+            if graph.producer(v).is_none() && graph.ty(v).rank() == 4 {
+                self.wanted.insert(v, votes.form(graph.ty(v).dtype));
+            }
         }
     }
 

@@ -288,8 +288,7 @@ impl<'a> Lowering<'a> {
             Wish::Reduced(h) => self.temp_in_form(v, Form::Reduced(h.union(self.plan.halo(v))))?,
             Wish::Image(h) => {
                 let h = h.union(self.plan.halo(v));
-                let form = self.plan.form(v);
-                self.temp_in_form(v, if form == Form::Plain { Form::Blocked(h) } else { form.with(h) })?
+                self.temp_in_form(v, self.plan.image(v).with(h))?
             }
             Wish::Interleaved(h) => self.temp_in_form(v, Form::Interleaved(h.union(self.plan.halo(v))))?,
             Wish::PlainReduced => {

@@ -118,16 +118,21 @@ impl Dense<'_> {
     /// second one; else tiles compute the second, too, and vectors take three together.
     fn pairs_of_vectors(&self, output: &Strides, lo: &Lowering) -> Vec<Slice> {
         let lanes = lo.target().lanes();
-        let tiling = lo.planner().tiling(&self.problem(lanes), 2);
+        let on_tiles = self.on_tiles(lo.target());
+        let of = |blocks: usize| {
+            let p = self.problem(lanes);
+            // Tiles cut the output by themselves.
+            if on_tiles { lo.planner().tiling(&p, blocks) } else { lo.planner().best_tiling(&p, blocks) }
+        };
+        let tiling = of(2);
         let whole =
             Slice { tiling, first: 0, blocks: 2, panels: 0, end: self.outputs, channel: 0, inputs: self.inputs };
         let vectors = self.outputs.div_ceil(lanes);
-        if output.half > 0 && (self.on_tiles(lo.target()) || vectors.is_multiple_of(2)) {
+        if output.half > 0 && (on_tiles || vectors.is_multiple_of(2)) {
             return vec![Slice { panels: vectors.div_ceil(2), ..whole }];
         }
         if output.half > 0 {
             let odd = vectors.min(3);
-            let of = |blocks: usize| lo.planner().tiling(&self.problem(lanes), blocks);
             let pairs = Slice { panels: (vectors - odd) / 2, ..whole };
             let last = Slice { first: vectors - odd, blocks: odd, panels: 1, tiling: of(odd), ..whole };
             return [pairs, last, self.zeros(vectors, lo)].into_iter().filter(|s| s.panels > 0).collect();
