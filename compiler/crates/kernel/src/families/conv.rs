@@ -126,12 +126,9 @@ impl Geometry {
             _ => Wish::Blocked(self.halo),
         }
     }
-    /// Whether pairs of bf16 are multiplied. Groups that share blocks of channels are multiplied with zeros where they do not belong together: of 32
-    /// channels by tiles, which are fast enough, and of 16 in `f32`.
+    /// Whether pairs of bf16 are multiplied.
     pub(super) fn reduced(&self, target: &Target) -> bool {
-        let block = 2 * target.lanes();
-        let whole = [self.shape.inputs, self.shape.outputs].iter().all(|n| n.is_multiple_of(block));
-        target.has_bf16() && self.kind == Kind::Dense && (self.shape.groups == 1 || whole || target.has_tiles())
+        target.has_bf16() && self.kind == Kind::Dense
     }
     /// Whether the taps of a filter row are read as the channels of overlapping pixels of four channels each: what tiles do with the
     /// few channels of a first layer.

@@ -36,10 +36,11 @@ impl Dense<'_> {
         if self.groups == 1 && (output.half > 0 || self.on_tiles(lo.target())) {
             return self.pairs_of_vectors(output, lo);
         }
-        if self.number == Number::Bf16 && self.groups > 1 {
+        let in_blocks = self.on_tiles(lo.target()) || self.is_aligned(2 * lanes);
+        if self.number == Number::Bf16 && self.groups > 1 && in_blocks {
             return self.pairs_of_groups(output, lo);
         }
-        let mut slices = self.vectors_of_groups(lo);
+        let mut slices = self.vectors_of_groups(output, lo);
         if output.half > 0 && !total.div_ceil(lanes).is_multiple_of(2) {
             slices.push(self.zeros(total.div_ceil(lanes), lo));
         }
@@ -54,10 +55,11 @@ impl Dense<'_> {
     }
 
     /// One vector after the other, with the groups that it holds channels of.
-    fn vectors_of_groups(&self, lo: &mut Lowering) -> Vec<Slice> {
+    fn vectors_of_groups(&self, output: &Strides, lo: &mut Lowering) -> Vec<Slice> {
         let lanes = lo.target().lanes();
         let total = self.groups * self.outputs;
-        if self.is_aligned(lanes) {
+        // Panels of several vectors begin with a block of the output.
+        if self.is_aligned(if output.half > 0 { 2 * lanes } else { lanes }) {
             let classes = lo.panels(&self.problem(lanes));
             let of_group = |g: usize| {
                 classes.iter().map(move |c| Slice {
