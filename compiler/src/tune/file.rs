@@ -19,7 +19,7 @@ use crate::error::{self, Result};
 /// What the field `format` says.
 const FORMAT: &str = "mnnc tune";
 /// Version of the format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// No file of a real model is larger.
 const MOST_BYTES: u64 = 16 << 20;
 
@@ -83,7 +83,7 @@ enum Schedule {
     /// The implicit GEMM.
     Direct { vectors: u32, tile: [u32; 2], rows: u32, panels_outside: bool },
     /// Transformed tiles.
-    Winograd { outputs: u32, band: u32, images: u32 },
+    Winograd { products: [u32; 2], taps: [u32; 2], band: u32, images: u32 },
 }
 
 /// A tuned product with its times in milliseconds, tuned and untuned.
@@ -257,7 +257,8 @@ fn schedule(c: &Choice) -> Schedule {
             panels_outside: d.panels_outside,
         },
         Choice::Winograd(w) => {
-            Schedule::Winograd { outputs: n(w.size.outputs()), band: n(w.band), images: n(w.images) }
+            let products = [0, 1].map(|d| n(w.size.inputs(d)));
+            Schedule::Winograd { products, taps: w.size.taps().map(n), band: n(w.band), images: n(w.images) }
         }
     }
 }
@@ -272,8 +273,8 @@ impl Schedule {
                 group_rows: n(rows),
                 panels_outside,
             })),
-            Schedule::Winograd { outputs, band, images } => {
-                let size = [Size::F2, Size::F4].into_iter().find(|s| s.outputs() == n(outputs))?;
+            Schedule::Winograd { products, taps, band, images } => {
+                let size = Size::new(products.map(n), taps.map(n))?;
                 Some(Choice::Winograd(Winograd { size, band: n(band), images: n(images) }))
             }
         }

@@ -210,15 +210,16 @@ fn transformed_tiles_equal_the_reference() {
         for seed in 0..80 {
             let mut g = Gen::new(1000 + seed);
             let dilation = [1, 1].map(|d| if g.below(3) == 0 { d + g.below(20) } else { d });
-            let pads = std::array::from_fn(|i| g.below(2 * dilation[i % 2] + 1));
-            let least = |d: usize| (2 * dilation[d] + 1).saturating_sub(pads[d] + pads[d + 2]).max(1);
+            let kernel = g.pick(&[[3, 3], [3, 3], [5, 5], [1, 3], [3, 1], [1, 5], [5, 1], [3, 5], [2, 4]]);
+            let pads = std::array::from_fn(|i| g.below((kernel[i % 2] - 1) * dilation[i % 2] + 1));
+            let least = |d: usize| ((kernel[d] - 1) * dilation[d] + 1).saturating_sub(pads[d] + pads[d + 2]).max(1);
             let case = Case {
                 batch: 1 + g.below(3),
                 inputs: 32 + g.below(40),
                 outputs: 32 + g.below(40),
                 groups: 1,
                 size: [least(0) + g.below(40), least(1) + g.below(60)],
-                kernel: [3, 3],
+                kernel,
                 stride: [1, 1],
                 dilation,
                 pads,
@@ -241,7 +242,7 @@ fn transformed_tiles_equal_the_reference() {
             let worst = got.iter().zip(expected.iter()).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
             assert!(
                 worst <= WINOGRAD * largest,
-                "{target} seed {seed}: {choice}: off by {worst} of {largest}; size {:?} dilation {:?} channels {}->{}",
+                "{target} seed {seed}: {choice}: off by {worst} of {largest}; {kernel:?} size {:?} dilation {:?} channels {}->{}",
                 case.size,
                 case.dilation,
                 case.inputs,

@@ -67,6 +67,7 @@ impl Choice {
                 let phases = Phases::new(p, w.size);
                 let rows = phases.tiles(0);
                 p.is_winograd(target)
+                    && w.size.taps() == p.window.kernel
                     && (1..=rows).contains(&w.band)
                     && (1..=p.images * phases.count(0)).contains(&w.images)
                     && (w.images == 1 || w.band == rows)

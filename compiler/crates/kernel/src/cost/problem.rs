@@ -3,6 +3,7 @@
 use crate::families::igemm::border::Border;
 use crate::families::igemm::packing::Packing;
 use crate::families::igemm::spec::{Number, Window};
+use crate::families::winograd::Size;
 use mnnc_vector::Target;
 use std::fmt;
 
@@ -83,11 +84,12 @@ impl Problem {
         2.0 * (self.images * self.groups * self.outputs * self.pixels()) as f64 * (self.inputs * taps) as f64
     }
 
-    /// Whether tiles can be transformed: a dense 3x3 convolution of stride 1, dilated or not, with channels enough to fill vectors.
+    /// Whether tiles can be transformed: a dense convolution of stride 1, dilated or not, with channels enough to fill vectors.
     pub fn is_winograd(&self, target: &Target) -> bool {
         self.number == Number::F32
             && self.packing == Packing::WHOLE
-            && self.window == Window { kernel: [3, 3], dilation: self.window.dilation, ..Window::POINT }
+            && self.window.stride == [1, 1]
+            && !Size::all(self.window.kernel).is_empty()
             && self.groups == 1
             && self.inputs >= 2 * target.lanes()
             && self.outputs >= target.lanes()

@@ -166,7 +166,7 @@ impl Planner {
             return Vec::new();
         }
         let mut out = Vec::new();
-        for size in [Size::F4, Size::F2] {
+        for size in Size::all(p.window.kernel) {
             if size.error(p.inputs) > self.error_budget {
                 continue;
             }

@@ -6,6 +6,8 @@ use crate::families::winograd::Phases;
 
 /// Cycles for each vector of products of the input's transform (loads, additions, a store) and of the output's.
 const TRANSFORMS: [f64; 2] = [3.5, 2.5];
+/// The share of a transform that loads and stores, and the one along each dimension.
+const ALONG: f64 = 1.0 / 3.0;
 /// Cycles to begin a step: its arguments, and pipelines that fill.
 const STEP: f64 = 150.0;
 
@@ -35,7 +37,9 @@ impl Planner {
         let buffers = 4.0 * (n * whole[1] * (p.inputs + p.outputs)) as f64;
         let count = (images * tiles[0] * tiles[1]) as f64;
         let vectors = count * n as f64 / lanes as f64;
-        let transforms = vectors * (TRANSFORMS[0] * p.inputs as f64 + TRANSFORMS[1] * p.outputs as f64);
+        let dimensions = w.size.taps().iter().filter(|&&k| k > 1).count();
+        let share = ALONG * (1 + dimensions) as f64;
+        let transforms = share * vectors * (TRANSFORMS[0] * p.inputs as f64 + TRANSFORMS[1] * p.outputs as f64);
         let spilled = Reread::new(&self.machine, buffers, buffers).cycles() * bands as f64;
         let first = weights / self.far_rate();
         let again = bands.saturating_sub(1) as f64 * Reread::new(&self.machine, weights, weights + buffers).cycles();

@@ -1,4 +1,4 @@
-//! Dense 3x3 convolution of stride 1 by Winograd's minimal filtering: bands of tiles are transformed, multiplied product by
+//! Dense convolution of stride 1, of filters up to 5x5, by Winograd's minimal filtering: bands of tiles are transformed, multiplied product by
 //! product by the implicit GEMM, and transformed back. Dilated ones are computed [phase](phases) by phase.
 //!
 //! Every band is three kinds of steps over two scratch buffers: `V[product][input block][tile][lane]`, then
@@ -24,7 +24,6 @@ use mnnc_ir::{OpError, Tensor, ValueId};
 use mnnc_vector::Target;
 pub use phases::Phases;
 pub use points::Size;
-use rayon::prelude::*;
 use std::ops::Range;
 use transform::{Band, Finish};
 
@@ -136,7 +135,7 @@ impl Emitter<'_> {
     /// Rows of a phase that so many rows of tiles from `row` on have: tiles reach beyond the image, or, at the end of a phase that is shorter than
     /// the first, lie there.
     fn rows(&self, tiles: usize, row: usize, phase: usize) -> usize {
-        self.phases.extent(0, phase).saturating_sub(row).min(tiles * self.cut.size.outputs())
+        self.phases.extent(0, phase).saturating_sub(row).min(tiles * self.cut.size.outputs(0))
     }
 
     /// Bytes of one product of a band: all channel blocks of all tiles, and a line more.
@@ -151,7 +150,8 @@ impl Emitter<'_> {
         let scratch = |channels: usize| self.cut.size.products() * self.product(channels, whole);
         let (v_bytes, m_bytes) = (scratch(s.inputs), scratch(s.outputs));
         let (v, m) = (lo.temp("tiles", v_bytes), lo.temp("products", m_bytes));
-        let transformed = self.transform_filter(filter);
+        // `[output][input][product]`
+        let transformed = self.cut.size.filters(filter);
         let padded = s.outputs.next_multiple_of(self.lanes());
         let bias = bias.map_or_else(|| vec![0.0; s.outputs], Tensor::to_vec);
         let bias = weights(lo, &format!("{}.bias", self.name), pack::pack_channels(&bias, 0, padded));
@@ -166,14 +166,6 @@ impl Emitter<'_> {
             }
         }
         Ok(())
-    }
-
-    /// All filters transformed: `[output][input][product]`.
-    fn transform_filter(&self, filter: &[f32]) -> Vec<f32> {
-        let n = self.cut.size.products();
-        let mut out = vec![0f32; filter.len() / 9 * n];
-        out.par_chunks_mut(n).zip(filter.as_chunks::<9>().0).for_each(|(o, g)| self.cut.size.filter(g, o));
-        out
     }
 
     /// The products of a band; their weights are packed once and shared by all bands.
@@ -251,7 +243,7 @@ impl Emitter<'_> {
     ) -> Result<(), OpError> {
         let (s, lanes) = (&self.g.shape, self.lanes());
         let dims = s.dims();
-        let row = first * self.cut.size.outputs();
+        let row = first * self.cut.size.outputs(0);
         // The image and the phase of its rows that an image of the band is.
         let part = |i: usize| [i / self.phases.count(0), i % self.phases.count(0)];
         let scratch = |buffer, bytes, access| Operand { buffer, offset: 0, bytes, access };
@@ -290,7 +282,7 @@ impl Emitter<'_> {
             // Counted as the direct convolution that they replace.
             let rows: usize = images.clone().map(|i| self.rows(tiles[0], row, part(i)[1])).sum();
             let channels = (class.spec.blocks * class.spec.panels * lanes).min(s.outputs - class.first * lanes);
-            let flops = 18 * rows * dims[3] * s.inputs * channels;
+            let flops = 2 * self.cut.size.taps().iter().product::<usize>() * rows * dims[3] * s.inputs * channels;
             lo.step(class.kernel, operands, class.units, flops as u64);
         }
 

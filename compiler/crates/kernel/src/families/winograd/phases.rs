@@ -15,14 +15,19 @@ pub struct Phases {
     out: [usize; 2],
     /// Pixels from one of a phase to the next: the dilation.
     pub step: [usize; 2],
-    /// Outputs of a tile along one dimension.
-    outputs: usize,
+    /// Outputs of a tile along each dimension.
+    outputs: [usize; 2],
+    /// Taps of the filter.
+    taps: [usize; 2],
 }
 
 impl Phases {
     /// Of a problem, in tiles of this size.
     pub fn new(p: &Problem, size: Size) -> Phases {
-        Phases { out: p.out, step: p.window.dilation, outputs: size.outputs() }
+        let taps = size.taps();
+        // A single tap has no other that it could be apart from.
+        let step = [0, 1].map(|d| if taps[d] > 1 { p.window.dilation[d] } else { 1 });
+        Phases { out: p.out, step, outputs: [0, 1].map(|d| size.outputs(d)), taps }
     }
 
     /// Phases along a dimension, each with an output at least.
@@ -45,7 +50,7 @@ impl Phases {
 
     /// Tiles along a dimension of one phase.
     pub fn tiles(&self, d: usize) -> usize {
-        self.extent(d, 0).div_ceil(self.outputs)
+        self.extent(d, 0).div_ceil(self.outputs[d])
     }
 
     /// Rows of tiles of one phase of rows, and tiles of such a row.
@@ -55,7 +60,7 @@ impl Phases {
 
     /// Inputs that the tiles read along a dimension, from the first tap on.
     pub fn reach(&self, d: usize) -> usize {
-        self.count(d) + (self.tiles(d) * self.outputs + 1) * self.step[d]
+        self.count(d) + (self.tiles(d) * self.outputs[d] + self.taps[d] - 2) * self.step[d]
     }
 }
 
@@ -67,7 +72,7 @@ mod tests {
     fn every_output_belongs_to_one_phase() {
         for (out, step) in [(1, 1), (33, 1), (33, 2), (33, 18), (30, 4), (7, 12), (12, 12), (13, 6)] {
             for outputs in [2, 4] {
-                let p = Phases { out: [out, 1], step: [step, 1], outputs };
+                let p = Phases { out: [out, 1], step: [step, 1], outputs: [outputs; 2], taps: [3; 2] };
                 let runs = p.runs(0);
                 assert_eq!(runs.iter().map(|(n, count)| n * count).sum::<usize>(), out, "{out} by {step}");
                 assert_eq!(runs.iter().map(|r| r.1).sum::<usize>(), p.count(0));

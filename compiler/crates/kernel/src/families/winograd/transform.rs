@@ -44,7 +44,7 @@ pub fn input(band: &Band, target: &Target, name: &str) -> Result<CompiledKernel,
     let vector = b.lanes() * 4;
     let (image, products) = (b.arg(0), b.arg(1));
     let (begin, end) = (b.begin(), b.end());
-    let (n, m) = (band.size.inputs(), band.size.outputs());
+    let ([rows, cols], [m, across]) = ([0, 1].map(|d| band.size.inputs(d)), [0, 1].map(|d| band.size.outputs(d)));
     let [down, right] = band.apart();
     b.for_range(begin, end, 1, |b, unit| {
         let row = b.int_rem(unit, band.tiles[0] as u32);
@@ -58,22 +58,23 @@ pub fn input(band: &Band, target: &Target, name: &str) -> Result<CompiledKernel,
         b.repeat(band.phases.count(1) as u64, |b| {
             b.repeat(tiles as u64, |b| {
                 let (image, products) = (b.get(from), b.get(to));
-                let half: Vec<Vec<Vector>> = (0..n)
+                let half: Vec<Vec<Vector>> = (0..rows)
                     .map(|r| {
-                        let d: Vec<Vector> = (0..n).map(|c| b.load(image.at((r * down + c * right) as i32))).collect();
-                        band.size.input(b, &d)
+                        let d: Vec<Vector> =
+                            (0..cols).map(|c| b.load(image.at((r * down + c * right) as i32))).collect();
+                        band.size.line(1).input(b, &d)
                     })
                     .collect();
-                for c in 0..n {
+                for c in 0..cols {
                     let column: Vec<Vector> = half.iter().map(|r| r[c]).collect();
-                    for (r, v) in band.size.input(b, &column).into_iter().enumerate() {
-                        b.store(v, products.at(((r * n + c) * band.product) as i32));
+                    for (r, v) in band.size.line(0).input(b, &column).into_iter().enumerate() {
+                        b.store(v, products.at(((r * cols + c) * band.product) as i32));
                     }
                 }
-                bump(b, from, m * right, 0);
+                bump(b, from, across * right, 0);
                 bump(b, to, vector, 0);
             });
-            bump(b, from, band.image.pixel, tiles * m * right);
+            bump(b, from, band.image.pixel, tiles * across * right);
         });
     });
     b.compile()
@@ -99,7 +100,7 @@ pub fn output(band: &Band, finish: &Finish, target: &Target, name: &str) -> Resu
     let sides: Vec<Gpr> = (0..finish.sides.len()).map(|i| b.arg(2 + i)).collect();
     let image = b.arg(2 + sides.len());
     let (begin, end) = (b.begin(), b.end());
-    let m = band.size.outputs();
+    let m = band.size.outputs(0);
     let whole_rows = finish.rows / m;
     b.for_range(begin, end, 1, |b, unit| {
         let row = b.int_rem(unit, band.tiles[0] as u32);
@@ -147,7 +148,7 @@ struct Back<'a> {
 impl Back<'_> {
     fn row(&self, b: &mut KernelBuilder) {
         let Band { size, phases, .. } = self.band;
-        let (m, vector) = (size.outputs(), b.lanes() * 4);
+        let (m, vector) = (size.outputs(1), b.lanes() * 4);
         let go = |b: &mut KernelBuilder, pixels: isize| {
             self.results.bump(b, &self.band.image, &self.finish.sides, 0, pixels);
         };
@@ -169,20 +170,21 @@ impl Back<'_> {
     }
 
     fn tile(&self, b: &mut KernelBuilder, cols: usize) {
-        let (size, n) = (self.band.size, self.band.size.inputs());
+        let size = self.band.size;
+        let [rows, columns] = [0, 1].map(|d| size.inputs(d));
         let [down, right] = self.band.phases.step;
         let from = b.get(self.from);
         // One side first, column by column, so that few products are in registers at once.
-        let half: Vec<Vec<Vector>> = (0..n)
+        let half: Vec<Vec<Vector>> = (0..columns)
             .map(|c| {
                 let column: Vec<Vector> =
-                    (0..n).map(|r| b.load(from.at(((r * n + c) * self.band.product) as i32))).collect();
-                size.output(b, &column)
+                    (0..rows).map(|r| b.load(from.at(((r * columns + c) * self.band.product) as i32))).collect();
+                size.line(0).output(b, &column)
             })
             .collect();
         for r in 0..self.rows {
             let row: Vec<Vector> = half.iter().map(|c| c[r]).collect();
-            for (c, y) in size.output(b, &row).into_iter().enumerate().take(cols) {
+            for (c, y) in size.line(1).output(b, &row).into_iter().enumerate().take(cols) {
                 let y = b.add(y, self.bias);
                 let lanes = b.lanes();
                 self.results.store(b, &self.band.image, &self.finish.sides, y, [r * down, c * right, 0], lanes);
