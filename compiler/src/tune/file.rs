@@ -65,6 +65,8 @@ struct ProblemText {
     /// Zeros before the image and the image's extents, where taps that read only zeros are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     border: Option<[[u32; 2]; 2]>,
+    /// Whether that goes for a few taps, too.
+    thin: bool,
     out: [u32; 2],
     own_weights: bool,
     apart: u32,
@@ -220,6 +222,7 @@ fn problem_text(p: &Problem) -> ProblemText {
         stride: p.window.stride.map(n),
         dilation: p.window.dilation.map(n),
         border: p.border.map(|b| [b.before.map(n), b.size.map(n)]),
+        thin: p.border.is_some_and(|b| b.thin),
         out: p.out.map(n),
         own_weights: p.own_weights,
         apart: n(p.apart),
@@ -238,7 +241,11 @@ impl ProblemText {
             inputs: n(self.inputs),
             outputs: n(self.outputs),
             window: Window { kernel: self.kernel.map(n), stride: self.stride.map(n), dilation: self.dilation.map(n) },
-            border: self.border.map(|[before, size]| Border { before: before.map(n), size: size.map(n) }),
+            border: self.border.map(|[before, size]| Border {
+                before: before.map(n),
+                size: size.map(n),
+                thin: self.thin,
+            }),
             out: self.out.map(n),
             own_weights: self.own_weights,
             apart: n(self.apart),

@@ -143,10 +143,14 @@ impl Geometry {
     fn taps_together(&self) -> usize {
         taps::together(self.window.kernel[1], Number::Bf16)
     }
-    /// The border, where it is worth leaving out.
-    pub(super) fn border(&self) -> Option<Border> {
+    /// The border, where it is worth leaving out of products of these numbers.
+    pub(super) fn border(&self, number: Number, target: &Target) -> Option<Border> {
         let size = [self.shape.axes[0].input, self.shape.axes[1].input];
-        Border { before: [self.halo.top, self.halo.left], size }.worth(&self.window, self.out())
+        let [kh, kw] = self.window.kernel;
+        let depth = self.shape.inputs.div_ceil(number.element()) * kh * kw;
+        let thin = !if number == Number::U8 { target.has_int8_tiles() } else { target.has_tiles() };
+        let border = Border { before: [self.halo.top, self.halo.left], size, thin };
+        border.worth(&self.window, self.out(), depth)
     }
     /// Output rows and columns.
     pub(super) fn out(&self) -> [usize; 2] {
@@ -182,7 +186,7 @@ pub(super) fn dense<'g>(
         inputs,
         outputs: shape.outputs,
         window: g.window,
-        border: g.border(),
+        border: g.border(Number::of(&input.storage), lo.target()),
         out: g.out(),
         number: Number::of(&input.storage),
         block_in: input.storage.block.unwrap_or(1),

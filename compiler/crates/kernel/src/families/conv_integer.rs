@@ -96,7 +96,7 @@ impl Convolution {
             let there = i < inputs && x < kw;
             if there { f32::from(weights.at(((o * inputs + i) * kh + y) * kw + x)) } else { 0.0 }
         };
-        let border = self.g.border().filter(|_| zero == 0 || kh.max(kw) <= border::LONGEST);
+        let border = self.g.border(Number::U8, target).filter(|_| zero == 0 || kh.max(kw) <= border::LONGEST);
         let dense = Dense {
             family: "conv_integer",
             images: shape.batch,

@@ -14,19 +14,30 @@ pub struct Border {
     pub before: [usize; 2],
     /// Rows and columns of the image.
     pub size: [usize; 2],
+    /// Whether a few taps are worth it: a comparison for each is little beside vectors of products, and much beside AMX tiles.
+    pub thin: bool,
 }
 
-/// Most of the work that may be left for leaving out taps to pay.
-const WORTH: f64 = 0.9;
+/// Most of the work that may be left for leaving out taps to pay, thin borders not counted and counted.
+const WORTH: [f64; 2] = [0.9, 0.98];
+
+/// Least steps of the reduction that leaving out must save a tile: it costs about as many cycles as a few of them.
+const STEPS: f64 = 8.0;
 
 /// Longest filter of which taps are left out: each is a comparison in every tile.
 pub const LONGEST: usize = 16;
 
 impl Border {
-    /// The border, if it is worth leaving out of a convolution of these outputs: by pixels, of which tiles reach a part.
-    pub fn worth(self, w: &Window, out: [usize; 2]) -> Option<Border> {
+    /// The border, if it is worth leaving out of a convolution of these outputs, whose sums are of `depth` steps: by pixels, of which tiles reach a
+    /// part.
+    pub fn worth(self, w: &Window, out: [usize; 2], depth: usize) -> Option<Border> {
         let left = |d: usize| if self.pays(w, out, d, 1) { self.share(w, out, d, 1) } else { 1.0 };
-        (left(0) * left(1) < WORTH).then_some(self)
+        let left = left(0) * left(1);
+        (left < self.most_left() && (1.0 - left) * depth as f64 >= STEPS).then_some(self)
+    }
+
+    fn most_left(&self) -> f64 {
+        WORTH[usize::from(self.thin)]
     }
 
     /// Taps of dimension `d` that read the image in a tile of `n` outputs from output `at` on.
@@ -46,7 +57,7 @@ impl Border {
 
     /// Whether a kernel with tiles of `tile` outputs along dimension `d` leaves out taps of it.
     pub fn pays(&self, w: &Window, out: [usize; 2], d: usize, tile: usize) -> bool {
-        (2..=LONGEST).contains(&w.kernel[d]) && self.share(w, out, d, tile) < WORTH
+        (2..=LONGEST).contains(&w.kernel[d]) && self.share(w, out, d, tile) < self.most_left()
     }
 
     /// The border along each dimension of the filter of which kernels with such tiles leave out taps; a tile of no extent leaves out none.
@@ -121,7 +132,7 @@ mod tests {
             (3, 3, 11, 20, 9),
         ] {
             let w = Window { kernel: [kernel; 2], stride: [stride; 2], dilation: [dilation; 2] };
-            let border = Border { before: [before; 2], size: [size; 2] };
+            let border = Border { before: [before; 2], size: [size; 2], thin: false };
             let reads = |o: usize, k: usize| (before..before + size).contains(&(o * stride + k * dilation));
             for at in 0..25 {
                 for n in 1..9 {
@@ -141,14 +152,16 @@ mod tests {
     #[test]
     fn what_is_left_depends_on_the_tile() {
         let w = Window { kernel: [3; 2], stride: [1; 2], dilation: [18; 2] };
-        let border = Border { before: [18; 2], size: [33; 2] };
+        let border = Border { before: [18; 2], size: [33; 2], thin: false };
         assert_eq!(border.share(&w, [33; 2], 0, 1), 63.0 / 99.0);
         assert_eq!(border.share(&w, [33; 2], 0, 33), 1.0);
-        assert!(border.worth(&w, [33; 2]).is_some());
-        let plain = Border { before: [1; 2], size: [56; 2] };
-        assert!(plain.worth(&Window { dilation: [1; 2], ..w }, [56; 2]).is_none());
+        assert!(border.worth(&w, [33; 2], 9 * 64).is_some());
+        let near = Window { dilation: [1; 2], ..w };
+        let plain = |n: usize, thin: bool| Border { before: [1; 2], size: [n; 2], thin }.worth(&near, [n; 2], 9 * 64);
+        assert!(plain(28, false).is_none() && plain(28, true).is_some() && plain(112, true).is_none());
         // Tens of millions of taps, as a hostile model may have.
         let long = Window { kernel: [1, 40_000_000], stride: [1; 2], dilation: [1; 2] };
-        assert!(Border { before: [0, 39_999_999], size: [1, 1] }.worth(&long, [1, 40_000_000]).is_none());
+        let border = Border { before: [0, 39_999_999], size: [1, 1], thin: true };
+        assert!(border.worth(&long, [1, 40_000_000], 40_000_000).is_none());
     }
 }

@@ -52,7 +52,7 @@ fn problem(g: &Geometry, target: &Target) -> Problem {
         inputs: s.inputs,
         outputs: s.outputs,
         window: g.window,
-        border: g.border(),
+        border: g.border(Number::F32, target),
         out: g.out(),
         own_weights: false,
         apart: 4 * target.lanes() * g.window.stride[1],
