@@ -10,7 +10,7 @@ const CHUNK: usize = 16 * 1024;
 /// Elements up to which a row is short: several of them are one unit.
 const SHORT: usize = 64;
 
-/// Iterations from which on a loop within a unit need not be longer.
+/// Iterations from which on a loop over rows within a unit need not be longer.
 const LONG: usize = 16;
 
 /// What is done at once.
@@ -78,8 +78,10 @@ impl Plan {
             Body::Element | Body::Byte => true,
             Body::Transpose { .. } => false,
         };
-        // Of the loops that are long enough the one with the smallest steps: rows of an image a power of two apart fall into one set of a cache.
-        let key = |l: &Loop| (l.extent.min(LONG), std::cmp::Reverse(l.dst));
+        // Rows: of the loops that are long enough the one with the smallest steps, for rows of an image a power of two apart fall into one
+        // set of a cache. Single elements: the longest.
+        let enough = if matches!(body, Body::Element | Body::Byte) { usize::MAX } else { LONG };
+        let key = |l: &Loop| (l.extent.min(enough), std::cmp::Reverse(l.dst));
         let chosen = (0..outer.len()).max_by_key(|&i| key(&outer[i])).filter(|_| short);
         let mut inner = chosen.map(|i| outer.remove(i));
         // Work for several threads.
