@@ -55,6 +55,12 @@ impl PassCx {
     pub fn allow_bytes(&mut self, bytes: usize) {
         self.bytes_left.set(bytes);
     }
+    /// Lets this run make twice the bytes of the graph's constants, and some more: rules may replace all of them, but a hostile model
+    /// does not grow without end.
+    pub fn allow_bytes_of(&mut self, g: &Graph) {
+        let own: usize = g.consts().iter().map(|(_, c)| c.tensor.bytes().len()).sum();
+        self.allow_bytes(own.saturating_mul(2).saturating_add(256 << 20));
+    }
     /// How many bytes of new constants may still be made.
     pub fn bytes_left(&self) -> usize {
         self.bytes_left.get()

@@ -115,12 +115,14 @@ impl Gen {
         let (c, none) = (d[1], Attrs::new);
         let small = d[2].min(d[3]).min(d[4]) < 3;
         let y = match self.below(8) {
-            0..=2 if !small => {
+            0..=2 if d[3].min(d[4]) >= 3 => {
                 let (groups, each) = if self.below(3) == 0 { (c, 1) } else { (1, 1 + self.below(4)) };
                 let kernel = [1 + self.below(3), 1 + self.below(3), 1 + self.below(3)];
                 let w = self.constant(&[groups * each, c / groups, kernel[0], kernel[1], kernel[2]]);
                 let b = self.constant(&[groups * each]);
-                let pads: Vec<i64> = (0..6).map(|i| self.below(kernel[i % 3]) as i64).collect();
+                let mut pads: Vec<i64> = (0..6).map(|i| self.below(kernel[i % 3]) as i64).collect();
+                // One or two frames: windows that reach beyond them at one end or both.
+                pads[3] = pads[3].max(kernel[0] as i64 - d[2] as i64 - pads[0]);
                 let strides: Vec<i64> = (0..3).map(|_| 1 + self.below(2) as i64).collect();
                 let attrs = none().with("pads", pads).with("strides", strides).with("group", groups as i64);
                 self.op("conv", &[x, w, b], attrs)

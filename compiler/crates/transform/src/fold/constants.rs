@@ -19,9 +19,7 @@ pub const PASS: Pass = Pass {
         },
     ],
     run: |g, cx| {
-        // What replaces the model's own constants, and some more: a hostile model does not grow without end.
-        let own: usize = g.consts().iter().map(|(_, c)| c.tensor.bytes().len()).sum();
-        cx.allow_bytes(own.saturating_mul(2).saturating_add(256 << 20));
+        cx.allow_bytes_of(g);
         rules::apply(g, &[Rule { name: "constant", roots: &[], rewrite }], cx);
         super::refine::types(g, cx);
         Ok(())

@@ -1,4 +1,4 @@
-//! `move-weights`: a compressed weight that is only turned round or reshaped is stored that way.
+//! `move-weights`: a compressed weight that is only turned round, reshaped or cut is stored that way.
 
 use super::weight::{Scales, compressed};
 use crate::pass::{Pass, PassCx};
@@ -9,23 +9,26 @@ use mnnc_ir::{Graph, Node, NodeId, NodeSpec, Patch, Plan, Tensor, Traits};
 /// The pass.
 pub const PASS: Pass = Pass {
     name: "move-weights",
-    doc: "transposes and reshapes of compressed weights turn what is stored",
+    doc: "transposes, reshapes and slices of compressed weights turn or cut what is stored",
     options: &[],
     run: |g, cx| {
+        // Slices of one weight may overlap.
+        cx.allow_bytes_of(g);
         rules::apply(g, &[Rule { name: "move of weight", roots: ROOTS, rewrite }], cx);
         Ok(())
     },
 };
 
-const ROOTS: &[&str] = &["transpose", "reshape", "squeeze", "unsqueeze", "flatten"];
+const ROOTS: &[&str] = &["transpose", "reshape", "squeeze", "unsqueeze", "flatten", "slice"];
 
 /// move(dequantised(w)) = dequantised(move(w)), and the same of a cast
-fn rewrite(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
+fn rewrite(g: &Graph, n: NodeId, cx: &PassCx) -> Option<Plan> {
     let (node, y) = (g.node(n), output(g, n)?);
     let inner = g.node(compressed(g, node.input(0)?)?);
     let stored = g.constant(inner.input(0)?)?;
     let mut p = Patch::at(g, n);
-    let turned = moved(g, node, stored)?;
+    let turned = moved(g, node, stored).filter(|t| t.bytes().len() <= cx.bytes_left())?;
+    cx.spend_bytes(turned.bytes().len());
     let mut attrs = inner.attrs.clone();
     let mut inputs = inner.inputs().to_vec();
     if inner.op.name == "dequantize_linear" {
@@ -86,6 +89,9 @@ fn transposed(node: &Node, a: usize, rank: usize) -> Option<usize> {
 
 /// The dimension of the result that dimension `a` has become, if it is still one.
 fn new_place(node: &Node, a: usize, from: &[usize], to: &[usize]) -> Option<usize> {
+    if node.op.name == "slice" {
+        return (from[a] == to[a]).then_some(a);
+    }
     if !node.op.traits.contains(Traits::VIEW) {
         return transposed(node, a, from.len());
     }

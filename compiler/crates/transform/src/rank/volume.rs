@@ -12,6 +12,7 @@ use crate::rules::{self, Rule};
 use mnnc_ir::{Attrs, DType, Graph, NodeId, NodeSpec, Patch, Plan, Tensor, ValueId};
 use mnnc_ops::family::conv::Axis;
 use mnnc_ops::family::{conv, pool};
+use std::ops::Range;
 
 /// The pass.
 pub const PASS: Pass = Pass {
@@ -84,6 +85,18 @@ fn behind_last(depth: &Axis) -> usize {
     reach.saturating_sub(depth.begin + depth.input - 1)
 }
 
+/// The window without its first and last frames that are outside the volume for every result, and how many those first ones are.
+fn without_dead(depth: Axis) -> (usize, Axis) {
+    let reads = |k: &usize| (0..depth.output).any(|o| depth.at(o, *k).is_some());
+    let live = (0..depth.kernel).find(reads).zip((0..depth.kernel).rfind(reads));
+    let narrowed = live.and_then(|(first, last)| {
+        let begin = depth.begin.checked_sub(first * depth.dilation)?;
+        let end = depth.end.saturating_sub((depth.kernel - 1 - last) * depth.dilation);
+        Some((first, Axis { kernel: last - first + 1, begin, end, ..depth }))
+    });
+    narrowed.unwrap_or((0, depth))
+}
+
 /// For each frame of a window, the frames of `x` that fall on it, in the order of the results; what is outside is `fill`.
 fn taps(p: &mut Patch, x: ValueId, images: usize, depth: &Axis, fill: f32) -> Option<Vec<ValueId>> {
     let &[frames, c, h, w] = &p.ty(x).static_dims().filter(|_| p.ty(x).dtype == DType::F32)?[..] else { return None };
@@ -133,6 +146,7 @@ fn convolution(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     }
     let attrs = window(&rows, &cols).with("group", s.groups as i64);
     let outputs = s.groups * s.outputs;
+    let (dead, depth) = without_dead(depth);
     let mut p = Patch::at(g, n);
     let x = frames(&mut p, x)?;
     let taps = taps(&mut p, x, s.batch, &depth, 0.0)?;
@@ -145,6 +159,7 @@ fn convolution(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
             [one] => one,
             _ => p.node(NodeSpec::new(op("concat")?, taps).attrs(Attrs::new().with("axis", 1i64))).ok()?,
         };
+        let w = if depth.kernel < dims(g, w)?[2] { frames_of_filter(&mut p, w, dead..dead + depth.kernel)? } else { w };
         let w = turned(&mut p, w)?;
         let w = reshaped(&mut p, w, &[outputs, depth.kernel * s.inputs, rows.kernel, cols.kernel])?;
         let y = conv(&mut p, joined, w, node.input(2))?;
@@ -152,13 +167,18 @@ fn convolution(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     }
     let mut parts = Vec::new();
     for (k, x) in taps.into_iter().enumerate() {
-        let [start, end, axis] = [k, k + 1, 2].map(|i| p.constant("range", Tensor::ints(&[i as i64])));
-        let w = p.node(NodeSpec::new(op("slice")?, [w, start, end, axis])).ok()?;
+        let w = frames_of_filter(&mut p, w, dead + k..dead + k + 1)?;
         let w = reshaped(&mut p, w, &[outputs, s.inputs, rows.kernel, cols.kernel])?;
         parts.push(conv(&mut p, x, w, node.input(2).filter(|_| k == 0))?);
     }
     let sum = combined(&mut p, "add", parts)?;
     finish(p, n, sum)
+}
+
+/// Some of the frames of a filter.
+fn frames_of_filter(p: &mut Patch, w: ValueId, frames: Range<usize>) -> Option<ValueId> {
+    let [start, end, axis] = [frames.start, frames.end, 2].map(|i| p.constant("range", Tensor::ints(&[i as i64])));
+    p.node(NodeSpec::new(op("slice")?, [w, start, end, axis])).ok()
 }
 
 /// The greatest, or the sum, of values of one shape.
