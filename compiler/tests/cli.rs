@@ -356,7 +356,7 @@ fn damaged_tune_files_are_one_error_each() {
         ("[1, 2]".into(), "not a tune file"),
         (text[..text.len() / 2].into(), "or a part of one"),
         (text.replacen("mnnc tune", "other tune", 1), "not a tune file"),
-        (text.replacen("\"version\": 1", "\"version\": 2", 1), "version 2"),
+        (text.replacen("\"version\": 2", "\"version\": 1", 1), "version 1"),
         (text.replacen("\"mnnc\": \"", "\"mnnc\": \"9.", 1), "made by mnnc 9."),
         (text.replacen("\"model\": \"", "\"model\": \"0", 1), "another model"),
         (text.replacen("\"cpu\": \"", "\"cpu\": \"other ", 1), "made on other "),
@@ -374,8 +374,10 @@ fn damaged_tune_files_are_one_error_each() {
         serde_json::json!({"method": "direct", "vectors": 1, "tile": [1, 0], "rows": 7, "panels_outside": false}),
         serde_json::json!({"method": "direct", "vectors": 1, "tile": [4_294_967_295u32, 4_294_967_295u32], "rows": 7, "panels_outside": false}),
         serde_json::json!({"method": "direct", "vectors": 1, "tile": [1, 7], "rows": 8, "panels_outside": false}),
-        serde_json::json!({"method": "winograd", "outputs": 6, "band": 1, "images": 1}),
-        serde_json::json!({"method": "winograd", "outputs": 4, "band": 99, "images": 1}),
+        serde_json::json!({"method": "winograd", "products": [6, 6], "taps": [6, 3], "band": 1, "images": 1}),
+        serde_json::json!({"method": "winograd", "products": [6, 6], "taps": [4_294_967_295u32, 5], "band": 1, "images": 1}),
+        serde_json::json!({"method": "winograd", "products": [6, 6], "taps": [5, 5], "band": 1, "images": 1}),
+        serde_json::json!({"method": "winograd", "products": [6, 6], "taps": [3, 3], "band": 99, "images": 1}),
     ] {
         let message = tuned.fails_with(tuned.with_choice(schedule));
         assert!(message.contains("out of range"), "{message}");

@@ -66,6 +66,7 @@ struct ProblemText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     border: Option<[[u32; 2]; 2]>,
     /// Whether that goes for a few taps, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     thin: bool,
     out: [u32; 2],
     own_weights: bool,
