@@ -123,7 +123,8 @@ impl Convolution {
             None => dense,
         };
         // Tiles start their sums at the same for all pixels: what they leave out must be zeros.
-        let border = dense.border.filter(|_| zero == 0 || !dense.on_tiles(target));
+        let on_tiles = tiles::fits(target, Number::U8, dense.block_in / Number::U8.element(), dense.out);
+        let border = dense.border.filter(|_| zero == 0 || !on_tiles);
         Dense { border, ..dense }
     }
 

@@ -95,7 +95,7 @@ impl Dense<'_> {
     }
 
     /// Whether tiles do it.
-    pub(super) fn on_tiles(&self, target: &Target) -> bool {
+    fn on_tiles(&self, target: &Target) -> bool {
         (self.groups == 1 || self.number == Number::Bf16)
             && tiles::fits(target, self.number, self.block_in / self.number.element(), self.out)
     }
