@@ -83,7 +83,8 @@ def resolve(spec, args, mnnc):
         if size is not None or args.batch != 1:
             raise BadModel("its size and batch are fixed")
         path = os.path.join(args.folder, name + ".onnx")
-        networks.write(name, path)
+        if not os.path.exists(path):
+            networks.write(name, path)
     else:
         path = zoo_file(name, size, args, mnnc)
     stem = os.path.splitext(os.path.basename(path))[0]

@@ -140,11 +140,6 @@ class Builder:
     def transpose(self, x, *perm):
         return self.op("Transpose", x, shape=[self.shape[x][p] for p in perm], perm=list(perm))
 
-    def slice(self, x, axis, start, end):
-        shape = list(self.shape[x])
-        shape[axis] = end - start
-        return self.op("Slice", x, self.integers(start), self.integers(end), self.integers(axis), shape=shape)
-
     def add(self, a, b, act=None):
         return self.act(self.op("Add", a, b), act)
 

@@ -51,15 +51,11 @@ impl PassCx {
     pub fn size(&self, name: &str) -> usize {
         usize::try_from(self.option(name)).unwrap_or(usize::MAX)
     }
-    /// Sets how many bytes of new constants this run may make.
-    pub fn allow_bytes(&mut self, bytes: usize) {
-        self.bytes_left.set(bytes);
-    }
-    /// Lets this run make twice the bytes of the graph's constants, and some more: rules may replace all of them, but a hostile model
-    /// does not grow without end.
-    pub fn allow_bytes_of(&mut self, g: &Graph) {
+    /// Lets this run make so many times the bytes of the graph's constants, and some more: rules may replace all of them, but a hostile
+    /// model does not grow without end.
+    pub fn allow_bytes_of(&mut self, g: &Graph, times: usize) {
         let own: usize = g.consts().iter().map(|(_, c)| c.tensor.bytes().len()).sum();
-        self.allow_bytes(own.saturating_mul(2).saturating_add(256 << 20));
+        self.bytes_left.set(own.saturating_mul(times).saturating_add(256 << 20));
     }
     /// How many bytes of new constants may still be made.
     pub fn bytes_left(&self) -> usize {

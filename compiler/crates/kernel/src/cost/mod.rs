@@ -140,7 +140,7 @@ impl Planner {
 
     /// The usual cut of a product whose panels are `blocks` vectors wide.
     pub fn tiling(&self, p: &Problem, blocks: usize) -> Tiling {
-        Tiling { panels_outside: false, ..self.usual_of_width(p, blocks).tiling() }
+        self.usual_of_width(p, blocks).tiling()
     }
 
     /// The best cut of such a product.

@@ -19,7 +19,7 @@ pub const PASS: Pass = Pass {
         },
     ],
     run: |g, cx| {
-        cx.allow_bytes_of(g);
+        cx.allow_bytes_of(g, 2);
         rules::apply(g, &[Rule { name: "constant", roots: &[], rewrite }], cx);
         super::refine::types(g, cx);
         Ok(())

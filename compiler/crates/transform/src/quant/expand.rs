@@ -16,8 +16,7 @@ pub const PASS: Pass = Pass {
     options: &[PassOption { name: "native", default: 0, doc: "1: keep what the kernels of native code read packed" }],
     run: |g, cx| {
         // Four times the bytes of what is stored, once for each way it is read.
-        let own: usize = g.consts().iter().map(|(_, c)| c.tensor.bytes().len()).sum();
-        cx.allow_bytes(own.saturating_mul(8).saturating_add(256 << 20));
+        cx.allow_bytes_of(g, 8);
         let rule = Rule { name: "weight", roots: &["dequantize_linear", "cast"], rewrite };
         rules::apply(g, &[rule], cx);
         Ok(())

@@ -13,7 +13,7 @@ pub const PASS: Pass = Pass {
     options: &[],
     run: |g, cx| {
         // Slices of one weight may overlap.
-        cx.allow_bytes_of(g);
+        cx.allow_bytes_of(g, 2);
         rules::apply(g, &[Rule { name: "move of weight", roots: ROOTS, rewrite }], cx);
         Ok(())
     },

@@ -87,7 +87,7 @@ fn behind_last(depth: &Axis) -> usize {
 
 /// The window without its first and last frames that are outside the volume for every result, and how many those first ones are.
 fn without_dead(depth: Axis) -> (usize, Axis) {
-    let reads = |k: &usize| (0..depth.output).any(|o| depth.at(o, *k).is_some());
+    let reads = |&k: &usize| matches!(depth.outputs_of(k), (first, end) if first < end);
     let live = (0..depth.kernel).find(reads).zip((0..depth.kernel).rfind(reads));
     let narrowed = live.and_then(|(first, last)| {
         let begin = depth.begin.checked_sub(first * depth.dilation)?;
@@ -119,9 +119,7 @@ fn taps(p: &mut Patch, x: ValueId, images: usize, depth: &Axis, fill: f32) -> Op
     (0..depth.kernel)
         .map(|k| {
             let start = k * depth.dilation;
-            let [start, end, axis, step] =
-                [start, start + last + 1, along, depth.stride].map(|i| p.constant("range", Tensor::ints(&[i as i64])));
-            let cut = p.node(NodeSpec::new(op("slice")?, [x, start, end, axis, step])).ok()?;
+            let cut = cut(p, x, along, start..start + last + 1, depth.stride)?;
             reshaped(p, cut, &[images * depth.output, c, h, w])
         })
         .collect()
@@ -159,7 +157,7 @@ fn convolution(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
             [one] => one,
             _ => p.node(NodeSpec::new(op("concat")?, taps).attrs(Attrs::new().with("axis", 1i64))).ok()?,
         };
-        let w = if depth.kernel < dims(g, w)?[2] { frames_of_filter(&mut p, w, dead..dead + depth.kernel)? } else { w };
+        let w = if depth.kernel < dims(g, w)?[2] { cut(&mut p, w, 2, dead..dead + depth.kernel, 1)? } else { w };
         let w = turned(&mut p, w)?;
         let w = reshaped(&mut p, w, &[outputs, depth.kernel * s.inputs, rows.kernel, cols.kernel])?;
         let y = conv(&mut p, joined, w, node.input(2))?;
@@ -167,7 +165,7 @@ fn convolution(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     }
     let mut parts = Vec::new();
     for (k, x) in taps.into_iter().enumerate() {
-        let w = frames_of_filter(&mut p, w, dead + k..dead + k + 1)?;
+        let w = cut(&mut p, w, 2, dead + k..dead + k + 1, 1)?;
         let w = reshaped(&mut p, w, &[outputs, s.inputs, rows.kernel, cols.kernel])?;
         parts.push(conv(&mut p, x, w, node.input(2).filter(|_| k == 0))?);
     }
@@ -175,10 +173,11 @@ fn convolution(g: &Graph, n: NodeId, _: &PassCx) -> Option<Plan> {
     finish(p, n, sum)
 }
 
-/// Some of the frames of a filter.
-fn frames_of_filter(p: &mut Patch, w: ValueId, frames: Range<usize>) -> Option<ValueId> {
-    let [start, end, axis] = [frames.start, frames.end, 2].map(|i| p.constant("range", Tensor::ints(&[i as i64])));
-    p.node(NodeSpec::new(op("slice")?, [w, start, end, axis])).ok()
+/// Every `step`-th index of a range of a dimension.
+fn cut(p: &mut Patch, v: ValueId, axis: usize, range: Range<usize>, step: usize) -> Option<ValueId> {
+    let [start, end, axis, step] =
+        [range.start, range.end, axis, step].map(|i| p.constant("range", Tensor::ints(&[i as i64])));
+    p.node(NodeSpec::new(op("slice")?, [v, start, end, axis, step])).ok()
 }
 
 /// The greatest, or the sum, of values of one shape.

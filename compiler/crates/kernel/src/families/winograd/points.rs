@@ -56,7 +56,7 @@ impl Line {
     fn input_matrix(self) -> &'static [&'static [f64]] {
         match self.products {
             1 => &[&[1.0]],
-            4 => &[&[1.0, 0.0, -1.0, 0.0], &[0.0, 1.0, 1.0, 0.0], &[0.0, -1.0, 1.0, 0.0], &[0.0, 1.0, 0.0, -1.0]],
+            4 => &[&[1.0, 0.0, -1.0, 0.0], &[0.0, 1.0, 1.0, 0.0], &[0.0, -1.0, 1.0, 0.0], &[0.0, -1.0, 0.0, 1.0]],
             _ => &[
                 &[1.0, 0.0, -2.5, 0.0, 1.0, 0.0],
                 &[0.0, -2.0 * A, -2.0, A, 1.0, 0.0],
@@ -71,11 +71,7 @@ impl Line {
     /// `A^T`: products to outputs.
     fn output_matrix(self) -> Vec<Vec<f64>> {
         let last = self.outputs() - 1;
-        let infinity = |i: usize| match (i == last, self.products) {
-            (false, _) => 0.0,
-            (true, 4) => -1.0,
-            (true, _) => 1.0,
-        };
+        let infinity = |i: usize| f64::from(u8::from(i == last));
         let row = |i: usize| self.points().iter().map(|p| p.0.powi(i as i32)).chain([infinity(i)]).collect();
         (0..=last).map(row).collect()
     }
@@ -101,7 +97,7 @@ impl Line {
     pub fn input(self, b: &mut KernelBuilder, d: &[Vector]) -> Vec<Vector> {
         match self.products {
             1 => d.to_vec(),
-            4 => vec![b.sub(d[0], d[2]), b.add(d[1], d[2]), b.sub(d[2], d[1]), b.sub(d[1], d[3])],
+            4 => vec![b.sub(d[0], d[2]), b.add(d[1], d[2]), b.sub(d[2], d[1]), b.sub(d[3], d[1])],
             _ => {
                 let (half, two, sum) = (b.splat(0.5f32), b.splat(2.0f32), b.splat(2.5f32));
                 let first = b.add(d[0], d[4]);
@@ -124,25 +120,22 @@ impl Line {
         let pairs: Vec<[Vector; 2]> =
             (1..self.products - 2).step_by(2).map(|i| [b.add(m[i], m[i + 1]), b.sub(m[i], m[i + 1])]).collect();
         let last = self.outputs() - 1;
-        let mut out = Vec::new();
-        for i in 0..=last {
-            let power = |pair: usize| self.points()[1 + 2 * pair].0.powi(i as i32) as f32;
-            let times = |b: &mut KernelBuilder, sum: Option<Vector>, pair: usize| {
-                let (v, power) = (pairs[pair][i % 2], power(pair));
-                match sum {
-                    None if power == 1.0 => v,
-                    None => b.mul(v, power),
-                    Some(sum) if power == 1.0 => b.add(sum, v),
-                    Some(sum) => b.fma(sum, v, power),
-                }
-            };
-            let infinity = m[self.products - 1];
-            let start = if i == 0 { Some(m[0]) } else { Some(infinity).filter(|_| i == last && self.products > 4) };
-            let sum = (0..pairs.len()).fold(start, |sum, pair| Some(times(b, sum, pair)));
-            let sum = sum.unwrap_or(infinity);
-            out.push(if i == last && self.products == 4 { b.sub(sum, infinity) } else { sum });
-        }
-        out
+        (0..=last)
+            .map(|i| {
+                // Zero and infinity add to the first and to the last output alone.
+                let alone = (i == 0).then_some(m[0]).or((i == last).then_some(m[self.products - 1]));
+                let sum = pairs.iter().enumerate().fold(alone, |sum, (pair, both)| {
+                    let (v, power) = (both[i % 2], self.points()[1 + 2 * pair].0.powi(i as i32) as f32);
+                    Some(match sum {
+                        None if power == 1.0 => v,
+                        None => b.mul(v, power),
+                        Some(sum) if power == 1.0 => b.add(sum, v),
+                        Some(sum) => b.fma(sum, v, power),
+                    })
+                });
+                sum.unwrap_or(m[0])
+            })
+            .collect()
     }
 }
 
