@@ -210,7 +210,9 @@ impl<'a> Walk<'a> {
 pub(crate) struct Choice {
     /// Capabilities that it needs.
     pub needs: u32,
-    /// From [`crate::first_call`].
+    /// From [`crate::first_call::define_mapping`].
+    pub map: FuncId,
+    /// From [`crate::first_call::define`].
     pub first: FuncId,
     /// From [`define_walk`].
     pub walk: FuncId,
@@ -242,23 +244,7 @@ pub(crate) fn define_entry(
         b.switch_to_block(bad);
         leave(b, ERROR_ARGUMENT);
         b.switch_to_block(good);
-        let word = cpu.map(|cpu| {
-            let cpu = module.declare_func_in_func(cpu, b.func);
-            let call = b.ins().call(cpu, &[]);
-            b.inst_results(call)[0]
-        });
-        for choice in choices {
-            let next = match (word, choice.needs) {
-                (Some(word), needs) if needs != 0 => {
-                    let has = b.ins().band_imm_s(word, i64::from(needs));
-                    let fits = b.ins().icmp_imm_s(IntCC::Equal, has, i64::from(needs));
-                    let (take, next) = (b.create_block(), b.create_block());
-                    b.ins().brif(fits, take, &[], next, &[]);
-                    b.switch_to_block(take);
-                    Some(next)
-                }
-                _ => None,
-            };
+        let open = by_cpu(module, b, cpu, choices, |module, b, choice| {
             let first = module.declare_func_in_func(choice.first, b.func);
             b.ins().call(first, &[p[2]]);
             let walk = module.declare_func_in_func(choice.walk, b.func);
@@ -269,15 +255,69 @@ pub(crate) fn define_entry(
                 b.ins().call(walk, p);
                 leave(b, OK);
             }
-            match next {
-                Some(next) => b.switch_to_block(next),
-                // It needs nothing: there is no other case.
-                None => return Ok(()),
-            }
+        });
+        if open {
+            leave(b, ERROR_CPU);
         }
-        leave(b, ERROR_CPU);
         Ok(())
     })
+}
+
+/// Emits `void NAME()`, which a shared library runs when it is loaded: it maps the weights of the level that will run.
+pub(crate) fn define_loaded(
+    module: &mut dyn Module,
+    name: &str,
+    cpu: Option<FuncId>,
+    choices: &[Choice],
+) -> Result<FuncId, CodegenError> {
+    let sig = module.make_signature();
+    function(module, name, Linkage::Hidden, sig, |module, b, _| {
+        let open = by_cpu(module, b, cpu, choices, |module, b, choice| {
+            let map = module.declare_func_in_func(choice.map, b.func);
+            b.ins().call(map, &[]);
+            b.ins().return_(&[]);
+        });
+        if open {
+            b.ins().return_(&[]);
+        }
+        Ok(())
+    })
+}
+
+/// Emits `take`, which ends its block, for the first choice that the processor can run. True if a block is left open, for none of
+/// them may fit.
+fn by_cpu(
+    module: &mut dyn Module,
+    b: &mut FunctionBuilder,
+    cpu: Option<FuncId>,
+    choices: &[Choice],
+    mut take: impl FnMut(&mut dyn Module, &mut FunctionBuilder, &Choice),
+) -> bool {
+    let word = cpu.map(|cpu| {
+        let cpu = module.declare_func_in_func(cpu, b.func);
+        let call = b.ins().call(cpu, &[]);
+        b.inst_results(call)[0]
+    });
+    for choice in choices {
+        let next = match (word, choice.needs) {
+            (Some(word), needs) if needs != 0 => {
+                let has = b.ins().band_imm_s(word, i64::from(needs));
+                let fits = b.ins().icmp_imm_s(IntCC::Equal, has, i64::from(needs));
+                let (fitting, next) = (b.create_block(), b.create_block());
+                b.ins().brif(fits, fitting, &[], next, &[]);
+                b.switch_to_block(fitting);
+                Some(next)
+            }
+            _ => None,
+        };
+        take(module, b, choice);
+        match next {
+            Some(next) => b.switch_to_block(next),
+            // It needs nothing: there is no other case.
+            None => return false,
+        }
+    }
+    true
 }
 
 fn leave(b: &mut FunctionBuilder, code: i64) {

@@ -3,8 +3,8 @@
 use crate::CodegenError;
 use crate::cpu;
 use crate::describe::{define_constant_function, define_description};
-use crate::driver::{Choice, Parts, define_entry, define_task, define_walk};
-use crate::first_call::{self, Memory};
+use crate::driver::{Choice, Parts, define_entry, define_loaded, define_task, define_walk};
+use crate::first_call;
 use crate::loops::{compile_border, compile_loops, kernel_signature};
 use crate::math::Helpers;
 use crate::model::{Model, Variant};
@@ -54,9 +54,10 @@ pub(crate) fn emit(module: &mut dyn Module, model: &Model, weights: &mut Weights
         let parts = Parts { variant: v, kernels: &ids, weights: data, switch };
         let walk = define_walk(module, &format!("{tag}.walk"), &parts)?;
         let task = define_task(module, &format!("{tag}.task"), &parts)?;
-        let memory = Memory { weights: data.map(|d| (d, v.weights.len())), workspace: v.plan.workspace };
-        let first = first_call::define(module, &format!("{tag}.first"), madvise, &memory)?;
-        choices.push(Choice { needs: cpu::needs(v.cpu), first, walk, task });
+        let weights = data.map(|d| (d, v.weights.len()));
+        let map = first_call::define_mapping(module, &format!("{tag}.map"), madvise, weights)?;
+        let first = first_call::define(module, &format!("{tag}.first"), madvise, map, v.plan.workspace)?;
+        choices.push(Choice { needs: cpu::needs(v.cpu), map, first, walk, task });
         kernels.push(ids);
     }
     // The strongest first.
@@ -68,8 +69,14 @@ pub(crate) fn emit(module: &mut dyn Module, model: &Model, weights: &mut Weights
     let workspace_size = define_constant_function(module, &format!("{name}_workspace_size"), model.workspace())?;
     let run = define_entry(module, &format!("{name}_run"), cpu, &choices, false)?;
     let run_parallel = define_entry(module, &format!("{name}_run_parallel"), cpu, &choices, true)?;
+    define_loaded(module, &loaded(name), cpu, &choices)?;
     define_description(module, model)?;
     Ok(Emitted { workspace_size, run, run_parallel, kernels })
+}
+
+/// The function that a shared library of the model runs when it is loaded.
+pub(crate) fn loaded(name: &str) -> String {
+    format!("{name}.loaded")
 }
 
 fn define_kernels(

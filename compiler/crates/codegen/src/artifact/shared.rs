@@ -22,9 +22,10 @@ fn compiler(arch: Arch) -> String {
 pub(super) fn link(model: &Model, object: &Path, out: &Path, path: &Path) -> Result<(), CodegenError> {
     let cc = compiler(model.target.arch);
     let soname = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let loaded = crate::emit::loaded(&model.interface.name);
     let result = Command::new(&cc)
         .args(["-shared", "-nostartfiles", "-Wl,--no-undefined", "-Wl,--build-id=none", "-Wl,-z,text"])
-        .args(["-Wl,-z,noexecstack", &format!("-Wl,-soname,{soname}"), "-o"])
+        .args(["-Wl,-z,noexecstack", &format!("-Wl,-soname,{soname}"), &format!("-Wl,-init,{loaded}"), "-o"])
         .arg(out)
         .args(["-x", "none"])
         .arg(object)
