@@ -246,7 +246,7 @@ pub(crate) fn define_entry(
         b.switch_to_block(good);
         let open = by_cpu(module, b, cpu, choices, |module, b, choice| {
             let first = module.declare_func_in_func(choice.first, b.func);
-            b.ins().call(first, &[p[2]]);
+            b.ins().call(first, &p[1..3]);
             let walk = module.declare_func_in_func(choice.walk, b.func);
             if on_pool {
                 let task = module.declare_func_in_func(choice.task, b.func);

@@ -41,6 +41,7 @@ pub(crate) fn emit(module: &mut dyn Module, model: &Model, weights: &mut Weights
     let mut helpers = Helpers::new(name);
     let mut kernels = Vec::new();
     let mut choices = Vec::new();
+    let outputs: Vec<usize> = model.interface.outputs.iter().map(|o| o.bytes).collect();
     let madvise = first_call::define_madvise(module, model.target.arch, name)?;
     for (i, v) in model.variants.iter().enumerate() {
         let tag = if model.variants.len() == 1 { name.clone() } else { format!("{name}.{}", v.cpu) };
@@ -56,7 +57,7 @@ pub(crate) fn emit(module: &mut dyn Module, model: &Model, weights: &mut Weights
         let task = define_task(module, &format!("{tag}.task"), &parts)?;
         let weights = data.map(|d| (d, v.weights.len()));
         let map = first_call::define_mapping(module, &format!("{tag}.map"), madvise, weights)?;
-        let first = first_call::define(module, &format!("{tag}.first"), madvise, map, v.plan.workspace)?;
+        let first = first_call::define(module, &format!("{tag}.first"), madvise, map, &outputs, v.plan.workspace)?;
         choices.push(Choice { needs: cpu::needs(v.cpu), map, first, walk, task });
         kernels.push(ids);
     }

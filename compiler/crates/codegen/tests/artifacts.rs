@@ -7,6 +7,8 @@ use mnnc_codegen::{Model, Options, Target};
 use mnnc_ir::bytes::Bytes;
 use mnnc_ir::{DType, Tensor};
 use mnnc_ops::Evaluator;
+use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+use object::{Endianness, elf};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -122,7 +124,24 @@ fn objects_need_nothing_but_the_c_library() {
     c.args(["-g", "--defined-only", "-f", "just-symbols"]).arg(&path);
     let mut defined: Vec<String> = String::from_utf8(run(c, b"")).expect("text").lines().map(str::to_owned).collect();
     defined.sort();
-    assert_eq!(defined, ["tiny_model", "tiny_run", "tiny_run_parallel", "tiny_workspace_size"]);
+    // The first is hidden: only the linker of a shared library sees it.
+    assert_eq!(defined, ["tiny.loaded", "tiny_model", "tiny_run", "tiny_run_parallel", "tiny_workspace_size"]);
+}
+
+#[test]
+fn loading_a_shared_library_maps_its_weights() {
+    if !there("cc") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("libtiny.so");
+    artifact::write(&model(&Target::host()), Kind::Shared, &path).expect("writes");
+    let data = std::fs::read(path).expect("reads");
+    let header = elf::FileHeader64::<Endianness>::parse(&*data).expect("an ELF file");
+    let endian = header.endian().expect("a byte order");
+    let segments = header.program_headers(endian, &*data).expect("segments");
+    let mut dynamic = segments.iter().filter_map(|s| s.dynamic(endian, &*data).expect("well formed")).flatten();
+    assert!(dynamic.any(|d| d.tag(endian) == elf::DT_INIT), "nothing runs when it is loaded");
 }
 
 #[test]

@@ -89,8 +89,8 @@ fn write_header(out: &mut String, model: &Model) -> std::fmt::Result {
         "/* Runs the model once on the calling thread. Inputs and outputs are dense, row-major, aligned to their elements, in\n \
          * the model's order; they must not overlap. The workspace is aligned to 64 bytes; what it holds before does not\n \
          * matter. No memory is allocated and no state kept: one call per workspace at a time, any number of workspaces.\n \
-         * The first call has the system provide the workspace at once, in large pages where it fills them, and map the\n \
-         * weights unless loading the shared library did, by madvise, where it can.\n \
+         * The first call has the system provide workspace and outputs at once, in large pages where they fill them, and\n \
+         * map the weights unless loading the shared library did, by madvise, where it can.\n \
          * Returns MNNC_OK, MNNC_ERROR_CPU or MNNC_ERROR_ARGUMENT. */"
     )?;
     writeln!(out, "int {name}_run(const void *const *inputs, void *const *outputs, void *workspace);\n")?;
