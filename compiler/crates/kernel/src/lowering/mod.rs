@@ -20,6 +20,7 @@ mod repack;
 mod roles;
 mod subnormals;
 
+pub(crate) use in_place::Direction;
 pub use problem::NodeError;
 
 use crate::cost::{Choice, Class, Decision, Planner, Problem};
@@ -558,7 +559,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Fills the halo of a new buffer, if it has one.
-    fn fill_border(&mut self, p: &Placed) {
+    pub(crate) fn fill_border(&mut self, p: &Placed) {
         let s = &p.storage;
         if s.halo.is_empty() || s.bytes == 0 {
             return;

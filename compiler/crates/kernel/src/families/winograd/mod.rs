@@ -17,7 +17,7 @@ use crate::families::igemm::spec::{Number, Spec, Start, Strides, Window};
 use crate::families::igemm::{self, pack};
 use crate::families::sides::{PlacedEpilogue, from_offset, image_strides, image_wishes, place_image};
 use crate::family::{Family, View, Wish};
-use crate::lowering::{Forms, Lowering, Placed};
+use crate::lowering::{Direction, Forms, Lowering, Placed};
 use crate::schedule::{Access, BufferId, KernelId, Operand};
 use crate::storage::Halo;
 use mnnc_ir::{OpError, Tensor, ValueId};
@@ -95,11 +95,32 @@ impl Family for Winograd {
         let filter = compressed::numbers(lo.graph(), w).ok_or_else(missing)?;
         let bias = view.inputs.get(2).copied().flatten().and_then(|b| lo.constant(b));
         let input = lo.input(x, Wish::Blocked(tile_halo(&g, &phases)))?;
-        let output = lo.output_in_place(view, Forms::BLOCKED, &view.inputs)?;
+        let over = if in_bands(&phases, &cut) { lo.output_over(view, x, &input, reach(&g))? } else { None };
+        let direction = over.as_ref().map(|o| o.direction);
+        let output = match over {
+            Some(over) => over.place,
+            None => lo.output_in_place(view, Forms::BLOCKED, &view.inputs)?,
+        };
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let name = lo.graph().node(view.node).name.clone();
-        Emitter { g: &g, phases, cut, target, input, output, epilogue, name }.steps(lo, &filter, bias)
+        let emitter = Emitter { g: &g, phases, cut, target, input, output, epilogue, name };
+        emitter.steps(lo, &filter, bias, direction.unwrap_or(Direction::Down))?;
+        if direction.is_some() {
+            lo.fill_border(&emitter.output);
+        }
+        Ok(())
     }
+}
+
+/// Whether a band is rows of one image, all of whose tiles are read before any of its rows is written.
+fn in_bands(phases: &Phases, cut: &Cut) -> bool {
+    cut.images == 1 && [0, 1].iter().all(|&d| phases.count(d) == 1)
+}
+
+/// Rows before and after an output's own that it depends on, where outputs are as many as inputs.
+fn reach(g: &Geometry) -> [usize; 2] {
+    let before = g.halo.top;
+    [before, (g.window.kernel[0] - 1).saturating_sub(before)]
 }
 
 struct Emitter<'a> {
@@ -143,7 +164,13 @@ impl Emitter<'_> {
         channels.div_ceil(self.lanes()) * tiles * self.lanes() * 4 + 64
     }
 
-    fn steps(&self, lo: &mut Lowering, filter: &[f32], bias: Option<&Tensor>) -> Result<(), OpError> {
+    fn steps(
+        &self,
+        lo: &mut Lowering,
+        filter: &[f32],
+        bias: Option<&Tensor>,
+        direction: Direction,
+    ) -> Result<(), OpError> {
         let s = &self.g.shape;
         let (tiles, step) = (self.phases.grid(), self.cut.band);
         let whole = self.cut.images * step * tiles[1];
@@ -159,7 +186,11 @@ impl Emitter<'_> {
         let all = s.batch * self.phases.count(0);
         for image in (0..all).step_by(self.cut.images) {
             let images = image..(image + self.cut.images).min(all);
-            for first in (0..tiles[0]).step_by(step) {
+            let mut firsts: Vec<usize> = (0..tiles[0]).step_by(step).collect();
+            if direction == Direction::Up {
+                firsts.reverse();
+            }
+            for first in firsts {
                 let band = [step.min(tiles[0] - first), tiles[1]];
                 let classes = self.classes(lo, &transformed, &mut packed, images.len() * band[0] * band[1])?;
                 self.band(lo, &classes, (v, v_bytes), (m, m_bytes), &bias, images.clone(), first, band)?;
