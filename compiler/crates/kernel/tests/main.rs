@@ -17,3 +17,4 @@ mod packed_weights;
 mod quantize_rows;
 mod random_ops;
 mod support;
+mod winograd_stack;

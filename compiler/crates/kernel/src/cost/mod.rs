@@ -65,6 +65,11 @@ pub struct Decision {
 }
 
 impl Planner {
+    /// Bytes of L2.
+    pub fn l2(&self) -> usize {
+        self.machine.l2
+    }
+
     /// For any core that has the target's instructions.
     pub fn new(target: Target) -> Planner {
         Planner::for_core(target, Core::any(target.isa))

@@ -43,6 +43,20 @@ impl Planner {
         (cycles < margin * self.direct_cycles(plain, &self.direct(plain))).then_some(w)
     }
 
+    /// The cut with the tallest bands, of the same tiles, that `fits`, if one is at most `dearer` times as dear; else the one of lowest bands
+    /// that is. A tuned one stays as it is.
+    pub fn with_band(&self, p: &Problem, w: Winograd, dearer: f64, fits: impl Fn(&Winograd) -> bool) -> Winograd {
+        if self.tuned.contains_key(p) || fits(&w) {
+            return w;
+        }
+        let most = dearer * self.winograd_cycles(p, &w);
+        let tiles = |w: &Winograd| w.images * w.band;
+        let mut lower: Vec<Winograd> = self.winograd_candidates(p);
+        lower.retain(|o| o.size == w.size && tiles(o) < tiles(&w) && self.winograd_cycles(p, o) <= most);
+        lower.sort_by_key(|o| std::cmp::Reverse(tiles(o)));
+        lower.iter().copied().find(fits).or(lower.last().copied()).unwrap_or(w)
+    }
+
     /// The cut that the product should be computed with by the implicit GEMM.
     pub fn direct(&self, p: &Problem) -> Direct {
         if let Some(Choice::Direct(d)) = self.tuned.get(p) {

@@ -15,6 +15,7 @@ mod arena;
 mod forms;
 mod in_place;
 mod packed;
+mod pressure;
 mod problem;
 mod repack;
 mod roles;
@@ -113,6 +114,8 @@ pub struct Lowering<'a> {
     /// Position of the current node, and of the last that reads each value.
     position: usize,
     last_use: HashMap<ValueId, usize>,
+    /// See [`pressure`], by position.
+    spare: Vec<usize>,
 }
 
 /// Lowers a graph to kernels for any core with the target's instructions; see [`lower_with`].
@@ -164,6 +167,7 @@ pub fn lower_with(
         subnormals: Subnormals::Any,
         position: 0,
         last_use: HashMap::new(),
+        spare: Vec::new(),
     };
     lo.bind_interface();
     // Values that no step computes: what reads them fails for no reason of its own, and is not reported.
@@ -176,6 +180,7 @@ pub fn lower_with(
     }
     let subnormals = subnormals::of(graph, &jobs);
     lo.last_use = in_place::last_uses(graph, &jobs, &roles);
+    lo.spare = pressure::spare(&lo, &jobs, &roles);
     for (i, (job, role)) in jobs.iter().zip(&roles).enumerate() {
         let node = graph.node(job.view.node);
         lo.node = Some(job.view.node);
@@ -251,6 +256,10 @@ impl<'a> Lowering<'a> {
         let d = self.planner.direct(p);
         self.decided(*p, Choice::Direct(d));
         self.planner.panels(p, &d)
+    }
+    /// Bytes that the current node may take for buffers of its own without making the workspace larger, by [an estimate](pressure).
+    pub(crate) fn spare(&self) -> usize {
+        self.spare.get(self.position).copied().unwrap_or(0)
     }
     /// Notes how the current node's product is computed.
     pub fn decided(&mut self, problem: Problem, choice: Choice) {

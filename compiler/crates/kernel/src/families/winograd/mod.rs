@@ -2,14 +2,16 @@
 //! product by the implicit GEMM, and transformed back. Dilated ones are computed [phase](phases) by phase.
 //!
 //! Every band is three kinds of steps over two scratch buffers: `V[product][input block][tile][lane]`, then
-//! `M[product][output block][tile][lane]`. Small images of a batch share a band, so that the weights are read once. The stride from product to product is odd in cache lines, against aliasing.
+//! `M[product][output block][tile][lane]`, of some output blocks after the other ([`scratch`]). Small images of a batch share a band, so that the
+//! weights are read once. The stride from product to product is odd in cache lines, against aliasing.
 
 mod phases;
 mod points;
+mod scratch;
 mod transform;
 
 use crate::compressed;
-use crate::cost::{Choice, Problem, Winograd as Cut};
+use crate::cost::{Choice, Problem, Tiling, Winograd as Cut};
 use crate::families::conv::{Geometry, compiled, weights};
 use crate::families::fingerprint;
 use crate::families::igemm::packing::Packing;
@@ -24,6 +26,7 @@ use mnnc_ir::{OpError, Tensor, ValueId};
 use mnnc_vector::Target;
 pub use phases::Phases;
 pub use points::Size;
+use scratch::Scratch;
 use std::ops::Range;
 use transform::{Band, Finish};
 
@@ -89,6 +92,7 @@ impl Family for Winograd {
         let (g, cut) = read(view, &target).ok_or_else(missing)?;
         let problem = problem(&g, &target);
         let phases = Phases::new(&problem, cut.size);
+        let (cut, scratch) = Scratch::choose(&problem, cut, lo);
         lo.decided(problem, Choice::Winograd(cut));
         let [x, w] = [0, 1].map(|i| view.inputs.get(i).copied().flatten());
         let (x, w) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?);
@@ -103,7 +107,7 @@ impl Family for Winograd {
         };
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
         let name = lo.graph().node(view.node).name.clone();
-        let emitter = Emitter { g: &g, phases, cut, target, input, output, epilogue, name };
+        let emitter = Emitter { g: &g, phases, cut, scratch, target, input, output, epilogue, name };
         emitter.steps(lo, &filter, bias, direction.unwrap_or(Direction::Down))?;
         if direction.is_some() {
             lo.fill_border(&emitter.output);
@@ -127,6 +131,7 @@ struct Emitter<'a> {
     g: &'a Geometry,
     phases: Phases,
     cut: Cut,
+    scratch: Scratch,
     target: Target,
     input: Placed,
     output: Placed,
@@ -134,10 +139,18 @@ struct Emitter<'a> {
     name: String,
 }
 
-/// Panels of one width: their part of the weights and of the output channels.
+/// Output channels whose products are made and transformed back before the next.
+struct Group {
+    /// Its channel blocks.
+    blocks: Range<usize>,
+    classes: Vec<Class>,
+}
+
+/// Panels of one width of a group: their part of the weights and of the output channels.
 struct Class {
     spec: Spec,
     weights: Operand,
+    /// Its first channel block.
     first: usize,
     kernel: KernelId,
     units: usize,
@@ -159,11 +172,6 @@ impl Emitter<'_> {
         self.phases.extent(0, phase).saturating_sub(row).min(tiles * self.cut.size.outputs(0))
     }
 
-    /// Bytes of one product of a band: all channel blocks of all tiles, and a line more.
-    fn product(&self, channels: usize, tiles: usize) -> usize {
-        channels.div_ceil(self.lanes()) * tiles * self.lanes() * 4 + 64
-    }
-
     fn steps(
         &self,
         lo: &mut Lowering,
@@ -173,16 +181,14 @@ impl Emitter<'_> {
     ) -> Result<(), OpError> {
         let s = &self.g.shape;
         let (tiles, step) = (self.phases.grid(), self.cut.band);
-        let whole = self.cut.images * step * tiles[1];
-        let scratch = |channels: usize| self.cut.size.products() * self.product(channels, whole);
-        let (v_bytes, m_bytes) = (scratch(s.inputs), scratch(s.outputs));
+        let Scratch { tiles: v_bytes, products: m_bytes, .. } = self.scratch;
         let (v, m) = (lo.temp("tiles", v_bytes), lo.temp("products", m_bytes));
         // `[output][input][product]`
         let transformed = self.cut.size.filters(filter);
         let padded = s.outputs.next_multiple_of(self.lanes());
         let bias = bias.map_or_else(|| vec![0.0; s.outputs], Tensor::to_vec);
         let bias = weights(lo, &format!("{}.bias", self.name), pack::pack_channels(&bias, 0, padded));
-        let mut packed: Option<Vec<Operand>> = None;
+        let mut packed = Vec::new();
         let all = s.batch * self.phases.count(0);
         for image in (0..all).step_by(self.cut.images) {
             let images = image..(image + self.cut.images).min(all);
@@ -192,79 +198,99 @@ impl Emitter<'_> {
             }
             for first in firsts {
                 let band = [step.min(tiles[0] - first), tiles[1]];
-                let classes = self.classes(lo, &transformed, &mut packed, images.len() * band[0] * band[1])?;
-                self.band(lo, &classes, (v, v_bytes), (m, m_bytes), &bias, images.clone(), first, band)?;
+                let groups = self.groups(lo, &transformed, &mut packed, images.len() * band[0] * band[1])?;
+                self.band(lo, &groups, (v, v_bytes), (m, m_bytes), &bias, images.clone(), first, band)?;
             }
         }
         Ok(())
     }
 
     /// The products of a band; their weights are packed once and shared by all bands.
-    fn classes(
+    fn groups(
         &self,
         lo: &mut Lowering,
         transformed: &[f32],
-        packed: &mut Option<Vec<Operand>>,
+        packed: &mut Vec<Operand>,
         tiles: usize,
-    ) -> Result<Vec<Class>, OpError> {
-        let (s, lanes) = (&self.g.shape, self.lanes());
-        let plane = tiles * lanes * 4;
-        let strides =
-            |channels| Strides { image: self.product(channels, tiles), plane, pixel: lanes * 4, ..Strides::default() };
-        let n = self.cut.size.products();
+    ) -> Result<Vec<Group>, OpError> {
         let planner = lo.planner();
-        let product = planner.band_problem(&problem(self.g, &self.target), n, tiles);
+        let product = planner.band_problem(&problem(self.g, &self.target), self.cut.size.products(), tiles);
         let widths = planner.band_classes(&product);
-        let mut out = Vec::new();
-        for (i, class) in widths.into_iter().enumerate() {
-            let mut spec = Spec {
-                images: n,
-                number: Number::F32,
-                channels_in: s.inputs,
-                first_in: 0,
-                block_in: lanes,
-                input: strides(s.inputs),
-                window: Window::POINT,
-                border: None,
-                out: [1, tiles],
-                output: strides(s.outputs),
-                blocks: class.blocks,
-                panels: class.panels,
-                tiling: class.tiling,
-                last_lanes: lanes,
-                channels_out: 0,
-                weights_image: 0,
-                packing: Packing::WHOLE,
-                start: Start::Zero,
-                bounded: false,
-                epilogue: None,
-                sides: Vec::new(),
-            };
-            spec.weights_image = spec.panel_bytes(lanes) * class.panels;
-            let known = packed.as_ref().and_then(|p| p.get(i).cloned());
-            let operand = known.unwrap_or_else(|| {
-                let mut bytes = Vec::with_capacity(n * spec.weights_image);
-                for product in 0..n {
-                    let at = |o: usize, [c, ..]: [usize; 3]| transformed[(o * s.inputs + c) * n + product];
-                    bytes.extend(pack::pack(&spec, lanes, class.first * lanes, s.outputs, &at));
+        let (mut out, mut first, mut made) = (Vec::new(), 0, 0);
+        for panels in self.scratch.groups(&widths) {
+            let start = first;
+            let blocks: usize = panels.iter().map(|&(i, n)| widths[i].blocks * n).sum();
+            let mut classes = Vec::new();
+            for (i, panels) in panels {
+                let mut spec = self.products(tiles, blocks);
+                (spec.blocks, spec.panels, spec.tiling) = (widths[i].blocks, panels, widths[i].tiling);
+                spec.weights_image = spec.panel_bytes(self.lanes()) * panels;
+                if packed.len() == made {
+                    packed.push(self.pack(lo, &spec, transformed, first));
                 }
-                let operand = weights(lo, &format!("{}.weight", self.name), bytes);
-                packed.get_or_insert_default().push(operand.clone());
-                operand
-            });
-            let key = igemm::name("winograd_products", &spec, &self.target);
-            let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
-            let units = spec.units();
-            out.push(Class { spec, weights: operand, first: class.first, kernel, units });
+                let key = igemm::name("winograd_products", &spec, &self.target);
+                let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::emit::compile(&spec, t, &key)))?;
+                let units = spec.units();
+                let blocks = spec.blocks * panels;
+                classes.push(Class { spec, weights: packed[made].clone(), first, kernel, units });
+                first += blocks;
+                made += 1;
+            }
+            out.push(Group { blocks: start..first, classes });
         }
         Ok(out)
+    }
+
+    /// The products of so many tiles for a group of so many blocks, but for the panels.
+    fn products(&self, tiles: usize, blocks: usize) -> Spec {
+        let (inputs, lanes) = (self.g.shape.inputs, self.lanes());
+        let strides = |blocks| Strides {
+            image: scratch::product(blocks, tiles, lanes),
+            plane: tiles * lanes * 4,
+            pixel: lanes * 4,
+            ..Strides::default()
+        };
+        Spec {
+            images: self.cut.size.products(),
+            number: Number::F32,
+            channels_in: inputs,
+            first_in: 0,
+            block_in: lanes,
+            input: strides(inputs.div_ceil(lanes)),
+            window: Window::POINT,
+            border: None,
+            out: [1, tiles],
+            output: strides(blocks),
+            blocks: 0,
+            panels: 0,
+            tiling: Tiling { tile_rows: 1, tile_cols: 1, group_rows: 1, panels_outside: false },
+            last_lanes: lanes,
+            channels_out: 0,
+            weights_image: 0,
+            packing: Packing::WHOLE,
+            start: Start::Zero,
+            bounded: false,
+            epilogue: None,
+            sides: Vec::new(),
+        }
+    }
+
+    /// The weights of panels from block `first` on, product by product.
+    fn pack(&self, lo: &mut Lowering, spec: &Spec, transformed: &[f32], first: usize) -> Operand {
+        let (s, n, lanes) = (&self.g.shape, self.cut.size.products(), self.lanes());
+        let mut bytes = Vec::with_capacity(n * spec.weights_image);
+        for product in 0..n {
+            let at = |o: usize, [c, ..]: [usize; 3]| transformed[(o * s.inputs + c) * n + product];
+            bytes.extend(pack::pack(spec, lanes, first * lanes, s.outputs, &at));
+        }
+        weights(lo, &format!("{}.weight", self.name), bytes)
     }
 
     #[allow(clippy::too_many_arguments, reason = "one band among its buffers")]
     fn band(
         &self,
         lo: &mut Lowering,
-        classes: &[Class],
+        groups: &[Group],
         (v, v_bytes): (BufferId, usize),
         (m, m_bytes): (BufferId, usize),
         bias: &Operand,
@@ -281,18 +307,18 @@ impl Emitter<'_> {
         // The tiles of the images lie one after the other in every plane.
         let each = tiles[0] * tiles[1];
         let (total, own) = (images.len() * each, each * lanes * 4);
-        let band = |channels: usize, image: Strides| Band {
+        let band = |blocks: usize, image: Strides| Band {
             size: self.cut.size,
             phases: self.phases,
-            blocks: channels.div_ceil(lanes),
+            blocks,
             tiles,
             image,
             plane: total * lanes * 4,
-            product: self.product(channels, total),
+            product: scratch::product(blocks, total, lanes),
         };
 
         let from = &self.input.storage;
-        let there = band(s.inputs, image_strides(from, &from.dims));
+        let there = band(s.inputs.div_ceil(lanes), image_strides(from, &from.dims));
         let key = format!("winograd_input_{}_{}", self.target, fingerprint(&format!("{there:?}")));
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::input(&there, t, &key)))?;
         for (i, image) in images.clone().enumerate() {
@@ -302,39 +328,44 @@ impl Emitter<'_> {
             lo.step(kernel, vec![from_offset(&self.input.read(), start), to], there.units(), 0);
         }
 
-        for class in classes {
-            let offset = class.first * class.spec.output.plane;
-            let operands = vec![
-                scratch(v, v_bytes, Access::Read),
-                class.weights.clone(),
-                class.weights.clone(),
-                from_offset(&scratch(m, m_bytes, Access::Write), offset),
-            ];
-            // Counted as the direct convolution that they replace.
-            let rows: usize = images.clone().map(|i| self.rows(tiles[0], row, part(i)[1])).sum();
-            let channels = (class.spec.blocks * class.spec.panels * lanes).min(s.outputs - class.first * lanes);
-            let flops = 2 * self.cut.size.taps().iter().product::<usize>() * rows * dims[3] * s.inputs * channels;
-            lo.step(class.kernel, operands, class.units, flops as u64);
-        }
-
         let to = &self.output.storage;
-        let back = band(s.outputs, image_strides(to, &dims));
-        for (i, image) in images.enumerate() {
-            let [image, phase] = part(image);
-            let finish = Finish {
-                rows: self.rows(tiles[0], row, phase),
-                epilogue: self.epilogue.f.clone(),
-                sides: self.epilogue.sides.clone(),
-            };
-            let key = format!("winograd_output_{}_{}", self.target, fingerprint(&format!("{back:?}{finish:?}")));
-            let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::output(&back, &finish, t, &key)))?;
-            let at = |o: &Operand, s: &Strides| from_offset(o, image * s.image + self.row(row, phase) * s.row);
-            let mut operands = vec![from_offset(&scratch(m, m_bytes, Access::Read), i * own), bias.clone()];
-            for (o, side) in self.epilogue.operands.iter().zip(&self.epilogue.sides) {
-                operands.push(at(o, &side.strides));
+        for Group { blocks, classes } in groups {
+            for class in classes {
+                let offset = (class.first - blocks.start) * class.spec.output.plane;
+                let operands = vec![
+                    scratch(v, v_bytes, Access::Read),
+                    class.weights.clone(),
+                    class.weights.clone(),
+                    from_offset(&scratch(m, m_bytes, Access::Write), offset),
+                ];
+                // Counted as the direct convolution that they replace.
+                let rows: usize = images.clone().map(|i| self.rows(tiles[0], row, part(i)[1])).sum();
+                let channels = (class.spec.blocks * class.spec.panels * lanes).min(s.outputs - class.first * lanes);
+                let flops = 2 * self.cut.size.taps().iter().product::<usize>() * rows * dims[3] * s.inputs * channels;
+                lo.step(class.kernel, operands, class.units, flops as u64);
             }
-            operands.push(at(&from_offset(&self.output.write(), to.offset), &back.image));
-            lo.step(kernel, operands, back.units(), 0);
+
+            let back = band(blocks.len(), image_strides(to, &dims));
+            for (i, image) in images.clone().enumerate() {
+                let [image, phase] = part(image);
+                let finish = Finish {
+                    rows: self.rows(tiles[0], row, phase),
+                    epilogue: self.epilogue.f.clone(),
+                    sides: self.epilogue.sides.clone(),
+                };
+                let key = format!("winograd_output_{}_{}", self.target, fingerprint(&format!("{back:?}{finish:?}")));
+                let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::output(&back, &finish, t, &key)))?;
+                let at = |o: &Operand, s: &Strides| {
+                    from_offset(o, image * s.image + blocks.start * s.plane + self.row(row, phase) * s.row)
+                };
+                let from = from_offset(&scratch(m, m_bytes, Access::Read), i * own);
+                let mut operands = vec![from, from_offset(bias, blocks.start * lanes * 4)];
+                for (o, side) in self.epilogue.operands.iter().zip(&self.epilogue.sides) {
+                    operands.push(at(o, &side.strides));
+                }
+                operands.push(at(&from_offset(&self.output.write(), to.offset), &back.image));
+                lo.step(kernel, operands, back.units(), 0);
+            }
         }
         Ok(())
     }
