@@ -48,6 +48,10 @@ fn random(g: &mut Gen) -> Case {
         (groups, groups)
     } else if groups == 2 && g.coin() {
         (2 * 16 * (1 + g.below(2)), 2 * 16 * (1 + g.below(3)))
+    } else if groups > 1 && g.below(3) == 0 {
+        // Several groups to a vector, on some target.
+        let n = g.pick(&[2, 4, 8]);
+        (groups * n, groups * n)
     } else if groups > 1 {
         // Groups that begin and end inside channel blocks, one channel to a block and more.
         (groups * g.pick(&[1, 3, 4, 12, 21]), groups * g.pick(&[1, 2, 6, 12, 18]))
@@ -119,7 +123,7 @@ fn check(target: Target, seed: u64) -> usize {
     };
     let schedule = lowered(&planner);
     let kernels = |s: &Schedule| -> Vec<String> { s.kernels.iter().map(|(_, k)| k.name.clone()).collect() };
-    let family = |k: &String| ["conv", "depthwise", "winograd"].iter().any(|f| k.starts_with(f));
+    let family = |k: &String| ["conv", "depthwise", "grouped", "winograd"].iter().any(|f| k.starts_with(f));
     let tuned = kernels(&schedule).iter().any(family);
     compare(&schedule, &input, &expected, seed, &format!("{target} seed {seed}: {case:?}"));
     if let Some(d) = schedule.decisions.first() {

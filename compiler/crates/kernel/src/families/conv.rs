@@ -1,4 +1,4 @@
-//! Convolution over blocked images: dense and grouped through the implicit GEMM, depthwise through the sliding window.
+//! Convolution over blocked images: dense and grouped through the implicit GEMM, depthwise and in small groups through the sliding window.
 
 use crate::compressed;
 use crate::families::dense::Dense;
@@ -8,7 +8,7 @@ use crate::families::igemm::spec::{Number, Window};
 use crate::families::region::Region;
 use crate::families::sides::{PlacedEpilogue, fits_image, image_wish, image_wishes, may_reduce, place_image, vectors};
 use crate::families::taps::{self, PIXEL, Together};
-use crate::families::window::{self, Filter};
+use crate::families::window::{self, Filter, grouped};
 use crate::family::{Family, View, Wish};
 use crate::lowering::{Forms, Lowering, Placed};
 use crate::schedule::{Access, BufferId, Operand};
@@ -45,7 +45,7 @@ impl Family for Conv {
         let name = lo.graph().node(view.node).name.clone();
         match g.kind {
             Kind::Dense => dense(view, &g, &input, epilogue, lo)?.lower(&Region::write(&output), lo, &name),
-            Kind::Depthwise => depthwise(view, &g, [&input, &output], epilogue, lo),
+            Kind::Depthwise | Kind::SmallGroups => windows(view, &g, [&input, &output], epilogue, lo),
         }
     }
 }
@@ -66,6 +66,8 @@ pub(super) enum Kind {
     Dense,
     /// One input and one output channel a group.
     Depthwise,
+    /// A few of each, as many groups to a vector as [fit](grouped::fits).
+    SmallGroups,
 }
 
 /// What the family has to know of a node.
@@ -93,7 +95,13 @@ impl Geometry {
         if x.dtype != DType::F32 || !weights || !constant(2) || !fits_image(view, &shape.dims()) {
             return None;
         }
-        Geometry::sized(shape, target)
+        let mut g = Geometry::sized(shape, target)?;
+        // Pairs of bf16 are multiplied twice as fast, zeros among them.
+        let small = grouped::fits(g.shape.inputs, g.shape.outputs, target) && !target.has_bf16();
+        if g.shape.groups > 1 && small {
+            g.kind = Kind::SmallGroups;
+        }
+        Some(g)
     }
     /// The geometry of a shape. `None` if it is not one of images, or they are empty or too large to be addressed.
     pub(super) fn sized(shape: ConvShape, target: &Target) -> Option<Geometry> {
@@ -220,7 +228,7 @@ pub(super) fn bias(view: &View, g: &Geometry, lo: &Lowering) -> Vec<f32> {
     bias.map_or_else(|| vec![0.0; g.shape.groups * g.shape.outputs], Tensor::to_vec)
 }
 
-/// The filter of a depthwise convolution, for so many vectors of channels.
+/// The filter of a depthwise convolution, or one in small groups, for so many vectors of channels.
 ///
 /// # Errors
 /// If the weights are not constant.
@@ -228,10 +236,14 @@ pub(super) fn filter(view: &View, g: &Geometry, blocks: usize, lo: &Lowering) ->
     // A few KB: not worth packing, and read once for a whole image.
     let values = view.inputs.get(1).copied().flatten().and_then(|w| compressed::numbers(lo.graph(), w));
     let values = values.ok_or_else(|| OpError::unsupported("the weights are not constant"))?;
-    Ok(Filter::floats(&values, &bias(view, g, lo), g.window.kernel, blocks, lo.target().lanes()))
+    let (bias, kernel, lanes) = (bias(view, g, lo), g.window.kernel, lo.target().lanes());
+    Ok(match g.kind {
+        Kind::SmallGroups => Filter::grouped(&values, &bias, g.shape.inputs, kernel, blocks, lanes),
+        _ => Filter::floats(&values, &bias, kernel, blocks, lanes),
+    })
 }
 
-fn depthwise(
+fn windows(
     view: &View,
     g: &Geometry,
     [input, output]: [&Placed; 2],
@@ -244,7 +256,7 @@ fn depthwise(
     let spec = window::Spec {
         images: shape.batch,
         blocks,
-        channels: shape.groups,
+        channels: shape.groups * shape.outputs,
         source: window::Source::Image,
         size: [shape.axes[0].input, shape.axes[1].input],
         input: from.strides,

@@ -1,6 +1,6 @@
-//! The filter of a depthwise convolution, as its kernel reads it.
+//! The filter of a depthwise convolution, or one of small groups, as its kernel reads it.
 
-use super::{Spec, dot, sum};
+use super::{Spec, dot, grouped, sum};
 use crate::families::conv::{compiled, weights};
 use crate::families::igemm::pack::{pack_channels, pack_integers};
 use crate::lowering::Lowering;
@@ -11,6 +11,8 @@ use mnnc_ir::OpError;
 pub struct Filter {
     /// Of products of bytes; else floats are multiplied.
     dots: Option<dot::Taps>,
+    /// Channels of a group.
+    depth: usize,
     /// First part of the kernel's name.
     family: &'static str,
     weights: Vec<u8>,
@@ -23,10 +25,28 @@ impl Filter {
     pub fn floats(values: &[f32], bias: &[f32], kernel: [usize; 2], blocks: usize, lanes: usize) -> Filter {
         Filter {
             dots: None,
+            depth: 1,
             family: "depthwise",
             weights: pack(values, kernel[0] * kernel[1], blocks, lanes),
             start: pack_channels(bias, 0, blocks * lanes),
             blocks,
+        }
+    }
+
+    /// Of floats, in groups of `depth` channels: weights are `[channel][channel of its group][tap]`.
+    pub fn grouped(
+        values: &[f32],
+        bias: &[f32],
+        depth: usize,
+        kernel: [usize; 2],
+        blocks: usize,
+        lanes: usize,
+    ) -> Filter {
+        Filter {
+            depth,
+            family: "grouped",
+            weights: grouped::pack(values, depth, kernel[0] * kernel[1], blocks, lanes),
+            ..Filter::floats(&[], bias, kernel, blocks, lanes)
         }
     }
 
@@ -51,6 +71,7 @@ impl Filter {
             weights: taps.pack(values, kernel, blocks, lanes),
             start: pack_integers(start, 0, blocks * lanes),
             dots: Some(taps),
+            depth: 1,
             blocks,
         }
     }
@@ -86,7 +107,7 @@ impl Filter {
         operands.push(to);
         let kernel = self.kernel(spec, lo)?;
         let taps = spec.window.kernel[0] * spec.window.kernel[1];
-        let flops = 2 * taps * spec.images * spec.channels * spec.out[0] * spec.out[1];
+        let flops = 2 * self.depth * taps * spec.images * spec.channels * spec.out[0] * spec.out[1];
         lo.step(kernel, operands, spec.units(), flops as u64);
         Ok(())
     }
@@ -97,11 +118,16 @@ impl Filter {
     /// If it does not compile.
     pub fn kernel(&self, spec: &Spec, lo: &mut Lowering) -> Result<KernelId, OpError> {
         // Kernels of the same spec differ by the windows that the filter was packed for.
-        let windows = self.dots.as_ref().map_or_else(String::new, |taps| format!("_step{}", taps.step()));
+        let windows = match &self.dots {
+            Some(taps) => format!("_step{}", taps.step()),
+            None if self.depth > 1 => format!("_of{}", self.depth),
+            None => String::new(),
+        };
         let key = format!("{}{windows}", super::name(self.family, spec, lo.target()));
         lo.cached_kernel(key.clone(), |t| {
             compiled(match &self.dots {
                 Some(taps) => dot::compile(spec, taps, t, &key),
+                None if self.depth > 1 => sum::compile(spec, sum::Weighting::PerGroup(self.depth), t, &key),
                 None => sum::compile(spec, sum::Weighting::PerChannel, t, &key),
             })
         })

@@ -1,10 +1,12 @@
-//! Windows that slide over each channel by itself: depthwise convolution, average and max pooling, on blocked images.
+//! Windows that slide over each channel by itself, or over a few together: depthwise convolution, convolution of small groups, average and max
+//! pooling, on blocked images.
 //!
-//! The lanes are channels, so there is no arithmetic across lanes, and a tile of output pixels shares the input vectors that their
+//! The lanes are channels, so there is no arithmetic across lanes but within [small groups](grouped), and a tile of output pixels shares the input vectors that their
 //! windows have in common: each is loaded once and used for every tap it serves.
 
 pub mod dot;
 mod filter;
+pub mod grouped;
 mod input;
 pub mod max;
 pub mod sum;

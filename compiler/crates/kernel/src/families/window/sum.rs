@@ -1,6 +1,7 @@
-//! Weighted and plain sums over a window: depthwise convolution and average pooling. The input has a zero border as wide as the
-//! windows reach.
+//! Weighted and plain sums over a window: depthwise convolution, convolution of small groups, and average pooling. The input has a zero
+//! border as wide as the windows reach.
 
+use super::grouped;
 use super::input::Input;
 use super::{Source, Spec};
 use crate::families::igemm::spec::{Number, Strides};
@@ -13,6 +14,8 @@ use mnnc_vector::{CompileError, CompiledKernel, Gpr, KernelBuilder, Target, Var,
 pub enum Weighting {
     /// By one vector a tap and block: argument 1 is `[block][tap][lane]`, argument 2 the bias `[block][lane]`.
     PerChannel,
+    /// By channels of a group, so many of them: argument 1 is what [`grouped::pack`] makes, argument 2 the bias `[block][lane]`.
+    PerGroup(usize),
     /// Equally, this number for zero, then multiplied by a factor for each output pixel: argument 1 is `[row][column]` of factors,
     /// argument 2 is unused.
     PerPixel(u8),
@@ -28,6 +31,7 @@ pub fn compile(spec: &Spec, weighting: Weighting, target: &Target, name: &str) -
     let lanes = b.lanes();
     let pixels = PIXELS.min(target.vec_regs() - 4);
     let taps = spec.window.kernel[0] * spec.window.kernel[1];
+    let pixels = if let Weighting::PerGroup(_) = weighting { grouped::pixels(&spec.window, target) } else { pixels };
     let in_registers = weighting == Weighting::PerChannel && taps + pixels + 3 <= target.vec_regs();
     Emitter { spec, weighting, lanes, pixels, in_registers }.emit(&mut b);
     b.compile()
@@ -78,9 +82,12 @@ impl Emitter<'_> {
             let sides: Vec<Gpr> = sides.iter().zip(&spec.sides).map(|(&p, s)| place.of(b, p, &s.strides)).collect();
             let (weights, factors) = match self.weighting {
                 Weighting::PerChannel => (advance(b, weights, panel, kh * kw * vector), weights),
+                Weighting::PerGroup(depth) => {
+                    (advance(b, weights, panel, depth * grouped::vectors(&spec.window) * vector), weights)
+                }
                 Weighting::PerPixel(_) => (weights, advance(b, weights, row, spec.out[1] * 4)),
             };
-            let bias = (self.weighting == Weighting::PerChannel).then(|| {
+            let bias = (!matches!(self.weighting, Weighting::PerPixel(_))).then(|| {
                 let at = advance(b, bias, panel, vector);
                 b.load(at.at(0))
             });
@@ -140,6 +147,12 @@ impl Emitter<'_> {
         let [kh, kw] = spec.window.kernel;
         let [sh, sw] = spec.window.stride;
         let [dh, dw] = spec.window.dilation;
+        if let Weighting::PerGroup(depth) = self.weighting {
+            let start = weights.bias.expect("a convolution has a bias");
+            let sums = grouped::sums(b, spec, depth, &at.input, weights.base, start, tile);
+            at.results.store_tile(b, &spec.output, &spec.sides, &sums, [tile.rows, tile.cols, 1], self.lanes);
+            return;
+        }
         let mut acc: Vec<Option<Vector>> = vec![None; tile.pixels()];
         for y in 0..(tile.rows - 1) * sh + (kh - 1) * dh + 1 {
             for x in 0..(tile.cols - 1) * sw + (kw - 1) * dw + 1 {
@@ -180,7 +193,7 @@ impl Emitter<'_> {
                 Some(s) => b.add(s, v),
                 None => v,
             },
-            Weighting::PerChannel => {
+            Weighting::PerChannel | Weighting::PerGroup(_) => {
                 let sum = sum.or(w.bias).expect("a depthwise convolution has a bias");
                 match w.loaded.get(tap) {
                     Some(&weight) => b.fma(sum, v, weight),
@@ -192,7 +205,7 @@ impl Emitter<'_> {
 }
 
 /// The `(pixel, tap)` pairs of a tile that read input position `at`.
-fn users(
+pub(super) fn users(
     tile: Tile,
     kernel: [usize; 2],
     stride: [usize; 2],
