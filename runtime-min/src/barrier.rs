@@ -1,5 +1,6 @@
 //! Where the threads of a pool wait for each other between dependent steps.
 
+use crate::crowd::Crowd;
 use crate::sleep::{sleep_while, wake_all};
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,28 +14,41 @@ pub(crate) struct Barrier {
     arrivals: AtomicU64,
     /// Threads that are, or are about to be, asleep.
     sleepers: AtomicU32,
+    crowd: Crowd,
 }
+
+/// Tries where threads share a processor: the sooner one sleeps, the sooner the other runs.
+pub(crate) const FEW: u32 = 10;
 
 impl Barrier {
     pub(crate) const fn new() -> Barrier {
-        Barrier { arrivals: AtomicU64::new(0), sleepers: AtomicU32::new(0) }
+        Barrier { arrivals: AtomicU64::new(0), sleepers: AtomicU32::new(0), crowd: Crowd::new() }
+    }
+
+    /// How often a thread should look before it sleeps, which is `spins` while all threads have processors of their own.
+    pub(crate) fn spins(&self, spins: u32) -> u32 {
+        if self.crowd.is_shared() { FEW.min(spins) } else { spins }
     }
 
     /// Returns once `threads` threads have called it; tries `spins` times before sleeping. What they wrote before, all
     /// of them see afterwards.
     pub(crate) fn wait(&self, threads: u64, spins: u32) {
+        // Nobody comes to this round before all have come to the last.
+        let round = self.arrivals.load(Ordering::Relaxed).checked_div(threads).unwrap_or(0);
+        self.crowd.arrive(round);
         // Sequentially consistent, as are the accesses to `sleepers`: either a sleeper has announced itself before the
         // last arrival looks for sleepers, or it sees that arrival.
         let before = self.arrivals.fetch_add(1, Ordering::SeqCst);
         // A pool has threads; a division that cannot fail keeps the code of panics out of the library.
         let full = (before.checked_div(threads).unwrap_or(0) + 1) * threads;
         if before + 1 == full {
+            self.crowd.close(round, threads);
             if self.sleepers.load(Ordering::SeqCst) > 0 {
                 wake_all(self.low_half());
             }
             return;
         }
-        for _ in 0..spins {
+        for _ in 0..self.spins(spins) {
             if self.arrivals.load(Ordering::Acquire) >= full {
                 return;
             }

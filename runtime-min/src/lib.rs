@@ -7,6 +7,7 @@
 #![cfg_attr(all(feature = "no_std", not(test)), no_std)]
 
 mod barrier;
+mod crowd;
 mod map;
 mod pool;
 mod sleep;

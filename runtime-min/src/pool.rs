@@ -1,6 +1,6 @@
 //! The thread pool.
 
-use crate::barrier::Barrier;
+use crate::barrier::{Barrier, FEW};
 use crate::sleep::Signal;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
@@ -92,7 +92,7 @@ pub extern "C" fn mnnc_pool_create(threads: usize) -> *mut Parallel {
         }
         pool.write(State {
             parallel: Parallel { threads, run, barrier },
-            spins: if threads <= available { SPINS } else { 10 },
+            spins: if threads <= available { SPINS } else { FEW },
             job: UnsafeCell::new(Job { task: None, context: ptr::null_mut() }),
             jobs: Signal::new(0),
             done: Signal::new(0),
@@ -174,7 +174,7 @@ extern "C" fn work(worker: *mut c_void) -> *mut c_void {
         let (pool, index) = (&*(*worker).pool, (*worker).index);
         let mut seen = 0;
         loop {
-            pool.jobs.wait_while(seen, pool.spins);
+            pool.jobs.wait_while(seen, pool.barrier.spins(pool.spins));
             seen = seen.wrapping_add(1);
             let Job { task: Some(task), context } = *pool.job.get() else { return ptr::null_mut() };
             task(context, index);
@@ -197,7 +197,7 @@ unsafe extern "C" fn run(parallel: *mut Parallel, task: Task, context: *mut c_vo
             if done == workers {
                 return 0;
             }
-            pool.done.wait_while(done, pool.spins);
+            pool.done.wait_while(done, pool.barrier.spins(pool.spins));
         }
     }
 }
