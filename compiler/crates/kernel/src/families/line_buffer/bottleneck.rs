@@ -73,15 +73,17 @@ fn image(g: &Geometry, lanes: usize) -> Option<Storage> {
 }
 
 /// The rows of a window's output in strips, for an intermediate image of so many bytes: no more than it takes for L2 to hold one, and no more than
-/// may be made twice allow. Of even heights, if there are such, which share their kernels.
+/// may be made twice allow. Of even heights, which share their kernels, if about as many strips have such. `None` if that allows only one.
 fn strips(rows: &Axis, whole: usize) -> Option<Vec<Strip>> {
     let again = axis::reach(rows).saturating_sub(rows.stride) as f64 / rows.input as f64;
-    let most = if again > 0.0 { 1 + (AGAIN / again) as usize } else { rows.output };
-    let counts = 2..=most.min(rows.output);
-    let even = |n: &usize| rows.output.is_multiple_of(*n);
-    let held = |n: &usize| whole / n <= STRIP_BYTES;
-    let of = |all: Vec<usize>| all.iter().copied().find(held).or(all.last().copied());
-    let count = of(counts.clone().filter(even).collect()).or_else(|| of(counts.collect()))?;
+    let most = if again > 0.0 { 1 + (AGAIN / again) as usize } else { usize::MAX }.min(rows.output);
+    let enough = whole.div_ceil(STRIP_BYTES).max(2).min(most);
+    if enough < 2 {
+        return None;
+    }
+    let more = enough..=most.min(2 * enough - 1);
+    let fewer = (enough.div_ceil(2).max(2)..enough).rev();
+    let count = more.chain(fewer).find(|n| rows.output.is_multiple_of(*n)).unwrap_or(enough);
     let heights = split_evenly(rows.output, rows.output.div_ceil(count));
     let mut start = 0;
     let strip = |height: usize| {
@@ -137,4 +139,34 @@ pub(super) fn lower<'g>(point: &View<'g>, dense: &View<'g>, lo: &mut Lowering) -
         product.lower_part(&to.from([strip.out.start, 0]), lo, &dense_name, &mut parts[1])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strips_cover_the_output_and_read_all_of_their_windows() {
+        let axis = |output: usize, kernel: usize, stride: usize, begin: usize| {
+            let input = (output - 1) * stride + kernel - begin;
+            Axis { input, output, kernel, stride, dilation: 1, begin, end: 0 }
+        };
+        for (output, kernel, stride, begin) in
+            [(28, 3, 2, 1), (150, 3, 1, 1), (101, 2, 2, 0), (60, 2, 3, 1), (400, 7, 2, 3)]
+        {
+            let all = axis(output, kernel, stride, begin);
+            let strips = strips(&all, 3 << 20).expect("pays");
+            assert!((2..16).contains(&strips.len()), "{output}: {} strips", strips.len());
+            let mut next = 0;
+            for s in &strips {
+                assert_eq!(s.out.start, next);
+                next = s.out.end;
+                assert_eq!(s.rows.begin + s.rows.input, (s.out.len() - 1) * stride + kernel);
+                assert_eq!(s.first + begin, s.out.start * stride + s.rows.begin);
+            }
+            assert_eq!(next, output);
+        }
+        assert!(strips(&axis(14, 3, 1, 1), 3 << 20).is_none());
+        assert!(strips(&axis(1, 3, 1, 1), 3 << 20).is_none());
+    }
 }
