@@ -11,6 +11,7 @@ mod conv_transpose_family;
 mod copy_family;
 mod int8;
 mod line_buffer;
+mod line_buffer_bottleneck;
 mod line_buffer_bytes;
 mod op_samples;
 mod packed_weights;

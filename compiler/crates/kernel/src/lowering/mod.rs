@@ -24,7 +24,7 @@ mod subnormals;
 pub(crate) use in_place::Direction;
 pub use problem::NodeError;
 
-use crate::cost::{Choice, Class, Decision, Planner, Problem};
+use crate::cost::{Choice, Class, Decision, Direct, Planner, Problem};
 use crate::family::{Family, View, Wish};
 use crate::program::Program;
 use crate::schedule::{
@@ -253,9 +253,14 @@ impl<'a> Lowering<'a> {
     }
     /// The cut of the current node's product by the implicit GEMM.
     pub fn panels(&mut self, p: &Problem) -> Vec<Class> {
+        let d = self.direct(p);
+        self.planner.panels(p, &d)
+    }
+    /// How the implicit GEMM cuts the current node's product.
+    pub fn direct(&mut self, p: &Problem) -> Direct {
         let d = self.planner.direct(p);
         self.decided(*p, Choice::Direct(d));
-        self.planner.panels(p, &d)
+        d
     }
     /// Bytes that the current node may take for buffers of its own without making the workspace larger, by [an estimate](pressure).
     pub(crate) fn spare(&self) -> usize {

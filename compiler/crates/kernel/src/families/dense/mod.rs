@@ -1,5 +1,6 @@
 //! Dense and grouped convolutions as implicit GEMMs, in slices: the output channel vectors that read the same input channels.
 
+mod parts;
 mod slice;
 
 use crate::cost::Problem;
@@ -15,6 +16,7 @@ use crate::families::taps::Together;
 use crate::lowering::Lowering;
 use mnnc_ir::OpError;
 use mnnc_vector::Target;
+pub use parts::Parts;
 use slice::Slice;
 
 /// A convolution with what it reads placed.
@@ -147,14 +149,23 @@ impl Dense<'_> {
     /// # Errors
     /// If a kernel does not compile.
     pub fn lower(&self, to: &Region, lo: &mut Lowering, name: &str) -> Result<(), OpError> {
+        self.lower_part(to, lo, name, &mut Parts::default())
+    }
+
+    /// As [`lower`](Self::lower), for one of several parts of a convolution.
+    ///
+    /// # Errors
+    /// If a kernel does not compile.
+    pub fn lower_part(&self, to: &Region, lo: &mut Lowering, name: &str, parts: &mut Parts) -> Result<(), OpError> {
         let target = *lo.target();
         let lanes = target.lanes();
         let strides = &to.strides;
-        for slice in self.slices(strides, lo) {
+        for slice in self.slices(strides, lo, parts) {
             let spec = self.spec(&slice, *strides, &target);
-            let [packed, bias] = self.pack(&slice, &spec, lanes);
-            let packed = weights(lo, &format!("{name}.weight"), packed);
-            let bias = weights(lo, &format!("{name}.bias"), bias);
+            let [packed, bias] = parts.packed(&slice, || {
+                let [packed, bias] = self.pack(&slice, &spec, lanes);
+                [("weight", packed), ("bias", bias)].map(|(what, bytes)| weights(lo, &format!("{name}.{what}"), bytes))
+            });
             let key = igemm::name(self.family, &spec, &target);
             let units = igemm::units(&spec, &target);
             let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::compile(&spec, t, &key)))?;

@@ -4,7 +4,7 @@
 //! with zero weights where group and channel do not belong together: at most a vector's worth of groups is wasted,
 //! and all of the work stays in the tuned kernel. (An infinite or NaN input thus reaches the other groups of its vector.)
 
-use super::Dense;
+use super::{Dense, Parts};
 use crate::cost::Tiling;
 use crate::families::igemm::spec::{Number, Strides};
 use crate::lowering::Lowering;
@@ -30,7 +30,7 @@ pub struct Slice {
 
 impl Dense<'_> {
     /// The parts of all output channels, for a result that lies so.
-    pub(super) fn slices(&self, output: &Strides, lo: &mut Lowering) -> Vec<Slice> {
+    pub(super) fn slices(&self, output: &Strides, lo: &mut Lowering, parts: &mut Parts) -> Vec<Slice> {
         let lanes = lo.target().lanes();
         let total = self.groups * self.outputs;
         if self.groups == 1 && (output.half > 0 || self.on_tiles(lo.target())) {
@@ -40,7 +40,7 @@ impl Dense<'_> {
         if self.number == Number::Bf16 && self.groups > 1 && in_blocks {
             return self.pairs_of_groups(output, lo);
         }
-        let mut slices = self.vectors_of_groups(output, lo);
+        let mut slices = self.vectors_of_groups(output, lo, parts);
         if output.half > 0 && !total.div_ceil(lanes).is_multiple_of(2) {
             slices.push(self.zeros(total.div_ceil(lanes), lo));
         }
@@ -55,12 +55,12 @@ impl Dense<'_> {
     }
 
     /// One vector after the other, with the groups that it holds channels of.
-    fn vectors_of_groups(&self, output: &Strides, lo: &mut Lowering) -> Vec<Slice> {
+    fn vectors_of_groups(&self, output: &Strides, lo: &mut Lowering, parts: &mut Parts) -> Vec<Slice> {
         let lanes = lo.target().lanes();
         let total = self.groups * self.outputs;
         // Panels of several vectors begin with a block of the output.
         if self.is_aligned(if output.half > 0 { 2 * lanes } else { lanes }) {
-            let classes = lo.panels(&self.problem(lanes));
+            let classes = parts.panels(&self.problem(lanes), lo);
             let of_group = |g: usize| {
                 classes.iter().map(move |c| Slice {
                     first: g * self.outputs / lanes + c.first,

@@ -1,5 +1,6 @@
 //! Which nodes form a chain.
 
+use super::bottleneck::{self, Bottleneck};
 use super::dense_layer::DenseLayer;
 use super::ring::{Ring, limits};
 use super::window_layer::WindowLayer;
@@ -34,6 +35,8 @@ pub(crate) enum Chain {
     },
     /// An element-wise pass, and the 1x1 convolution behind it.
     Scaled { map: usize, point: usize },
+    /// A 1x1 convolution, and the larger dense one behind it.
+    Bottleneck { point: usize, dense: usize },
 }
 
 impl Chain {
@@ -42,6 +45,7 @@ impl Chain {
         let all = match self {
             Chain::Windows { dense, window, point, pool } => [Some(dense), Some(window), point, pool],
             Chain::Scaled { map, point } => [Some(map), Some(point), None, None],
+            Chain::Bottleneck { point, dense } => [Some(point), Some(dense), None, None],
         };
         all.into_iter().flatten()
     }
@@ -51,6 +55,7 @@ impl Chain {
         match self {
             Chain::Windows { window, point, .. } => point.unwrap_or(window),
             Chain::Scaled { point, .. } => point,
+            Chain::Bottleneck { dense, .. } => dense,
         }
     }
 
@@ -64,6 +69,7 @@ impl Chain {
                 emit::lower(view(dense), view(window), point.map(view), pool.map(view), lo)
             }
             Chain::Scaled { map, point } => scaled::lower(view(map), view(point), lo),
+            Chain::Bottleneck { point, dense } => bottleneck::lower(view(point), view(dense), lo),
         }
     }
 }
@@ -74,16 +80,19 @@ const DENSE: [&str; 2] = ["conv", "conv_integer"];
 /// Bytes of an image that L2 holds beside everything else: beyond, the 1x1 convolution that reads it joins the chain.
 pub(super) const STRIP_BYTES: usize = 384 << 10;
 
-/// Bytes of an image that L2 holds as long as nothing else is needed: beyond, chains of bytes pay.
-const IMAGE_BYTES: usize = 1 << 20;
+/// Bytes of an image that L2 holds as long as nothing else is needed: beyond, chains of bytes pay, and bottlenecks.
+pub(super) const IMAGE_BYTES: usize = 1 << 20;
 
 /// All chains among the nodes, none of which is in two.
 pub(crate) fn find(nodes: &[Candidate], target: &Target) -> Vec<Chain> {
     let mut taken = vec![false; nodes.len()];
     let mut chains = Vec::new();
-    for i in 0..nodes.len() {
-        let chain = windows(nodes, i, target).or_else(|| scaled_point(nodes, i, target));
-        if let Some(chain) = chain.filter(|c| c.nodes().all(|n| !taken[n])) {
+    let fine = |i: usize| windows(nodes, i, target).or_else(|| scaled_point(nodes, i, target));
+    let coarse = |i: usize| bottleneck(nodes, i, target);
+    // Bottlenecks save least: they get what the other chains leave.
+    let all = (0..nodes.len()).map(fine).chain((0..nodes.len()).map(coarse));
+    for chain in all.flatten() {
+        if chain.nodes().all(|n| !taken[n]) {
             chain.nodes().for_each(|n| taken[n] = true);
             chains.push(chain);
         }
@@ -120,8 +129,18 @@ fn scaled_point(nodes: &[Candidate], i: usize, target: &Target) -> Option<Chain>
     Some(Chain::Scaled { map: i, point })
 }
 
+/// The chain whose second convolution is node `i`, if it is computed as defined.
+fn bottleneck(nodes: &[Candidate], i: usize, target: &Target) -> Option<Chain> {
+    let dense = nodes.get(i).filter(|n| n.family == "conv")?.view;
+    let x = dense.inputs.first().copied().flatten()?;
+    let point = nodes.iter().position(|n| n.family == "conv" && n.view.outputs.contains(&x))?;
+    is_private(nodes[point].view, dense).then_some(())?;
+    Bottleneck::read(nodes[point].view, dense, target)?;
+    Some(Chain::Bottleneck { point, dense: i })
+}
+
 /// Whether chains of floats pay: the layers of a network in bf16 are faster one by one.
-fn passes_floats(target: &Target) -> bool {
+pub(super) fn passes_floats(target: &Target) -> bool {
     !target.has_bf16()
 }
 
@@ -143,7 +162,7 @@ fn is_private(view: &View, reader: &View) -> bool {
 }
 
 /// Whether what the epilogue reads beside the sums is one number a channel, or one for all: anything else would have to move row by row.
-fn has_only_channel_sides(view: &View) -> bool {
+pub(super) fn has_only_channel_sides(view: &View) -> bool {
     let g = view.graph;
     view.epilogue.as_ref().is_none_or(|e| {
         e.sides.iter().all(|&v| {

@@ -1,5 +1,5 @@
 //! Chains of layers whose intermediate images exist a few rows at a time: a dense convolution, the depthwise convolution or max pooling that reads
-//! it, and the 1x1 convolution behind that.
+//! it, and the 1x1 convolution behind that; or two dense convolutions.
 //!
 //! # The first two layers
 //! For each panel of channels (they are independent of each other in the second layer) the rows of the first layer's result go through a
@@ -15,11 +15,20 @@
 //! All three are of floats, or all of bytes. Chains of bytes wait for arithmetic rather than for L2: they pay where the image between the
 //! first two layers exceeds L2, and a ring may lie there.
 //!
+//! # Two dense convolutions
+//! A 1x1 convolution whose result exceeds L2 and the larger dense one that alone reads it, as the bottlenecks of residual networks have where they
+//! halve the image, run strip by strip as well. Neither works channel by channel, so the rows go through no ring: the first layer makes all those
+//! under the windows of a strip at once, and [`bottleneck`] finds strips that make few of them twice. No more than a strip of the
+//! intermediate image ever exists, which spares the workspace most of it.
+//!
+//! # Neighbours
 //! A global pooling of what the second layer makes (squeeze and excite) runs panel by panel with it. The element-wise pass that scales
 //! an image which exceeds L2, and the 1x1 convolution behind, run strip by strip, too.
 //!
 //! Measured (mobilenet_v2, Zen 5): rings of panels gain wherever they fit L1; fusing only the second and third layer loses.
 
+mod axis;
+mod bottleneck;
 mod chain;
 mod dense_layer;
 mod emit;

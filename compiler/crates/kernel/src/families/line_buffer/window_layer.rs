@@ -1,5 +1,6 @@
 //! The second layer of a chain: a window that slides over each channel.
 
+use super::axis;
 use crate::families::conv;
 use crate::families::depthwise;
 use crate::families::igemm::spec::Number;
@@ -58,19 +59,9 @@ impl WindowLayer {
     /// The layer on a range of its output columns, and the first column of the image that it then reads. `None` if it
     /// reads no column at all.
     pub fn columns(&self, out: std::ops::Range<usize>) -> Option<(WindowLayer, usize)> {
-        let a = &self.cols;
-        let start = out.start * a.stride;
-        let end = (out.end - 1) * a.stride + (a.kernel - 1) * a.dilation + 1;
-        let (first, last) = (start.saturating_sub(a.begin), (end.saturating_sub(a.begin)).min(a.input));
-        let cols = Axis {
-            input: last.checked_sub(first).filter(|&n| n > 0)?,
-            output: out.len(),
-            begin: a.begin.saturating_sub(start),
-            end: (end.saturating_sub(a.begin)).saturating_sub(a.input),
-            ..*a
-        };
+        let (cols, first) = axis::part(&self.cols, out.clone())?;
         // All columns: what no window reads belongs to the layer all the same.
-        let whole = out.len() == a.output;
+        let whole = out.len() == self.cols.output;
         Some(if whole { (*self, 0) } else { (WindowLayer { cols, ..*self }, first) })
     }
 
@@ -84,7 +75,7 @@ impl WindowLayer {
 
     /// Rows under one window.
     pub fn reach(&self) -> usize {
-        (self.rows.kernel - 1) * self.rows.dilation + 1
+        axis::reach(&self.rows)
     }
 
     /// Numbers of rows that one call can make, the best first.
