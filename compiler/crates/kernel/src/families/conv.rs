@@ -27,7 +27,7 @@ impl Family for Conv {
 
     fn take(&self, view: &View, target: &Target) -> Option<Vec<(ValueId, Wish)>> {
         let geometry = Geometry::read(view, target)?;
-        let wish = if geometry.pixels_of_taps(target) { Wish::Plain } else { geometry.wish(target) };
+        let wish = if geometry.reads_pixels(target) { Wish::Plain } else { geometry.wish(target) };
         let mut wishes = vec![(view.inputs.first().copied().flatten()?, wish)];
         wishes.extend(image_wishes(view, target));
         Some(wishes)
@@ -38,7 +38,7 @@ impl Family for Conv {
         let missing = || OpError::unsupported("not a convolution of this family");
         let g = Geometry::read(view, &target).ok_or_else(missing)?;
         let x = view.inputs.first().copied().flatten().ok_or_else(missing)?;
-        let input = if g.pixels_of_taps(&target) { first_layer(lo, x, &g)? } else { lo.input(x, g.wish(&target))? };
+        let input = if g.reads_pixels(&target) { first_layer(lo, x, &g)? } else { lo.input(x, g.wish(&target))? };
         let forms = Forms { reduced: may_reduce(view, &target), ..Forms::BLOCKED };
         let output = lo.output_in_place(view, forms, &view.inputs)?;
         let epilogue = place_image(view.epilogue.as_ref(), lo, &output.storage)?;
@@ -50,10 +50,11 @@ impl Family for Conv {
     }
 }
 
-/// Few channels, rounded to bf16, four of them together, with a border that holds the whole of the last tile row.
+/// Few channels, rounded to bf16, four of them together, with a border that holds the whole of the last tile row where there are tiles.
 fn first_layer(lo: &mut Lowering, x: ValueId, g: &Geometry) -> Result<Placed, OpError> {
     let from = lo.input(x, Wish::Plain)?;
-    let halo = taps::halo(g.halo, &g.shape.axes[1], g.taps_together());
+    let taps = g.pixels_of_taps(lo.target());
+    let halo = if taps { taps::halo(g.halo, &g.shape.axes[1], g.taps_together()) } else { g.halo };
     let dims = [g.shape.batch, g.shape.inputs, g.shape.axes[0].input, g.shape.axes[1].input];
     let to = lo.reduced_image(x, &dims, PIXEL, halo)?;
     lo.copy(x, &from, &to);
@@ -146,6 +147,11 @@ impl Geometry {
             && self.shape.groups == 1
             && self.shape.inputs <= PIXEL
             && self.window.dilation[1] == 1
+    }
+    /// Whether a first layer reads pixels of four channels in bf16. A single channel would be multiplied with as many zeros.
+    fn reads_pixels(&self, target: &Target) -> bool {
+        let pairs = self.reduced(target) && self.shape.groups == 1 && (2..=PIXEL).contains(&self.shape.inputs);
+        self.pixels_of_taps(target) || (pairs && !target.has_tiles())
     }
     /// Taps of a filter row that tiles read together.
     fn taps_together(&self) -> usize {
