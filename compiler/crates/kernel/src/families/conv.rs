@@ -97,9 +97,9 @@ impl Geometry {
             return None;
         }
         let mut g = Geometry::sized(shape, target)?;
-        // Pairs of bf16 are multiplied twice as fast, zeros among them.
-        let small = grouped::fits(g.shape.inputs, g.shape.outputs, target) && !target.has_bf16();
-        if g.shape.groups > 1 && small {
+        // Pairs of bf16 are multiplied twice as fast, on tiles many times, with zeros among them.
+        let many = !target.has_bf16() || (!target.has_tiles() && 4 * g.shape.inputs <= target.lanes());
+        if g.shape.groups > 1 && many && grouped::fits(g.shape.inputs, g.shape.outputs, target) {
             g.kind = Kind::SmallGroups;
         }
         Some(g)
@@ -130,7 +130,7 @@ impl Geometry {
             return Wish::Planar(self.halo);
         }
         match self.kind {
-            Kind::Depthwise => image_wish(target, self.halo),
+            Kind::Depthwise | Kind::SmallGroups => image_wish(target, self.halo),
             Kind::Dense if self.reduced(target) => Wish::Reduced(self.halo),
             _ => Wish::Blocked(self.halo),
         }

@@ -7,7 +7,7 @@ use super::input::Input;
 use super::sum::users;
 use crate::families::igemm::spec::Window;
 use crate::families::tile::Tile;
-use crate::families::walk::bump;
+use crate::families::walk::{bump, load};
 use mnnc_vector::{Gpr, KernelBuilder, Target, Var, Vector};
 
 /// Most accumulators of a tile.
@@ -73,7 +73,8 @@ pub(super) fn sums(
                 if users.is_empty() {
                     continue;
                 }
-                let v = b.load(input.at(b, &spec.input, y, x));
+                let at = input.at(b, &spec.input, y, x);
+                let v = load(b, spec.input.number, at);
                 let v = b.permute_by(v, order);
                 for (pixel, tap) in users {
                     let at = base.at(((1 + tap) * vector) as i32);
