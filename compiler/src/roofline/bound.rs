@@ -262,6 +262,7 @@ mod tests {
             units: 1,
             flops: 0,
             subnormals: Subnormals::Any,
+            part: None,
         };
         schedule.steps.push(step(border, vec![operand(blocked, 0, 1024)]));
         let touched = |schedule: &Schedule| -> Vec<Vec<(usize, usize)>> {

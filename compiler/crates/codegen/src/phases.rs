@@ -71,6 +71,8 @@ struct Touch {
     bytes: Range<usize>,
     writes: bool,
     border: bool,
+    /// See [`Step::part`].
+    part: Option<u32>,
 }
 
 impl Touch {
@@ -78,7 +80,8 @@ impl Touch {
         // A border is what the other writer of its buffer leaves alone.
         let apart = self.border != o.border && self.buffer == o.buffer && self.writes && o.writes;
         let overlap = self.base == o.base && self.bytes.start < o.bytes.end && o.bytes.start < self.bytes.end;
-        (self.writes || o.writes) && overlap && !apart
+        let parts = self.part.is_some() && self.part == o.part;
+        (self.writes || o.writes) && overlap && !apart && !parts
     }
 }
 
@@ -87,7 +90,8 @@ fn touches(schedule: &Schedule, plan: &Plan, step: &Step) -> Vec<Touch> {
     let of = |o: &mnnc_kernel::Operand| {
         let a = plan.address(schedule, o.buffer, o.offset);
         let (buffer, _) = schedule.outermost(o.buffer);
-        Touch { buffer, base: a.base, bytes: a.offset..a.offset + o.bytes, writes: o.access != Access::Read, border }
+        let bytes = a.offset..a.offset + o.bytes;
+        Touch { buffer, base: a.base, bytes, writes: o.access != Access::Read, border, part: step.part }
     };
     step.operands.iter().map(of).filter(|t| t.base != Base::Weights).collect()
 }
@@ -190,6 +194,7 @@ mod tests {
                 units,
                 flops: 0,
                 subnormals: Subnormals::Any,
+                part: None,
             });
         }
         let plan = Plan::new(&s);
@@ -216,6 +221,19 @@ mod tests {
         assert_eq!(phases(&s.0, &s.1)[0].shares, [Share::Even; 2]);
         let twice = schedule(1, &[(&[], 0, 4, false), (&[], 0, 4, false)]);
         assert_eq!(ranges(&twice), [0..1, 1..2]);
+    }
+
+    #[test]
+    fn parts_of_one_result_are_together() {
+        let mut s = schedule(2, &[(&[], 0, 9, false), (&[], 0, 1, false), (&[], 0, 1, false), (&[0], 1, 4, false)]);
+        for (i, part) in [Some(7), Some(7), Some(8), Some(8)].into_iter().enumerate() {
+            s.0.steps[i].part = part;
+        }
+        // Those of another result come after them.
+        assert_eq!(ranges(&s), [0..2, 2..4]);
+        s.0.steps[3].part = None;
+        assert_eq!(ranges(&s), [0..2, 2..3, 3..4]);
+        assert!(matches!(phases(&s.0, &s.1)[0].shares[..], [Share::Line { .. }, Share::Line { .. }]));
     }
 
     #[test]

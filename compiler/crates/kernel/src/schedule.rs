@@ -141,6 +141,8 @@ pub struct Step {
     pub flops: u64,
     /// Subnormal numbers.
     pub subnormals: Subnormals,
+    /// The result that it makes a part of: steps of equal numbers may run at the same time, though the bytes that they write interleave.
+    pub part: Option<u32>,
 }
 
 /// A model at loop level.

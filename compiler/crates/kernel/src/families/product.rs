@@ -143,12 +143,16 @@ impl Product<'_> {
     pub fn lower(&self, lo: &mut Lowering, name: &str) -> Result<(), OpError> {
         let lanes = lo.target().lanes();
         let (packing, block_in) = self.packing();
-        for class in self.classes(lo, packing, block_in) {
-            for run in runs(&class, self.cols, lanes) {
-                self.panels(lo, name, &class, &run, packing, block_in)?;
+        let classes = self.classes(lo, packing, block_in);
+        // They write columns of their own.
+        lo.in_parts(|lo| {
+            for class in classes {
+                for run in runs(&class, self.cols, lanes) {
+                    self.panels(lo, name, &class, &run, packing, block_in)?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn panels(
@@ -203,12 +207,7 @@ impl Product<'_> {
         let sides = self.epilogue.sides.iter().zip(&self.epilogue.operands);
         operands.extend(sides.map(|(s, o)| from_offset(o, run.first * s.strides.plane)));
         let width = run.panels * class.blocks * lanes;
-        let mut result = from_offset(&self.output.write(), run.first * vector);
-        if self.rows == 1 {
-            // Classes of panels write columns of their own, and may run at the same time.
-            result.bytes = result.bytes.min(to.bytes() * width);
-        }
-        operands.push(result);
+        operands.push(from_offset(&self.output.write(), run.first * vector));
         let flops = 2 * self.rows * self.depth * width.min(self.cols - first);
         lo.step(kernel, operands, units, flops as u64);
         Ok(())

@@ -116,6 +116,9 @@ pub struct Lowering<'a> {
     last_use: HashMap<ValueId, usize>,
     /// See [`pressure`], by position.
     spare: Vec<usize>,
+    /// See [`Step::part`], and the number of the next.
+    part: Option<u32>,
+    next_part: u32,
 }
 
 /// Lowers a graph to kernels for any core with the target's instructions; see [`lower_with`].
@@ -168,6 +171,8 @@ pub fn lower_with(
         position: 0,
         last_use: HashMap::new(),
         spare: Vec::new(),
+        part: None,
+        next_part: 0,
     };
     lo.bind_interface();
     // Values that no step computes: what reads them fails for no reason of its own, and is not reported.
@@ -447,8 +452,21 @@ impl<'a> Lowering<'a> {
             units,
             flops,
             subnormals: self.subnormals,
+            part: self.part,
         };
         self.schedule.steps.push(step);
+    }
+
+    /// Lets the steps that `make` adds run at the same time: each writes elements of their result that no other of them touches.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub(crate) fn in_parts(&mut self, make: impl FnOnce(&mut Self) -> Result<(), OpError>) -> Result<(), OpError> {
+        self.part = Some(self.next_part);
+        self.next_part += 1;
+        let made = make(self);
+        self.part = None;
+        made
     }
 
     fn lower_job(&mut self, job: &Job) -> Result<(), OpError> {

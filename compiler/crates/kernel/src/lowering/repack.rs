@@ -188,7 +188,7 @@ impl Lowering<'_> {
     /// Adds a step of no node, which computes nothing.
     pub(super) fn moving_step(&mut self, name: String, kernel: KernelId, operands: Vec<Operand>, units: usize) {
         let subnormals = Subnormals::Any;
-        self.schedule.steps.push(Step { name, node: None, kernel, operands, units, flops: 0, subnormals });
+        self.schedule.steps.push(Step { name, node: None, kernel, operands, units, flops: 0, subnormals, part: None });
     }
 
     /// The place of a value that lies in another one or in the caller's buffer.

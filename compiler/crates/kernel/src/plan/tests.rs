@@ -39,6 +39,7 @@ fn random_schedule(seed: u64) -> Schedule {
         units: 1,
         flops: 0,
         subnormals: Subnormals::Any,
+        part: None,
     };
     let mut values = vec![input];
     for _ in 0..3 + r.below(30) {

@@ -157,36 +157,48 @@ impl Dense<'_> {
     /// # Errors
     /// If a kernel does not compile.
     pub fn lower_part(&self, to: &Region, lo: &mut Lowering, name: &str, parts: &mut Parts) -> Result<(), OpError> {
+        let slices = self.slices(&to.strides, lo, parts);
+        let mut all = |lo: &mut Lowering| slices.iter().try_for_each(|s| self.lower_slice(s, to, lo, name, parts));
+        // Slices write vectors of their own; of half vectors, two may share a line.
+        if to.strides.half == 0 { lo.in_parts(all) } else { all(lo) }
+    }
+
+    fn lower_slice(
+        &self,
+        slice: &Slice,
+        to: &Region,
+        lo: &mut Lowering,
+        name: &str,
+        parts: &mut Parts,
+    ) -> Result<(), OpError> {
         let target = *lo.target();
         let lanes = target.lanes();
         let strides = &to.strides;
-        for slice in self.slices(strides, lo, parts) {
-            let spec = self.spec(&slice, *strides, &target);
-            let [packed, bias] = parts.packed(&slice, || {
-                let [packed, bias] = self.pack(&slice, &spec, lanes);
-                [("weight", packed), ("bias", bias)].map(|(what, bytes)| weights(lo, &format!("{name}.{what}"), bytes))
-            });
-            let key = igemm::name(self.family, &spec, &target);
-            let units = igemm::units(&spec, &target);
-            let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::compile(&spec, t, &key)))?;
-            let plane = slice.channel / self.block_in * self.input.strides.plane;
-            let mut operands = vec![from_offset(&self.input.operand, plane), packed, bias];
-            for (side, o) in self.epilogue.sides.iter().zip(&self.epilogue.operands) {
-                operands.push(from_offset(o, side.strides.vector(slice.first)));
-            }
-            let mut output = from_offset(&to.operand, strides.vector(slice.first));
-            let planes = strides.plane >= self.out[0] * strides.row;
-            let vectors = slice.panels * slice.blocks;
-            let whole = strides.half == 0 || (slice.first.is_multiple_of(2) && vectors.is_multiple_of(2));
-            if self.images == 1 && planes && whole {
-                // Slices write planes of their own, and may run at the same time.
-                output.bytes = output.bytes.min(strides.vector(vectors));
-            }
-            operands.push(output);
-            let channels = (vectors * lanes).min(slice.end.saturating_sub(slice.first * lanes));
-            let flops = 2 * self.terms * channels * self.images * self.out[0] * self.out[1];
-            lo.step(kernel, operands, units, flops as u64);
+        let spec = self.spec(slice, *strides, &target);
+        let [packed, bias] = parts.packed(slice, || {
+            let [packed, bias] = self.pack(slice, &spec, lanes);
+            [("weight", packed), ("bias", bias)].map(|(what, bytes)| weights(lo, &format!("{name}.{what}"), bytes))
+        });
+        let key = igemm::name(self.family, &spec, &target);
+        let units = igemm::units(&spec, &target);
+        let kernel = lo.cached_kernel(key.clone(), |t| compiled(igemm::compile(&spec, t, &key)))?;
+        let plane = slice.channel / self.block_in * self.input.strides.plane;
+        let mut operands = vec![from_offset(&self.input.operand, plane), packed, bias];
+        for (side, o) in self.epilogue.sides.iter().zip(&self.epilogue.operands) {
+            operands.push(from_offset(o, side.strides.vector(slice.first)));
         }
+        let mut output = from_offset(&to.operand, strides.vector(slice.first));
+        let planes = strides.plane >= self.out[0] * strides.row;
+        let vectors = slice.panels * slice.blocks;
+        let whole = strides.half == 0 || (slice.first.is_multiple_of(2) && vectors.is_multiple_of(2));
+        if self.images == 1 && planes && whole {
+            // Planes of its own.
+            output.bytes = output.bytes.min(strides.vector(vectors));
+        }
+        operands.push(output);
+        let channels = (vectors * lanes).min(slice.end.saturating_sub(slice.first * lanes));
+        let flops = 2 * self.terms * channels * self.images * self.out[0] * self.out[1];
+        lo.step(kernel, operands, units, flops as u64);
         Ok(())
     }
 }
