@@ -182,7 +182,7 @@ impl Emitter<'_> {
         let s = &self.g.shape;
         let (tiles, step) = (self.phases.grid(), self.cut.band);
         let Scratch { tiles: v_bytes, products: m_bytes, .. } = self.scratch;
-        let (v, m) = (lo.temp("tiles", v_bytes), lo.temp("products", m_bytes));
+        let (v, m) = (lo.temp("tiles", v_bytes), lo.temp("products", self.scratch.bytes() - v_bytes));
         // `[output][input][product]`
         let transformed = self.cut.size.filters(filter);
         let padded = s.outputs.next_multiple_of(self.lanes());
@@ -321,51 +321,62 @@ impl Emitter<'_> {
         let there = band(s.inputs.div_ceil(lanes), image_strides(from, &from.dims));
         let key = format!("winograd_input_{}_{}", self.target, fingerprint(&format!("{there:?}")));
         let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::input(&there, t, &key)))?;
-        for (i, image) in images.clone().enumerate() {
-            let [image, phase] = part(image);
-            let start = from.first_tap(self.g.halo) + image * from.strides[0] + self.row(row, phase) * from.strides[2];
-            let to = from_offset(&scratch(v, v_bytes, Access::Write), i * own);
-            lo.step(kernel, vec![from_offset(&self.input.read(), start), to], there.units(), 0);
-        }
-
-        let to = &self.output.storage;
-        for Group { blocks, classes } in groups {
-            for class in classes {
-                let offset = (class.first - blocks.start) * class.spec.output.plane;
-                let operands = vec![
-                    scratch(v, v_bytes, Access::Read),
-                    class.weights.clone(),
-                    class.weights.clone(),
-                    from_offset(&scratch(m, m_bytes, Access::Write), offset),
-                ];
-                // Counted as the direct convolution that they replace.
-                let rows: usize = images.clone().map(|i| self.rows(tiles[0], row, part(i)[1])).sum();
-                let channels = (class.spec.blocks * class.spec.panels * lanes).min(s.outputs - class.first * lanes);
-                let flops = 2 * self.cut.size.taps().iter().product::<usize>() * rows * dims[3] * s.inputs * channels;
-                lo.step(class.kernel, operands, class.units, flops as u64);
-            }
-
-            let back = band(blocks.len(), image_strides(to, &dims));
+        lo.in_parts(|lo| {
             for (i, image) in images.clone().enumerate() {
                 let [image, phase] = part(image);
-                let finish = Finish {
-                    rows: self.rows(tiles[0], row, phase),
-                    epilogue: self.epilogue.f.clone(),
-                    sides: self.epilogue.sides.clone(),
-                };
-                let key = format!("winograd_output_{}_{}", self.target, fingerprint(&format!("{back:?}{finish:?}")));
-                let kernel = lo.cached_kernel(key.clone(), |t| compiled(transform::output(&back, &finish, t, &key)))?;
-                let at = |o: &Operand, s: &Strides| {
-                    from_offset(o, image * s.image + blocks.start * s.plane + self.row(row, phase) * s.row)
-                };
-                let from = from_offset(&scratch(m, m_bytes, Access::Read), i * own);
-                let mut operands = vec![from, from_offset(bias, blocks.start * lanes * 4)];
-                for (o, side) in self.epilogue.operands.iter().zip(&self.epilogue.sides) {
-                    operands.push(at(o, &side.strides));
-                }
-                operands.push(at(&from_offset(&self.output.write(), to.offset), &back.image));
-                lo.step(kernel, operands, back.units(), 0);
+                let start = from.first_tap(self.g.halo) + image * from.strides[0];
+                let start = start + self.row(row, phase) * from.strides[2];
+                let to = from_offset(&scratch(v, v_bytes, Access::Write), i * own);
+                lo.step(kernel, vec![from_offset(&self.input.read(), start), to], there.units(), 0);
             }
+            Ok(())
+        })?;
+
+        let to = &self.output.storage;
+        // Counted as the direct convolution that they replace.
+        let rows: usize = images.clone().map(|i| self.rows(tiles[0], row, part(i)[1])).sum();
+        let flops = 2 * self.cut.size.taps().iter().product::<usize>() * rows * dims[3] * s.inputs;
+        for (g, Group { blocks, classes }) in groups.iter().enumerate() {
+            // While a group is transformed back, the products of the next are made.
+            let products = |access| Operand { offset: g % 2 * m_bytes, ..scratch(m, m_bytes, access) };
+            lo.in_parts(|lo| {
+                for class in classes {
+                    let to = (class.first - blocks.start) * class.spec.output.plane;
+                    let to = from_offset(&products(Access::Write), to);
+                    let from = scratch(v, v_bytes, Access::Read);
+                    let operands = vec![from, class.weights.clone(), class.weights.clone(), to];
+                    let channels = (class.spec.blocks * class.spec.panels * lanes).min(s.outputs - class.first * lanes);
+                    lo.step(class.kernel, operands, class.units, (flops * channels) as u64);
+                }
+                Ok(())
+            })?;
+
+            let back = band(blocks.len(), image_strides(to, &dims));
+            lo.in_parts(|lo| {
+                for (i, image) in images.clone().enumerate() {
+                    let [image, phase] = part(image);
+                    let finish = Finish {
+                        rows: self.rows(tiles[0], row, phase),
+                        epilogue: self.epilogue.f.clone(),
+                        sides: self.epilogue.sides.clone(),
+                    };
+                    let key =
+                        format!("winograd_output_{}_{}", self.target, fingerprint(&format!("{back:?}{finish:?}")));
+                    let kernel =
+                        lo.cached_kernel(key.clone(), |t| compiled(transform::output(&back, &finish, t, &key)))?;
+                    let at = |o: &Operand, s: &Strides| {
+                        from_offset(o, image * s.image + blocks.start * s.plane + self.row(row, phase) * s.row)
+                    };
+                    let from = from_offset(&products(Access::Read), i * own);
+                    let mut operands = vec![from, from_offset(bias, blocks.start * lanes * 4)];
+                    for (o, side) in self.epilogue.operands.iter().zip(&self.epilogue.sides) {
+                        operands.push(at(o, &side.strides));
+                    }
+                    operands.push(at(&from_offset(&self.output.write(), to.offset), &back.image));
+                    lo.step(kernel, operands, back.units(), 0);
+                }
+                Ok(())
+            })?;
         }
         Ok(())
     }

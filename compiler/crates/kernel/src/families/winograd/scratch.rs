@@ -1,6 +1,6 @@
 //! The buffers between the steps of a band: how large they are, and how they are kept small.
 //!
-//! A band's products are made for some output blocks after the other. The smaller buffer stays in L2, and the tiles are read again for every
+//! A band's products are made for some output blocks after the other, in two buffers by turns. The smaller buffers stay in L2, and the tiles are read again for every
 //! group, which costs nothing as long as L2 holds them, too. Where the buffers would make the workspace of the whole model larger, groups become
 //! smaller, and bands lower, as far as that costs little time.
 
@@ -20,6 +20,8 @@ pub(super) struct Scratch {
     pub tiles: usize,
     /// Bytes of the products of the largest group.
     pub products: usize,
+    /// Buffers for products.
+    buffers: usize,
     /// Most output blocks of a group; a panel that is wider is a group of its own.
     most: usize,
 }
@@ -34,10 +36,14 @@ impl Scratch {
     pub fn choose(p: &Problem, cut: Cut, lo: &Lowering) -> (Cut, Scratch) {
         let spare = lo.spare();
         let size = |cut: &Cut, groups| Scratch::new(p, cut, groups, lo);
-        let total = |s: &Scratch| s.tiles + s.products;
-        let cut = lo.planner().with_band(p, cut, DEARER, |w| total(&size(w, MOST_GROUPS)) <= spare);
-        let within = (1..=MOST_GROUPS).map(|n| size(&cut, n)).find(|s| total(s) <= spare);
+        let cut = lo.planner().with_band(p, cut, DEARER, |w| size(w, MOST_GROUPS).bytes() <= spare);
+        let within = (1..=MOST_GROUPS).map(|n| size(&cut, n)).find(|s| s.bytes() <= spare);
         (cut, within.unwrap_or_else(|| size(&cut, MOST_GROUPS)))
+    }
+
+    /// Of all buffers.
+    pub fn bytes(&self) -> usize {
+        self.tiles + self.buffers * self.products
     }
 
     /// With so many groups at least.
@@ -51,11 +57,12 @@ impl Scratch {
         let near = l2 / 4 / (n * product(1, count, lanes));
         let near = if tiles <= l2 / 2 { near.max(1) } else { blocks };
         let most = near.min(blocks.div_ceil(groups));
-        let widths = Scratch { tiles, products: 0, most };
+        let widths = Scratch { tiles, products: 0, buffers: 0, most };
         let classes = lo.planner().band_classes(&lo.planner().band_problem(p, n, count));
         let of = |g: &Vec<(usize, usize)>| g.iter().map(|&(i, panels)| classes[i].blocks * panels).sum();
-        let widest = widths.groups(&classes).iter().map(of).max().unwrap_or(0);
-        Scratch { products: n * product(widest, count, lanes), ..widths }
+        let groups = widths.groups(&classes);
+        let widest = groups.iter().map(of).max().unwrap_or(0);
+        Scratch { products: n * product(widest, count, lanes), buffers: groups.len().min(2), ..widths }
     }
 
     /// The panels of each group, `(class, how many)`, in order.
