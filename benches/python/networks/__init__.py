@@ -19,6 +19,9 @@ NETWORKS = {
         classification.dense_blocks,
         classification.convnext,
         classification.video_3d,
+        classification.regnet,
+        classification.grouped_shuffle,
+        classification.face,
         dense_prediction.dilated_segmentation,
         dense_prediction.aspp_33,
         dense_prediction.aspp_65,
@@ -33,6 +36,8 @@ NETWORKS = {
         dense_prediction.denoiser,
         dense_prediction.super_resolution,
         dense_prediction.dcgan,
+        dense_prediction.mobile_detector,
+        dense_prediction.pyramid_detector,
         sequences.audio_dilated,
         sequences.keyword_spotting,
         sequences.point_cloud,
@@ -40,6 +45,7 @@ NETWORKS = {
         sequences.text_encoder,
         sequences.window_attention,
         sequences.mixer,
+        sequences.speech_features,
     ]
 }
 

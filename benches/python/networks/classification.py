@@ -88,3 +88,47 @@ def video_3d(b):
     for channels, pool in [(32, (1, 2, 2)), (64, 2), (128, 2), (256, 2)]:
         x = b.pool(b.conv(x, channels, 3), pool, pool)
     b.output(b.classifier(b.conv(x, 256, 3), 101), "logits")
+
+
+def regnet(b):
+    """Groups of 24 channels (Radosavovic et al., "Designing Network Design Spaces")."""
+    x = b.conv(b.input(1, 3, 224, 224), 32, 3, stride=2)
+    for blocks, width in [(1, 48), (3, 96), (4, 240), (2, 528)]:
+        for i in range(blocks):
+            stride = 1 if i else 2
+            y = b.conv(b.conv(x, width, 1), width, 3, stride=stride, groups=width // 24)
+            y = b.conv(y, width, 1, None)
+            x = b.add(x if i else b.conv(x, width, 1, None, stride=stride), y, "Relu")
+    b.output(b.classifier(x, 1000), "logits")
+
+
+def grouped_shuffle(b):
+    """1x1 convolutions in three groups, shuffled (Zhang et al., "ShuffleNet")."""
+
+    def shuffle(x, groups):
+        n, channels, height, width = b.shape[x]
+        y = b.reshape(x, n, groups, channels // groups, height, width)
+        return b.reshape(b.transpose(y, 0, 2, 1, 3, 4), n, channels, height, width)
+
+    x = b.pool(b.conv(b.input(1, 3, 224, 224), 24, 3, stride=2), 3, 2, 1)
+    for channels, units in [(240, 3), (480, 5), (960, 2)]:
+        for i in range(units):
+            before = b.shape[x][1]
+            y = shuffle(b.conv(x, channels // 4, 1, groups=3 if i or before > 24 else 1), 3)
+            y = b.depthwise(y, 3, None, stride=1 if i else 2)
+            y = b.conv(y, channels if i else channels - before, 1, None, groups=3)
+            x = b.add(x, y, "Relu") if i else b.act(b.concat(b.pool(x, 3, 2, 1, "AveragePool"), y), "Relu")
+    b.output(b.classifier(x, 1000), "logits")
+
+
+def face(b):
+    """PReLU, and a depthwise convolution of the whole image at the end (Chen et al., "MobileFaceNets")."""
+    prelu = lambda x: b.op("PRelu", x, b.random(b.shape[x][1], 1, 1, scale=0.2))
+    x = prelu(b.depthwise(prelu(b.conv(b.input(1, 3, 112, 112), 64, 3, None, stride=2)), 3, None))
+    for channels, hidden, stride, blocks in [(64, 128, 2, 4), (128, 256, 2, 5), (128, 256, 2, 3)]:
+        for i in range(blocks):
+            y = prelu(b.conv(x, hidden, 1, None))
+            y = b.conv(prelu(b.depthwise(y, 3, None, stride=1 if i else stride)), channels, 1, None)
+            x = b.add(x, y) if i else y
+    x = b.conv(prelu(b.conv(x, 512, 1, None)), 512, 7, None, groups=512, pad=0)
+    b.output(b.linear(b.op("Flatten", x, shape=[1, 512]), 128), "embedding")

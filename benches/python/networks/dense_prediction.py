@@ -173,3 +173,36 @@ def dcgan(b):
     for channels in (256, 128, 64):
         x = b.transposed(x, channels, 4, 2, 1)
     b.output(b.transposed(x, 3, 4, 2, 1, "Tanh"), "picture")
+
+
+def mobile_detector(b):
+    """Inverted residuals, and heads of depthwise convolutions on four scales (Liu et al., "SSD"; Sandler et al., "MobileNetV2")."""
+    x, scales = b.conv(b.input(1, 3, 300, 300), 24, 3, "relu6", stride=2), []
+    for channels, stride, expansion, blocks in [(16, 1, 1, 1), (24, 2, 6, 2), (32, 2, 6, 3), (64, 2, 6, 3), (96, 1, 6, 2)]:
+        for i in range(blocks):
+            y = b.conv(x, expansion * b.shape[x][1], 1, "relu6") if expansion > 1 else x
+            y = b.conv(b.depthwise(y, 3, "relu6", stride=1 if i else stride), channels, 1, None)
+            x = b.add(x, y) if i else y
+    for _ in range(3):
+        scales.append(x)
+        x = b.conv(b.depthwise(b.conv(x, 128, 1, "relu6"), 3, "relu6", stride=2), 256, 1, "relu6")
+    for i, x in enumerate([*scales, x]):
+        b.output(b.conv(b.depthwise(x, 3, "relu6"), 24, 1, None), f"boxes{i}")
+        b.output(b.conv(b.depthwise(x, 3, "relu6"), 126, 1, None), f"classes{i}")
+
+
+def pyramid_detector(b):
+    """A feature pyramid with shared depth in its heads (Lin et al., "Focal Loss for Dense Object Detection")."""
+    x, levels = b.pool(b.conv(b.input(1, 3, 256, 320), 64, 7, stride=2), 3, 2, 1), []
+    for channels in (64, 128, 256):
+        for i in range(2):
+            stride = 2 if channels > 64 and not i else 1
+            y = b.conv(b.conv(x, channels, 3, stride=stride), channels, 3, None)
+            x = b.add(x if stride == 1 else b.conv(x, channels, 1, None, stride=stride), y, "Relu")
+        levels.append(b.conv(x, 96, 1, None))
+    for i in (1, 0):
+        levels[i] = b.add(levels[i], b.double(levels[i + 1]))
+    for i, x in enumerate(levels):
+        x = b.conv(x, 96, 3, None)
+        b.output(b.conv(b.conv(b.conv(x, 96, 3), 96, 3), 180, 3, "Sigmoid"), f"classes{i}")
+        b.output(b.conv(b.conv(b.conv(x, 96, 3), 96, 3), 36, 3, None), f"boxes{i}")

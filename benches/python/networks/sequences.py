@@ -65,3 +65,14 @@ def mixer(b):
         x = b.add(x, b.transpose(b.linear(b.linear(y, 192, "gelu"), 196), 0, 2, 1))
         x = b.add(x, b.linear(b.linear(b.layer_norm(x), 1536, "gelu"), 384))
     b.output(b.linear(b.op("ReduceMean", x, shape=[1, 384], axes=[1], keepdims=0), 1000), "logits")
+
+
+def speech_features(b):
+    """Strided convolutions over a waveform, then a transformer (Baevski et al., "wav2vec 2.0")."""
+    x = b.input(1, 1, 8000)
+    for channels, kernel, stride in [(128, 10, 5), (128, 3, 2), (128, 3, 2), (160, 3, 2), (160, 2, 2)]:
+        x = b.conv(x, channels, kernel, "gelu", stride=stride, pad=0)
+    x = b.transpose(x, 0, 2, 1)
+    for _ in range(2):
+        x = b.transformer_block(x, 5)
+    b.output(b.linear(x, 32), "logits")
