@@ -85,6 +85,13 @@ impl PlacedEpilogue {
         self.ranges.push(lo.constant(v).map_or(bounds::of_type(lo.graph().ty(v).dtype), bounds::of_constant));
     }
 
+    /// The same of results that begin elsewhere, by so many bytes for a side with these strides.
+    pub fn from(&self, bytes: impl Fn(&Strides) -> usize) -> PlacedEpilogue {
+        let sides = self.sides.iter().zip(&self.operands);
+        let operands = sides.map(|(side, operand)| from_offset(operand, bytes(&side.strides))).collect();
+        PlacedEpilogue { operands, ..self.clone() }
+    }
+
     /// With what is known of the results of the anchor, if there is one.
     pub fn behind(mut self, anchor: Option<Range>) -> PlacedEpilogue {
         let args: Vec<Range> = anchor.into_iter().chain(self.ranges.iter().copied()).collect();

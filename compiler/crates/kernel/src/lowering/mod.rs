@@ -14,6 +14,7 @@
 mod arena;
 mod forms;
 mod in_place;
+mod kernels;
 mod packed;
 mod pressure;
 mod problem;
@@ -26,15 +27,12 @@ pub use problem::NodeError;
 
 use crate::cost::{Choice, Class, Decision, Direct, Planner, Problem};
 use crate::family::{Family, View, Wish};
-use crate::program::Program;
-use crate::schedule::{
-    Access, Buffer, BufferId, BufferKind, Kernel, KernelCode, KernelId, LoopKernel, Operand, Schedule, Step, Subnormals,
-};
+use crate::schedule::{Access, Buffer, BufferId, BufferKind, KernelId, Operand, Schedule, Step, Subnormals};
 use crate::storage::{Halo, Storage};
 use crate::{generic, view};
 use forms::{Form, FormPlan};
 use mnnc_ir::{DType, Graph, NodeId, OpError, Tensor, Traits, ValueId};
-use mnnc_vector::{CompiledKernel, Target};
+use mnnc_vector::Target;
 use roles::{Role, roles};
 use std::collections::{HashMap, HashSet};
 
@@ -382,61 +380,6 @@ impl<'a> Lowering<'a> {
     pub fn temp(&mut self, name: &str, bytes: usize) -> BufferId {
         let name = format!("{}.{name}", self.name);
         self.schedule.buffers.push(Buffer { name, bytes, kind: BufferKind::Temp })
-    }
-
-    /// A kernel, shared with all that have the same code.
-    pub fn kernel(&mut self, k: CompiledKernel, name: String) -> KernelId {
-        let hash = *blake3::hash(&k.code).as_bytes();
-        self.add_kernel(hash, Kernel { name, code: KernelCode::Machine(k.into()) })
-    }
-
-    /// The kernel of this full, parametrised name; generated at the first call.
-    ///
-    /// # Errors
-    /// Those of `make`.
-    pub fn cached_kernel(
-        &mut self,
-        key: String,
-        make: impl FnOnce(&Target) -> Result<CompiledKernel, OpError>,
-    ) -> Result<KernelId, OpError> {
-        if let Some(&id) = self.by_key.get(&key) {
-            return Ok(id);
-        }
-        let k = make(self.target)?;
-        let id = self.kernel(k, key.clone());
-        self.by_key.insert(key, id);
-        Ok(id)
-    }
-
-    /// A loop nest as a kernel, shared with equal ones.
-    pub fn loop_kernel(&mut self, what: &str, k: LoopKernel) -> KernelId {
-        let hash = *blake3::hash(format!("{k:?}").as_bytes()).as_bytes();
-        let shape: Vec<String> = k.stage.dims.iter().map(usize::to_string).collect();
-        let tag: String = hash[..3].iter().map(|b| format!("{b:02x}")).collect();
-        let name = format!("generic_{what}_{}_{}_{tag}", k.stage.dtype, shape.join("x"));
-        self.add_kernel(hash, Kernel { name, code: KernelCode::Loops(k.into()) })
-    }
-
-    /// A program as a kernel, shared with equal ones.
-    pub(crate) fn program(&mut self, name: String, p: Program) -> KernelId {
-        let hash = *blake3::hash(format!("{p:?}").as_bytes()).as_bytes();
-        self.add_kernel(hash, Kernel { name, code: KernelCode::Program(p.into()) })
-    }
-
-    /// The kernel that fills the border of a blocked image. Its units are the planes.
-    pub(crate) fn border_kernel(&mut self, s: &Storage) -> KernelId {
-        let hash = *blake3::hash(format!("border {s:?}").as_bytes()).as_bytes();
-        let shape: Vec<String> = s.dims.iter().map(usize::to_string).collect();
-        let h = s.halo;
-        let fill = if h.fill == 0 { String::new() } else { format!("_{}", h.fill) };
-        let name =
-            format!("border_{}_{}_h{}.{}.{}.{}{fill}", s.dtype, shape.join("x"), h.top, h.left, h.bottom, h.right);
-        let planes = s.in_one_block().unwrap_or_else(|| s.clone());
-        self.add_kernel(hash, Kernel { name, code: KernelCode::Border(planes.into()) })
-    }
-
-    fn add_kernel(&mut self, hash: [u8; 32], k: Kernel) -> KernelId {
-        *self.by_code.entry(hash).or_insert_with(|| self.schedule.kernels.push(k))
     }
 
     /// Adds a step of the current node. Without units (an empty result) there is none.

@@ -120,19 +120,16 @@ impl Geometry {
         let to = image_strides(&output.storage, &self.shape.dims());
         // Every stride-th pixel, from the first of the phase on.
         let apart = |s: Strides| Strides { row: s.row * rows.stride, pixel: s.pixel * cols.stride, ..s };
-        let start = |s: Strides| part.rows.output * s.row + part.cols.output * s.pixel;
-        let mut epilogue = epilogue.clone();
-        for (side, operand) in epilogue.sides.iter_mut().zip(&mut epilogue.operands) {
-            *operand = from_offset(operand, start(side.strides));
-            side.strides = apart(side.strides);
-        }
+        let start = |s: &Strides| part.rows.output * s.row + part.cols.output * s.pixel;
+        let mut epilogue = epilogue.from(start);
+        epilogue.sides.iter_mut().for_each(|side| side.strides = apart(side.strides));
         let [y, x] = [part.rows.input * from.row as isize, part.cols.input * from.pixel as isize];
         let first = usize::try_from(input.storage.offset as isize + y + x);
         let first = first.map_err(|_| OpError::unsupported("the border is too small"))?;
         Ok(At {
             input: Region { operand: from_offset(&input.read(), first), strides: from },
             output: Region {
-                operand: from_offset(&output.write(), output.storage.offset + start(to)),
+                operand: from_offset(&output.write(), output.storage.offset + start(&to)),
                 strides: apart(to),
             },
             epilogue,

@@ -13,7 +13,7 @@ use crate::families::conv::{self, Geometry, Kind};
 use crate::families::dense::Parts;
 use crate::families::igemm::spec::Window;
 use crate::families::region::Region;
-use crate::families::sides::{from_offset, place_in_vectors};
+use crate::families::sides::place_in_vectors;
 use crate::families::tile::split_evenly;
 use crate::families::window;
 use crate::family::{View, Wish};
@@ -131,10 +131,7 @@ pub(super) fn lower<'g>(point: &View<'g>, dense: &View<'g>, lo: &mut Lowering) -
         product.input = product.input.from([strip.first, 0]);
         product.lower_part(&Region::write(&between), lo, &point_name, &mut parts[0])?;
 
-        let mut epilogue = second.clone();
-        for (side, operand) in epilogue.sides.iter().zip(&mut epilogue.operands) {
-            *operand = from_offset(operand, strip.out.start * side.strides.row);
-        }
+        let epilogue = second.from(|s| strip.out.start * s.row);
         let product = conv::dense(dense, &g, &between, epilogue, lo)?;
         product.lower_part(&to.from([strip.out.start, 0]), lo, &dense_name, &mut parts[1])?;
     }

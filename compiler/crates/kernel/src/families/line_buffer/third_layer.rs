@@ -3,7 +3,7 @@
 use super::dense_layer::DenseLayer;
 use crate::families::igemm::spec::Number;
 use crate::families::region::Region;
-use crate::families::sides::{PlacedEpilogue, from_offset, place_in_vectors};
+use crate::families::sides::{PlacedEpilogue, place_in_vectors};
 use crate::family::{View, Wish};
 use crate::lowering::{Lowering, Placed};
 use crate::storage::{Halo, Storage};
@@ -42,10 +42,7 @@ impl<'v, 'g> ThirdLayer<'v, 'g> {
 
     /// Adds the steps that make, from a strip of the second layer's output, that part of `to` which begins at row and column `at`.
     pub fn step(&self, strip: &Placed, at: [usize; 2], to: &Placed, lo: &mut Lowering) -> Result<(), OpError> {
-        let mut epilogue = self.epilogue.clone();
-        for (side, operand) in epilogue.sides.iter().zip(&mut epilogue.operands) {
-            *operand = from_offset(operand, at[0] * side.strides.row + at[1] * side.strides.pixel);
-        }
+        let epilogue = self.epilogue.from(|s| at[0] * s.row + at[1] * s.pixel);
         let mut dense = self.layer.dense(self.view, strip, epilogue, lo)?;
         dense.out = [strip.storage.dims[2], strip.storage.dims[3]];
         let name = lo.graph().node(self.view.node).name.clone();

@@ -144,15 +144,22 @@ impl Emitter<'_> {
 
     fn tile(&self, b: &mut KernelBuilder, at: &Cursor, weights: &Weights, tile: Tile) {
         let spec = self.spec;
+        let sums = match self.weighting {
+            Weighting::PerGroup(depth) => {
+                let start = weights.bias.expect("a convolution has a bias");
+                grouped::sums(b, spec, depth, &at.input, weights.base, start, tile)
+            }
+            _ => self.sums(b, at, weights, tile),
+        };
+        at.results.store_tile(b, &spec.output, &spec.sides, &sums, [tile.rows, tile.cols, 1], self.lanes);
+    }
+
+    /// The sums of a tile, channel by channel.
+    fn sums(&self, b: &mut KernelBuilder, at: &Cursor, weights: &Weights, tile: Tile) -> Vec<Vector> {
+        let spec = self.spec;
         let [kh, kw] = spec.window.kernel;
         let [sh, sw] = spec.window.stride;
         let [dh, dw] = spec.window.dilation;
-        if let Weighting::PerGroup(depth) = self.weighting {
-            let start = weights.bias.expect("a convolution has a bias");
-            let sums = grouped::sums(b, spec, depth, &at.input, weights.base, start, tile);
-            at.results.store_tile(b, &spec.output, &spec.sides, &sums, [tile.rows, tile.cols, 1], self.lanes);
-            return;
-        }
         let mut acc: Vec<Option<Vector>> = vec![None; tile.pixels()];
         for y in 0..(tile.rows - 1) * sh + (kh - 1) * dh + 1 {
             for x in 0..(tile.cols - 1) * sw + (kw - 1) * dw + 1 {
@@ -184,22 +191,20 @@ impl Emitter<'_> {
                 *sum = b.f32_to_i32_nearest(*sum);
             }
         }
-        at.results.store_tile(b, &spec.output, &spec.sides, &sums, [tile.rows, tile.cols, 1], self.lanes);
+        sums
     }
 
     fn accumulate(&self, b: &mut KernelBuilder, sum: Option<Vector>, v: Vector, tap: usize, w: &Weights) -> Vector {
-        match self.weighting {
-            Weighting::PerPixel(_) => match sum {
+        if matches!(self.weighting, Weighting::PerPixel(_)) {
+            return match sum {
                 Some(s) => b.add(s, v),
                 None => v,
-            },
-            Weighting::PerChannel | Weighting::PerGroup(_) => {
-                let sum = sum.or(w.bias).expect("a depthwise convolution has a bias");
-                match w.loaded.get(tap) {
-                    Some(&weight) => b.fma(sum, v, weight),
-                    None => b.fma(sum, v, w.base.at((tap * self.lanes * 4) as i32)),
-                }
-            }
+            };
+        }
+        let sum = sum.or(w.bias).expect("a depthwise convolution has a bias");
+        match w.loaded.get(tap) {
+            Some(&weight) => b.fma(sum, v, weight),
+            None => b.fma(sum, v, w.base.at((tap * self.lanes * 4) as i32)),
         }
     }
 }

@@ -11,7 +11,7 @@ mod scratch;
 mod transform;
 
 use crate::compressed;
-use crate::cost::{Choice, Problem, Tiling, Winograd as Cut};
+use crate::cost::{self, Choice, Problem, Winograd as Cut};
 use crate::families::conv::{Geometry, compiled, weights};
 use crate::families::fingerprint;
 use crate::families::igemm::packing::Packing;
@@ -222,9 +222,7 @@ impl Emitter<'_> {
             let blocks: usize = panels.iter().map(|&(i, n)| widths[i].blocks * n).sum();
             let mut classes = Vec::new();
             for (i, panels) in panels {
-                let mut spec = self.products(tiles, blocks);
-                (spec.blocks, spec.panels, spec.tiling) = (widths[i].blocks, panels, widths[i].tiling);
-                spec.weights_image = spec.panel_bytes(self.lanes()) * panels;
+                let spec = self.products(tiles, blocks, &cost::Class { panels, ..widths[i] });
                 if packed.len() == made {
                     packed.push(self.pack(lo, &spec, transformed, first));
                 }
@@ -241,8 +239,8 @@ impl Emitter<'_> {
         Ok(out)
     }
 
-    /// The products of so many tiles for a group of so many blocks, but for the panels.
-    fn products(&self, tiles: usize, blocks: usize) -> Spec {
+    /// The products of so many tiles for panels of a group of so many blocks.
+    fn products(&self, tiles: usize, blocks: usize, class: &cost::Class) -> Spec {
         let (inputs, lanes) = (self.g.shape.inputs, self.lanes());
         let strides = |blocks| Strides {
             image: scratch::product(blocks, tiles, lanes),
@@ -250,7 +248,7 @@ impl Emitter<'_> {
             pixel: lanes * 4,
             ..Strides::default()
         };
-        Spec {
+        let spec = Spec {
             images: self.cut.size.products(),
             number: Number::F32,
             channels_in: inputs,
@@ -261,9 +259,9 @@ impl Emitter<'_> {
             border: None,
             out: [1, tiles],
             output: strides(blocks),
-            blocks: 0,
-            panels: 0,
-            tiling: Tiling { tile_rows: 1, tile_cols: 1, group_rows: 1, panels_outside: false },
+            blocks: class.blocks,
+            panels: class.panels,
+            tiling: class.tiling,
             last_lanes: lanes,
             channels_out: 0,
             weights_image: 0,
@@ -272,7 +270,8 @@ impl Emitter<'_> {
             bounded: false,
             epilogue: None,
             sides: Vec::new(),
-        }
+        };
+        Spec { weights_image: spec.panel_bytes(lanes) * class.panels, ..spec }
     }
 
     /// The weights of panels from block `first` on, product by product.
